@@ -1,0 +1,22 @@
+#ifndef DFI_BASE_STATUS_H
+#define DFI_BASE_STATUS_H
+
+#include <diffc/common.h>
+
+#include "base/attributes.h"
+
+/* Stores the calling thread's message and returns `status`, so that a failure is one line:
+ * return dfi_fail(DIFFC_ERR_ARG, "batch is %d, must be at least 1", batch); */
+int dfi_fail(int status, const char *format, ...) DFI_PRINTF(2, 3);
+
+/* The same with the present message put behind a prefix, e.g. the name of the file that was being read. */
+int dfi_fail_in(int status, const char *format, ...) DFI_PRINTF(2, 3);
+
+#define DFI_TRY(expression)              \
+    do {                                 \
+        const int status_ = (expression); \
+        if (status_ < 0)                 \
+            return status_;              \
+    } while (0)
+
+#endif

@@ -1,0 +1,60 @@
+#ifndef DFI_MODEL_MODEL_H
+#define DFI_MODEL_MODEL_H
+
+#include <diffc/model.h>
+
+#include "base/registry.h"
+#include "nn/exec.h"
+#include "nn/graph.h"
+
+struct dfi_metadata { /* key, value pairs that are saved with a model */
+    char *key, *value;
+    struct dfi_metadata *next;
+};
+
+/* Settings with defaults filled in; strings point to static names. */
+struct dfi_model_config {
+    int image_channels, image_height, image_width, width, classes;
+    const char *condition, *time_mode, *objective;
+    int train_steps;
+    uint64_t seed;
+};
+
+/* Values of a graph by their role; -1 where the architecture has none. */
+struct dfi_model_values {
+    int x, t, cls;     /* inputs */
+    int out, features; /* outputs; out is what the loss compares with the target */
+    int target, loss;  /* only in graphs built for training */
+};
+
+struct dfi_architecture {
+    struct dfi_entry entry;
+    const char *kind; /* "denoiser", "classifier" */
+    int (*check)(struct dfi_model_config *config);
+    /* Builds the network into `graph`. */
+    void (*build)(struct dfi_graph *graph, const struct dfi_model_config *config, struct dfi_model_values *values);
+    /* Completes `config` from the tensors of a file that has no metadata. */
+    int (*infer)(const struct diffc_archive *archive, struct dfi_model_config *config);
+    /* Names of public inputs and outputs. */
+    const char *inputs[4], *outputs[4];
+};
+
+const struct dfi_architecture *dfi_architecture_at(int index); /* NULL past the end */
+
+struct diffc_model {
+    struct dfi_object object;
+    const struct dfi_architecture *architecture;
+    struct dfi_model_config config;
+    struct dfi_params params;
+    struct dfi_metadata *metadata;
+    struct dfi_graph *graph; /* for inference */
+    struct dfi_model_values values;
+    struct dfi_graph *loss_graph; /* the same with a target input and a loss node */
+    struct dfi_model_values loss_values;
+};
+
+int dfi_model_new(struct diffc_context *context, const struct dfi_architecture *architecture,
+                  const struct dfi_model_config *config, struct diffc_model **model);
+int dfi_model_clone(const struct diffc_model *model, struct diffc_model **copy);
+
+#endif

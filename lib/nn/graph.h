@@ -1,0 +1,72 @@
+#ifndef DFI_NN_GRAPH_H
+#define DFI_NN_GRAPH_H
+
+#include "base/context.h"
+#include "kernel/kernels.h"
+#include "nn/params.h"
+
+/* A static graph of layer nodes. Every node has one output value, and the two share a number. Shapes are those of one sample, c channels
+ * of h x w pixels. Building needs no checks at each call: the first failure sticks to the graph, later calls do
+ * nothing and return -1, and dfi_graph_finish() returns it. */
+struct dfi_graph;
+struct dfi_node_kind;
+
+#define DFI_NODE_INPUTS 3
+#define DFI_NODE_PARAMS 2 /* weight, bias */
+#define DFI_NODE_STATS 2  /* running mean, running variance */
+
+struct dfi_node {
+    const struct dfi_node_kind *kind;
+    char name[DFI_PARAM_NAME]; /* prefix of its parameters; name of an input */
+    int input[DFI_NODE_INPUTS];
+    int input_count;
+    int c, h, w;     /* of the output */
+    int conditional; /* depends on an input that differs between conditions */
+    int gradient;    /* a gradient by its output is wanted (a parameter lies upstream) */
+    int param[DFI_NODE_PARAMS]; /* numbers in the graph's parameter list, -1: none */
+    int stat[DFI_NODE_STATS];
+    /* attributes; each kind uses some */
+    int kernel_h, kernel_w, stride, padding;
+    enum dfi_act act;
+    int classes_dim;
+};
+
+struct dfi_graph {
+    struct diffc_context *context;
+    struct dfi_node *nodes;
+    int count, capacity;
+    struct dfi_params *params; /* specifications are added here while building */
+    int status;
+    int loss; /* the loss node, -1: none */
+};
+
+int dfi_graph_create(struct diffc_context *context, struct dfi_params *params, struct dfi_graph **graph);
+void dfi_graph_destroy(struct dfi_graph *graph);
+int dfi_graph_finish(struct dfi_graph *graph); /* the sticky status */
+
+/* Inputs are found by name. `conditional`: its values differ between conditions evaluated at one x. */
+int dfi_graph_input(struct dfi_graph *graph, const char *name, int c, int h, int w, int conditional);
+int dfi_graph_find_input(const struct dfi_graph *graph, const char *name); /* -1: none */
+
+/* Layers; `name` is the prefix of parameter names: NAME.weight, NAME.bias. */
+int dfi_conv2d(struct dfi_graph *graph, int x, const char *name, int cout, int kernel, int stride, int padding);
+int dfi_conv_transpose2d(struct dfi_graph *graph, int x, const char *name, int cout, int kernel, int stride,
+                         int padding);
+int dfi_unflatten(struct dfi_graph *graph, int x, const char *name, int cout, int kernel_h, int kernel_w); /* 1x1 -> kernel */
+int dfi_batch_norm(struct dfi_graph *graph, int x, const char *name, enum dfi_act act); /* and activation */
+int dfi_linear(struct dfi_graph *graph, int x, const char *name, int out);
+int dfi_activation(struct dfi_graph *graph, int x, enum dfi_act act);
+int dfi_softmax(struct dfi_graph *graph, int x); /* over channels of each pixel */
+int dfi_avg_pool(struct dfi_graph *graph, int x, int kernel_h, int kernel_w);
+int dfi_max_pool(struct dfi_graph *graph, int x, int kernel);
+int dfi_flatten(struct dfi_graph *graph, int x); /* [c, h, w] -> c*h*w channels, in the order of the reference layout */
+int dfi_add(struct dfi_graph *graph, int a, int b);
+int dfi_concat(struct dfi_graph *graph, int a, int b); /* channels */
+/* x * scale + shift with one value per channel and sample ([c, 1, 1]); either may be -1. */
+int dfi_modulate(struct dfi_graph *graph, int x, int scale, int shift);
+
+/* Losses: mean over the batch (and elements, for the mean squared error). One per graph, built last. */
+int dfi_mse_loss(struct dfi_graph *graph, int y, int target);
+int dfi_cross_entropy_loss(struct dfi_graph *graph, int logits, int target);
+
+#endif
