@@ -2,6 +2,7 @@
 #define DFI_BASE_CONTEXT_H
 
 #include <diffc/context.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "base/attributes.h"
@@ -16,8 +17,10 @@ struct diffc_context {
     diffc_log_fn log;
     void *log_opaque;
     int log_level;
+    pthread_mutex_t log_mutex; /* one line at a time */
     diffc_limits limits; /* defaults filled in */
     uint32_t cpu_flags;  /* what the CPU has, under the mask */
+    const char *kernel_set; /* set by api/context.c */
     int threads;
     diffc_runner_fn runner; /* NULL: the pool */
     void *runner_opaque;

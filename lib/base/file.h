@@ -10,6 +10,7 @@ struct dfi_file_calls {
     int (*open)(const char *path, int flags, mode_t mode);
     ssize_t (*read)(int fd, void *data, size_t size);
     ssize_t (*write)(int fd, const void *data, size_t size);
+    int (*reserve)(int fd, size_t size); /* disk space, without a change of the file's size */
     int (*fsync)(int fd);
     int (*close)(int fd);
     int (*rename)(const char *from, const char *to);
@@ -27,9 +28,10 @@ int dfi_file_read(int fd, const char *path, void *data, size_t size);
 /* The whole file in one block of the context's allocator, at most `limit` bytes. */
 int dfi_file_load(struct diffc_context *context, const char *path, size_t limit, void **data, size_t *size);
 
-/* A file that appears whole or not at all: begin makes `.NAME.PID.tmp` beside `path`, append adds to it, commit syncs, closes,
- * renames and syncs the directory; abort (also after a failed commit) removes it. `size` of begin, if not 0, is
- * reserved first so that a full disk shows before a byte is written. */
+/* A file that appears whole or not at all: begin makes `.NAME.PID.tmp` beside `path` (`.NAME.PID-1.tmp` and so on if that is
+ * taken), append adds to it, commit syncs, closes, renames and syncs the directory; abort (also after a failed begin, append
+ * or commit) removes it. `size` of begin, if not 0, is reserved first so that a full disk shows before a byte is
+ * written. When only the last step of commit fails, the new file is in place, but a power cut may still undo it. */
 struct dfi_atomic_file {
     struct diffc_context *context;
     char *path, *temporary;

@@ -7,8 +7,9 @@
 /* Philox4x32-10 (Salmon et al. 2011): four words for counter (index, stream) under key seed. */
 void dfi_philox(uint64_t seed, uint64_t stream, uint64_t index, uint32_t words[4]);
 
-/* Values first .. first + count - 1 of a stream. Word k of the stream is word k % 4 of block k / 4; uniform k uses word k,
- * normals 2j and 2j + 1 are the Box-Muller pair of words 2j and 2j + 1. */
+/* Values first .. first + count - 1 (modulo 2^64) of a stream. Word k of the stream is word k % 4 of block k / 4; uniform k
+ * uses word k, normals 2j and 2j + 1 are the Box-Muller pair of words 2j and 2j + 1. Bits depend on nothing but the
+ * arguments (no libm); the largest normal is 6.66. */
 void dfi_uniform_fill(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t count);
 void dfi_normal_fill(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t count);
 float dfi_uniform_at(uint64_t seed, uint64_t stream, uint64_t index);
@@ -37,6 +38,8 @@ uint64_t dfi_permute(uint64_t seed, uint64_t stream, uint64_t count, uint64_t po
 struct dfi_mt19937 {
     uint32_t state[624];
     int position;
+    int has_spare; /* the second of a pair of normals, kept between short fills as PyTorch does */
+    double spare;
 };
 void dfi_mt19937_seed(struct dfi_mt19937 *generator, uint32_t seed);
 void dfi_mt19937_randn(struct dfi_mt19937 *generator, float *values, size_t count);

@@ -12,6 +12,9 @@ int dfi_fail(int status, const char *format, ...) DFI_PRINTF(2, 3);
 /* The same with the present message put behind a prefix, e.g. the name of the file that was being read. */
 int dfi_fail_in(int status, const char *format, ...) DFI_PRINTF(2, 3);
 
+/* The calling thread's message; "" before the first failure. */
+const char *dfi_message(void);
+
 #define DFI_TRY(expression)              \
     do {                                 \
         const int status_ = (expression); \

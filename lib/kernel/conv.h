@@ -40,8 +40,10 @@ void dfi_conv_run(const struct dfi_conv *conv, enum dfi_conv_pass pass, const vo
                   const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, int accumulate, int band, void *scratch);
 
 /* Gradient by the weights: one image added to a lane's accumulator of dfi_conv_dw_size() elements (the caller zeroes it
- * first); then the lanes are summed in the fixed tree into the reference layout (+ gradient if accumulate).
+ * first); then the lanes are summed in the fixed tree into the reference layout (+ gradient if accumulate), which uses up
+ * the lanes.
  * Pieces 0 .. dfi_conv_dw_parts() - 1 of an accumulator are independent of each other. */
+size_t dfi_conv_dw_scratch(const struct dfi_conv *conv); /* dfi_conv_scratch() of that pass */
 size_t dfi_conv_dw_size(const struct dfi_conv *conv);
 int dfi_conv_dw_parts(const struct dfi_conv *conv);
 void dfi_conv_dw(const struct dfi_conv *conv, const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy,

@@ -56,6 +56,13 @@ struct dfi_adam_args {
     /* convolution */ \
     K(taps, C_AVX2_AVX512, void, (const struct dfi_taps_args *args)) \
     K(taps_dw, C_AVX2_AVX512, void, (const struct dfi_taps_dw_args *args)) \
+    /* weights at w[o*w_out + i*w_in + position[t]] to the layout of dfi_taps_args.w, and an accumulator of taps_dw to \
+     * gradient[o][i][t] (+ gradient if accumulate) */ \
+    K(pack_weights, C, void, \
+      (const void *w, ptrdiff_t w_out, ptrdiff_t w_in, const int *position, int taps, int cin, int cout, int block, \
+       void *packed)) \
+    K(unpack_gradient, C, void, \
+      (const void *dw, ptrdiff_t ldw, int taps, int cin, int cout, void *gradient, int accumulate)) \
     /* sums over pixels of x and, unless sum_squares is NULL, of x*x, added to double accumulators [c] */ \
     K(moments, C_AVX2_AVX512, void, \
       (const void *x, ptrdiff_t ldx, size_t pixels, int c, double *sum, double *sum_squares)) \
@@ -92,7 +99,8 @@ struct dfi_adam_args {
     K(max_pool, C, void, (const void *x, ptrdiff_t ldx, void *y, int h, int w, int c, int k)) \
     K(max_pool_backward, C, void, \
       (const void *x, ptrdiff_t ldx, const void *dy, void *dx, ptrdiff_t lddx, int h, int w, int c, int k, int accumulate)) \
-    /* one channel [h][w] with strides: separable filter of `size` (odd) taps, borders by reflection; scratch: h*w values */ \
+    /* one channel [h][w] with strides: separable filter of `size` (odd) taps, borders by reflection (-1 is 1); y is [h][w] \
+     * contiguous and may be x; scratch: h*w values */ \
     K(blur, C, void, (const void *x, ptrdiff_t x_row, ptrdiff_t x_pixel, void *y, int h, int w, const double *taps, int size, void *scratch))
 
 struct dfi_kernels {

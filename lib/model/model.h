@@ -57,4 +57,7 @@ int dfi_model_new(struct diffc_context *context, const struct dfi_architecture *
                   const struct dfi_model_config *config, struct diffc_model **model);
 int dfi_model_clone(const struct diffc_model *model, struct diffc_model **copy);
 
+const char *dfi_model_metadata(const struct diffc_model *model, const char *key);
+int dfi_model_set_metadata(struct diffc_model *model, const char *key, const char *value); /* NULL removes */
+
 #endif

@@ -23,12 +23,14 @@ struct dfi_node {
     int c, h, w;     /* of the output */
     int conditional; /* depends on an input that differs between conditions */
     int gradient;    /* a gradient by its output is wanted (a parameter lies upstream) */
+    int keep;        /* an output: its value stays readable until the next run */
+    int absorbed;    /* a bias that the batch norm behind it takes out again: its gradient is zero */
     int param[DFI_NODE_PARAMS]; /* numbers in the graph's parameter list, -1: none */
     int stat[DFI_NODE_STATS];
     /* attributes; each kind uses some */
     int kernel_h, kernel_w, stride, padding;
     enum dfi_act act;
-    int classes_dim;
+    int scale_slot, shift_slot; /* of a modulation: which input, 0: absent */
 };
 
 struct dfi_graph {
@@ -64,6 +66,9 @@ int dfi_add(struct dfi_graph *graph, int a, int b);
 int dfi_concat(struct dfi_graph *graph, int a, int b); /* channels */
 /* x * scale + shift with one value per channel and sample ([c, 1, 1]); either may be -1. */
 int dfi_modulate(struct dfi_graph *graph, int x, int scale, int shift);
+
+/* Marks a value as an output: it stays readable after a run. Returns x. */
+int dfi_output(struct dfi_graph *graph, int x);
 
 /* Losses: mean over the batch (and elements, for the mean squared error). One per graph, built last. */
 int dfi_mse_loss(struct dfi_graph *graph, int y, int target);

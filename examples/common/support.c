@@ -1,0 +1,110 @@
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "support.h"
+
+static volatile sig_atomic_t stop_signal;
+static _Atomic(diffc_context *) cancel_target;
+
+int ex_error(int code, const char *what, const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, text);
+    return code;
+}
+
+int ex_failed(const char *what, int status)
+{
+    int stopped = ex_stopped();
+    if (stopped && status == DIFFC_ERR_CANCELLED)
+        return stopped;
+    return ex_error(EX_FAILED, what, "%s", diffc_message());
+}
+
+const char *ex_path(char buffer[EX_PATH], const char *directory, const char *name)
+{
+    snprintf(buffer, EX_PATH, "%s/%s", directory, name);
+    return buffer;
+}
+
+int ex_make_folder(const char *path)
+{
+    char part[EX_PATH];
+    size_t length = strlen(path);
+    if (!length || length >= sizeof part)
+        return ex_error(EX_FAILED, path, "not a usable name for a folder");
+    for (size_t i = 1; i <= length; i++) {
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (mkdir(part, 0777) && errno != EEXIST)
+            return ex_error(EX_FAILED, part, "%s", strerror(errno));
+    }
+    struct stat entry;
+    if (stat(path, &entry))
+        return ex_error(EX_FAILED, path, "%s", strerror(errno));
+    if (!S_ISDIR(entry.st_mode))
+        return ex_error(EX_FAILED, path, "is not a folder");
+    if (access(path, W_OK | X_OK))
+        return ex_error(EX_FAILED, path, "%s", strerror(errno));
+    return 0;
+}
+
+int ex_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+double ex_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void take_signal(int number)
+{
+    stop_signal = number;
+    diffc_context *context = atomic_load(&cancel_target);
+    if (context)
+        diffc_context_cancel(context);
+}
+
+void ex_signals_install(void)
+{
+    struct sigaction action = { 0 };
+    action.sa_handler = take_signal;
+    action.sa_flags = SA_RESTART | (int)SA_RESETHAND;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    /* A full disk or a closed pipe then arrives as an error of the call. */
+    signal(SIGXFSZ, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+int ex_stopped(void)
+{
+    return stop_signal ? 128 + stop_signal : 0;
+}
+
+void ex_cancel_on_signal(diffc_context *context)
+{
+    atomic_store(&cancel_target, context);
+    /* A signal that came just before would otherwise be seen only after the call. */
+    if (context && stop_signal)
+        diffc_context_cancel(context);
+}

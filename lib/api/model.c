@@ -1,0 +1,128 @@
+#include <diffc/model.h>
+
+#include <string.h>
+
+#include "io/archive.h"
+#include "io/safetensors.h"
+#include "model/config.h"
+#include "model/model.h"
+#include "model/weights.h"
+
+static int read_options(const diffc_model_options *source, struct dfi_model_config *config)
+{
+    diffc_model_options options;
+    DFI_TRY(dfi_options_read(&options, sizeof(options), source, "diffc_model_options"));
+    return dfi_model_config_read(&options, config);
+}
+
+int diffc_model_create(diffc_context *context, const char *architecture, const diffc_model_options *options,
+                       diffc_model **model)
+{
+    struct dfi_model_config config;
+    const struct dfi_architecture *found;
+    char known[128] = "";
+    if (!context || !architecture || !model)
+        return dfi_fail(DIFFC_ERR_ARG, "context, architecture and model must not be NULL");
+    DFI_TRY(read_options(options, &config));
+    for (int i = 0; (found = dfi_architecture_at(i)); i++) {
+        if (strcmp(found->entry.name, architecture) == 0)
+            return dfi_model_new(context, found, &config, model);
+        strncat(known, i ? ", " : "", sizeof(known) - strlen(known) - 1);
+        strncat(known, found->entry.name, sizeof(known) - strlen(known) - 1);
+    }
+    return dfi_fail(DIFFC_ERR_ARG, "unknown architecture \"%.60s\"; known: %s", architecture, known);
+}
+
+int diffc_model_from_archive(const diffc_archive *archive, const diffc_model_options *options, diffc_model **model)
+{
+    struct dfi_model_config config;
+    if (!archive || !model)
+        return dfi_fail(DIFFC_ERR_ARG, "archive and model must not be NULL");
+    DFI_TRY(read_options(options, &config));
+    return dfi_model_load(archive, &config, model);
+}
+
+int diffc_model_open(diffc_context *context, const char *path, const diffc_model_options *options, diffc_model **model)
+{
+    diffc_archive *archive = NULL;
+    if (!context || !path || !model)
+        return dfi_fail(DIFFC_ERR_ARG, "context, path and model must not be NULL");
+    DFI_TRY(diffc_archive_open(context, path, NULL, &archive));
+    int status = diffc_model_from_archive(archive, options, model);
+    diffc_release(&archive);
+    return status < 0 ? dfi_fail_in(status, "%s", path) : status;
+}
+
+int diffc_model_save(const diffc_model *model, const char *path, int dtype)
+{
+    diffc_archive *archive = NULL;
+    if (!model || !path)
+        return dfi_fail(DIFFC_ERR_ARG, "model and path must not be NULL");
+    if (dtype != DIFFC_F32 && dtype != DIFFC_F16 && dtype != DIFFC_BF16)
+        return dfi_fail(DIFFC_ERR_ARG, "dtype is %s, must be F32, F16 or BF16", dfi_dtype_name(dtype));
+    DFI_TRY(dfi_model_store(model, dtype, &archive));
+    const int status = diffc_archive_save(archive, path);
+    diffc_release(&archive);
+    return status;
+}
+
+int diffc_model_describe(const diffc_model *model, const char **architecture, diffc_model_options *options)
+{
+    if (!model)
+        return dfi_fail(DIFFC_ERR_ARG, "model must not be NULL");
+    if (options) {
+        const struct dfi_model_config *config = &model->config;
+        const size_t size = options->struct_size;
+        if (size < sizeof(size_t))
+            return dfi_fail(DIFFC_ERR_ARG, "diffc_model_options.struct_size is %zu", size);
+        const diffc_model_options all = {
+            size, config->image_channels, config->image_height, config->image_width, config->width,
+            config->classes, config->condition, config->time_mode, config->objective, config->train_steps, config->seed,
+        };
+        memcpy(options, &all, size < sizeof(all) ? size : sizeof(all));
+    }
+    if (architecture)
+        *architecture = model->architecture->entry.name;
+    return DIFFC_OK;
+}
+
+const char *diffc_model_metadata(const diffc_model *model, const char *key)
+{
+    return model && key ? dfi_model_metadata(model, key) : NULL;
+}
+
+int diffc_model_set_metadata(diffc_model *model, const char *key, const char *value)
+{
+    if (!model || !key || !*key)
+        return dfi_fail(DIFFC_ERR_ARG, "model and key must not be NULL or empty");
+    return dfi_model_set_metadata(model, key, value);
+}
+
+int64_t diffc_model_parameter_count(const diffc_model *model)
+{
+    return model ? (int64_t)model->params.value_count : 0;
+}
+
+int diffc_model_tensor_count(const diffc_model *model)
+{
+    return model ? model->params.count + model->params.stat_entries : 0;
+}
+
+int diffc_model_tensor(const diffc_model *model, int position, const char **name, diffc_tensor **tensor,
+                       int *trainable)
+{
+    const int count = diffc_model_tensor_count(model);
+    if (!model || position < 0 || position >= count)
+        return dfi_fail(DIFFC_ERR_ARG, "tensor %d of a model with %d", position, count);
+    const struct dfi_params *params = &model->params;
+    const int trains = position < params->count;
+    const struct dfi_param *param = trains ? &params->list[position] : &params->stat_list[position - params->count];
+    if (tensor)
+        DFI_TRY(dfi_tensor_over(model->object.context, DIFFC_F32, param->ndim, param->shape,
+                                (float *)(trains ? params->values : params->stats) + param->offset, model, tensor));
+    if (name)
+        *name = param->name;
+    if (trainable)
+        *trainable = trains;
+    return DIFFC_OK;
+}

@@ -1,0 +1,77 @@
+#include <diffc/model.h>
+
+#include <string.h>
+
+#include "model/session.h"
+
+static int read_options(const diffc_session_options *source, struct dfi_session_config *config)
+{
+    diffc_session_options options;
+    DFI_TRY(dfi_options_read(&options, sizeof(options), source, "diffc_session_options"));
+    config->batch = options.batch ? options.batch : 1;
+    config->conditions = options.conditions ? options.conditions : 2;
+    config->training = options.training;
+    if (options.training != 0 && options.training != 1)
+        return dfi_fail(DIFFC_ERR_ARG, "training is %d, must be 0 or 1", options.training);
+    return DIFFC_OK;
+}
+
+int diffc_session_bytes(const diffc_model *model, const diffc_session_options *options, int64_t *bytes)
+{
+    struct dfi_session_config config;
+    size_t planned = 0;
+    if (!model || !bytes)
+        return dfi_fail(DIFFC_ERR_ARG, "model and bytes must not be NULL");
+    DFI_TRY(read_options(options, &config));
+    DFI_TRY(dfi_session_plan_bytes(model, &config, &planned));
+    *bytes = (int64_t)planned;
+    return DIFFC_OK;
+}
+
+int diffc_session_create(diffc_model *model, const diffc_session_options *options, diffc_session **session)
+{
+    struct dfi_session_config config;
+    if (!model || !session)
+        return dfi_fail(DIFFC_ERR_ARG, "model and session must not be NULL");
+    DFI_TRY(read_options(options, &config));
+    return dfi_session_new(model, &config, session);
+}
+
+int diffc_session_refresh(diffc_session *session)
+{
+    if (!session)
+        return dfi_fail(DIFFC_ERR_ARG, "session must not be NULL");
+    dfi_exec_refresh(session->exec);
+    return DIFFC_OK;
+}
+
+int diffc_session_run(diffc_session *session, const diffc_binding *inputs, int input_count,
+                      const diffc_binding *outputs, int output_count)
+{
+    if (!session || !inputs || input_count < 1 || (!outputs && output_count) || output_count < 0)
+        return dfi_fail(DIFFC_ERR_ARG, "session and inputs must not be NULL, %d inputs, %d outputs", input_count,
+                        output_count);
+    return dfi_session_run(session, inputs, input_count, outputs, output_count);
+}
+
+int diffc_session_set_labels(diffc_session *session, const int32_t *labels, int count)
+{
+    if (!session || (!labels && count))
+        return dfi_fail(DIFFC_ERR_ARG, "session and labels must not be NULL");
+    return dfi_session_set_labels(session, labels, count);
+}
+
+static int predict(void *opaque, const float *t, const diffc_query *queries, int count)
+{
+    return dfi_session_predict(opaque, t, queries, count);
+}
+
+int diffc_session_denoiser(diffc_session *session, diffc_denoiser *denoiser)
+{
+    if (!session || !denoiser)
+        return dfi_fail(DIFFC_ERR_ARG, "session and denoiser must not be NULL");
+    if (strcmp(session->model->architecture->kind, "denoiser") != 0)
+        return dfi_fail(DIFFC_ERR_CONFIG, "%s is no denoiser", session->model->architecture->entry.name);
+    *denoiser = (diffc_denoiser){ sizeof(*denoiser), predict, session, session->model->config.image_channels };
+    return DIFFC_OK;
+}

@@ -1,0 +1,177 @@
+#include <jansson.h>
+#include <string.h>
+
+#include "io/json.h"
+
+/* Depth and number of values without parsing: brackets and commas outside strings. Malformed text may give any counts; the
+ * parser sees it afterwards. */
+static int check_size(const char *name, const char *text, size_t size, size_t max_depth, size_t max_values)
+{
+    size_t depth = 0, values = 1;
+    int quoted = 0;
+    for (size_t i = 0; i < size; i++) {
+        const char c = text[i];
+        if (quoted) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                quoted = 0;
+            continue;
+        }
+        quoted = c == '"';
+        if (c == '{' || c == '[') {
+            values++;
+            if (++depth > max_depth)
+                return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte %zu: nested more than %zu deep", name, i, max_depth);
+        } else if ((c == '}' || c == ']') && depth > 0) {
+            depth--;
+        } else if (c == ',' && ++values > max_values) {
+            return dfi_fail(DIFFC_ERR_LIMIT, "%s: more than %zu values", name, max_values);
+        }
+    }
+    return DIFFC_OK;
+}
+
+int dfi_json_parse(const char *name, const char *text, size_t size, size_t max_depth, size_t max_values,
+                   struct json_t **root)
+{
+    DFI_TRY(check_size(name, text, size, max_depth, max_values));
+    json_error_t error;
+    struct json_t *const parsed = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    if (!parsed) {
+        if (json_error_code(&error) == json_error_out_of_memory)
+            return dfi_fail(DIFFC_ERR_NOMEM, "%s: no memory for a JSON document of %zu bytes", name, size);
+        return dfi_fail(DIFFC_ERR_FORMAT, "%s: line %d, column %d: %s", name, error.line, error.column, error.text);
+    }
+    *root = parsed;
+    return DIFFC_OK;
+}
+
+void dfi_json_free(struct json_t *root)
+{
+    json_decref(root);
+}
+
+enum dfi_json_kind dfi_json_kind(const struct json_t *value)
+{
+    if (!value)
+        return DFI_JSON_NONE;
+    switch (json_typeof(value)) {
+    case JSON_OBJECT: return DFI_JSON_OBJECT;
+    case JSON_ARRAY: return DFI_JSON_ARRAY;
+    case JSON_STRING: return DFI_JSON_STRING;
+    case JSON_INTEGER: return DFI_JSON_INTEGER;
+    case JSON_REAL: return DFI_JSON_REAL;
+    case JSON_TRUE:
+    case JSON_FALSE: return DFI_JSON_BOOLEAN;
+    case JSON_NULL: break;
+    }
+    return DFI_JSON_NULL;
+}
+
+size_t dfi_json_size(const struct json_t *value)
+{
+    return json_is_object(value) ? json_object_size(value) : json_array_size(value);
+}
+
+struct json_t *dfi_json_get(const struct json_t *object, const char *key)
+{
+    return json_object_get(object, key);
+}
+
+struct json_t *dfi_json_at(const struct json_t *array, size_t position)
+{
+    return json_array_get(array, position);
+}
+
+int dfi_json_next(struct json_t *object, struct dfi_json_member *member)
+{
+    member->state = member->state ? json_object_iter_next(object, member->state) : json_object_iter(object);
+    if (!member->state)
+        return 0;
+    member->key = json_object_iter_key(member->state);
+    member->value = json_object_iter_value(member->state);
+    return 1;
+}
+
+const char *dfi_json_string(const struct json_t *value)
+{
+    return json_string_value(value);
+}
+
+int dfi_json_integer(const struct json_t *value, int64_t *integer)
+{
+    if (!json_is_integer(value))
+        return -1;
+    *integer = json_integer_value(value);
+    return 0;
+}
+
+int dfi_json_number(const struct json_t *value, double *number)
+{
+    if (!json_is_number(value))
+        return -1;
+    *number = json_number_value(value);
+    return 0;
+}
+
+int dfi_json_boolean(const struct json_t *value, int *boolean)
+{
+    if (!json_is_boolean(value))
+        return -1;
+    *boolean = json_is_true(value);
+    return 0;
+}
+
+static size_t put(char *out, size_t at, const char *bytes, size_t count)
+{
+    if (out)
+        memcpy(out + at, bytes, count);
+    return at + count;
+}
+
+size_t dfi_json_quote(const char *text, char *out)
+{
+    static const char hex[] = "0123456789abcdef";
+    size_t n = put(out, 0, "\"", 1);
+    for (const char *c = text; *c; c++) {
+        const unsigned char byte = (unsigned char)*c;
+        if (byte == '"' || byte == '\\') {
+            n = put(out, n, "\\", 1);
+            n = put(out, n, c, 1);
+        } else if (byte < 0x20) {
+            const char escape[6] = { '\\', 'u', '0', '0', hex[byte >> 4], hex[byte & 15] };
+            n = put(out, n, escape, 6);
+        } else {
+            n = put(out, n, c, 1);
+        }
+    }
+    return put(out, n, "\"", 1);
+}
+
+/* Bytes of the well-formed sequence at `s` (Unicode standard, table 3-7), or 0. */
+static size_t sequence_length(const unsigned char *s, size_t left)
+{
+    if (s[0] < 0x80)
+        return 1;
+    const size_t length = s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : s[0] < 0xF5 ? 4 : 0;
+    if (length == 0 || length > left)
+        return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((s[i] & 0xC0) != 0x80)
+            return 0;
+    const int bad = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) || (s[0] == 0xF0 && s[1] < 0x90) ||
+                    (s[0] == 0xF4 && s[1] > 0x8F);
+    return bad ? 0 : length;
+}
+
+int dfi_utf8_valid(const char *text, size_t length)
+{
+    size_t step;
+    for (size_t i = 0; i < length; i += step) {
+        step = sequence_length((const unsigned char *)text + i, length - i);
+        if (step == 0)
+            return 0;
+    }
+    return 1;
+}

@@ -1,0 +1,16 @@
+#ifndef DFI_IO_SAFETENSORS_H
+#define DFI_IO_SAFETENSORS_H
+
+#include "io/reader.h"
+
+/* Reads all of a safetensors file into a new archive. `map`: map it if the tensors lie aligned in it, else read. */
+int dfi_safetensors_read(struct dfi_reader *reader, int map, struct diffc_archive **archive);
+int dfi_safetensors_parse(struct diffc_context *context, const char *name, const void *data, size_t size,
+                          struct diffc_archive **archive);
+
+/* The format's name of a dtype. */
+const char *dfi_safetensors_dtype(int dtype);
+
+#define DFI_SAFETENSORS_NAME_MAX 4096
+
+#endif

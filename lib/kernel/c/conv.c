@@ -1,0 +1,85 @@
+#include "kernel/c/real.h"
+
+static void start_block(real *sum, const struct dfi_taps_args *args, const real *y, int first, int count)
+{
+    const real *bias = args->bias;
+    for (int o = 0; o < CONV_BLOCK; o++)
+        sum[o] = 0;
+    for (int o = 0; o < count; o++) {
+        if (bias)
+            sum[o] = bias[first + o];
+        if (args->accumulate)
+            sum[o] += y[o];
+    }
+}
+
+static void run_pixel(const struct dfi_taps_args *args, const real *x, const real *w, real *sum)
+{
+    for (int t = 0; t < args->taps; t++) {
+        const real *pixel = x + args->offset[t];
+        for (int i = 0; i < args->cin; i++, w += CONV_BLOCK) {
+            const real value = pixel[i];
+            for (int o = 0; o < CONV_BLOCK; o++)
+                sum[o] += value * w[o];
+        }
+    }
+}
+
+void KERNEL(taps)(const struct dfi_taps_args *args)
+{
+    const real *w = args->w;
+    for (int first = 0; first < args->cout; first += CONV_BLOCK) {
+        const int count = args->cout - first < CONV_BLOCK ? args->cout - first : CONV_BLOCK;
+        for (int row = 0; row < args->rows; row++)
+            for (int column = 0; column < args->width; column++) {
+                const real *x = (const real *)args->x + row * args->x_row + column * args->x_pixel;
+                real *y = (real *)args->y + row * args->y_row + column * args->y_pixel + first;
+                real sum[CONV_BLOCK];
+                start_block(sum, args, y, first, count);
+                run_pixel(args, x, w, sum);
+                memcpy(y, sum, (size_t)count * sizeof(real));
+            }
+        w += (ptrdiff_t)args->taps * args->cin * CONV_BLOCK;
+    }
+}
+
+void KERNEL(taps_dw)(const struct dfi_taps_dw_args *args)
+{
+    for (int row = 0; row < args->rows; row++)
+        for (int column = 0; column < args->width; column++) {
+            const real *x = (const real *)args->x + row * args->x_row + column * args->x_pixel;
+            const real *dy = (const real *)args->dy + row * args->dy_row + column * args->dy_pixel;
+            real *dw = args->dw;
+            for (int t = 0; t < args->taps; t++)
+                for (int i = 0; i < args->cin; i++, dw += args->ldw) {
+                    const real value = x[args->offset[t] + i];
+                    for (int o = 0; o < args->cout; o++)
+                        dw[o] += value * dy[o];
+                }
+        }
+}
+
+void KERNEL(pack_weights)(const void *w_, ptrdiff_t w_out, ptrdiff_t w_in, const int *position, int taps, int cin,
+                          int cout, int block, void *packed_)
+{
+    const real *w = w_;
+    real *packed = packed_;
+    for (int first = 0; first < cout; first += block)
+        for (int t = 0; t < taps; t++)
+            for (int i = 0; i < cin; i++)
+                for (int o = first; o < first + block; o++)
+                    *packed++ = o < cout ? w[o * w_out + i * w_in + position[t]] : 0;
+}
+
+void KERNEL(unpack_gradient)(const void *dw_, ptrdiff_t ldw, int taps, int cin, int cout, void *gradient_,
+                             int accumulate)
+{
+    const real *dw = dw_;
+    real *gradient = gradient_;
+    for (int o = 0; o < cout; o++)
+        for (int i = 0; i < cin; i++)
+            for (int t = 0; t < taps; t++, gradient++) {
+                const real value = dw[((ptrdiff_t)t * cin + i) * ldw + o];
+                *gradient = accumulate ? *gradient + value : value;
+            }
+}

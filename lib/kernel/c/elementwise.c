@@ -1,0 +1,137 @@
+#include "kernel/c/activation.h"
+
+void KERNEL(moments)(const void *x_, ptrdiff_t ldx, size_t pixels, int c, double *sum, double *sum_squares)
+{
+    const real *x = x_;
+    for (size_t p = 0; p < pixels; p++, x += ldx)
+        for (int i = 0; i < c; i++) {
+            const double value = x[i];
+            sum[i] += value;
+            if (sum_squares)
+                sum_squares[i] += value * value;
+        }
+}
+
+static inline real affine(const real *x, const real *scale, const real *shift, int i)
+{
+    const real z = scale ? x[i] * scale[i] : x[i];
+    return shift ? z + shift[i] : z;
+}
+
+void KERNEL(affine_act)(const void *x_, ptrdiff_t ldx, void *y_, ptrdiff_t ldy, size_t pixels, int c,
+                        const void *scale, const void *shift, enum dfi_act act)
+{
+    const real *x = x_;
+    real *y = y_;
+    for (size_t p = 0; p < pixels; p++, x += ldx, y += ldy)
+        for (int i = 0; i < c; i++)
+            y[i] = act_value(act, affine(x, scale, shift, i));
+}
+
+void KERNEL(affine_act_backward)(const void *x_, ptrdiff_t ldx, const void *dy_, ptrdiff_t lddy, void *g_,
+                                 ptrdiff_t ldg, size_t pixels, int c, const void *scale, const void *shift,
+                                 enum dfi_act act, double *sum_g, double *sum_gx)
+{
+    const real *x = x_, *dy = dy_;
+    real *g = g_;
+    for (size_t p = 0; p < pixels; p++, x += ldx, dy += lddy, g += ldg)
+        for (int i = 0; i < c; i++) {
+            const real value = dy[i] * act_slope(act, affine(x, scale, shift, i));
+            g[i] = value;
+            if (sum_g)
+                sum_g[i] += value;
+            if (sum_gx)
+                sum_gx[i] += (double)value * x[i];
+        }
+}
+
+void KERNEL(affine2)(const void *g_, ptrdiff_t ldg, const void *x_, ptrdiff_t ldx, void *dx_, ptrdiff_t lddx,
+                     size_t pixels, int c, const void *a_, const void *b_, const void *d_, int accumulate)
+{
+    const real *a = a_, *b = b_, *d = d_;
+    for (size_t p = 0; p < pixels; p++) {
+        const real *g = (const real *)g_ + (ptrdiff_t)p * ldg;
+        const real *x = x_ ? (const real *)x_ + (ptrdiff_t)p * ldx : NULL;
+        real *dx = (real *)dx_ + (ptrdiff_t)p * lddx;
+        for (int i = 0; i < c; i++) {
+            real value = a[i] * g[i];
+            if (x)
+                value += b[i] * x[i];
+            if (d)
+                value += d[i];
+            dx[i] = accumulate ? dx[i] + value : value;
+        }
+    }
+}
+
+void KERNEL(axpby)(size_t n, double a_, const void *x_, double b_, void *y_)
+{
+    const real *x = x_;
+    real *y = y_;
+    const real a = (real)a_, b = (real)b_;
+    for (size_t i = 0; i < n; i++)
+        y[i] = b == 0 ? a * x[i] : a * x[i] + b * y[i];
+}
+
+double KERNEL(sum_squares)(const void *x_, size_t n)
+{
+    const real *x = x_;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i] * x[i];
+    return sum;
+}
+
+/* Kingma and Ba 2015; decoupled: Loshchilov and Hutter 2019. Order of operations as in PyTorch. */
+void KERNEL(adam)(void *w_, const void *gradient_, void *m_, void *v_, size_t n, const struct dfi_adam_args *args)
+{
+    real *w = w_, *m = m_, *v = v_;
+    const real *gradient = gradient_;
+    const real beta1 = (real)args->beta1, beta2 = (real)args->beta2, epsilon = (real)args->epsilon;
+    const real rest1 = (real)(1 - args->beta1), rest2 = (real)(1 - args->beta2);
+    const real scale = (real)args->gradient_scale, step = (real)(args->learning_rate / args->correction1);
+    const real root = (real)(1 / sqrt(args->correction2));
+    const real decay = args->decoupled ? 0 : (real)args->weight_decay;
+    const real keep = args->decoupled ? (real)(1 - args->learning_rate * args->weight_decay) : 1;
+    for (size_t i = 0; i < n; i++) {
+        const real g = gradient[i] * scale + decay * w[i];
+        m[i] = beta1 * m[i] + rest1 * g;
+        v[i] = beta2 * v[i] + rest2 * (g * g);
+        w[i] = keep * w[i] - step * m[i] / (REAL(sqrt)(v[i]) * root + epsilon);
+    }
+}
+
+double KERNEL(squared_error)(const void *p_, const void *t_, void *dp_, double scale_, size_t n)
+{
+    const real *p = p_, *t = t_;
+    real *dp = dp_;
+    const real scale = (real)scale_;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        const real difference = p[i] - t[i];
+        sum += (double)difference * difference;
+        if (dp)
+            dp[i] = scale * difference;
+    }
+    return sum;
+}
+
+static real add_lanes(const real *x, size_t lane_stride, int lanes)
+{
+    if (lanes == 1)
+        return x[0];
+    int half = 1;
+    while (2 * half < lanes)
+        half *= 2;
+    return add_lanes(x, lane_stride, half) + add_lanes(x + (size_t)half * lane_stride, lane_stride, lanes - half);
+}
+
+void KERNEL(tree_sum)(const void *x_, size_t lane_stride, int lanes, void *y_, size_t n, int accumulate)
+{
+    const real *x = x_;
+    real *y = y_;
+    for (size_t i = 0; i < n; i++) {
+        const real sum = lanes > 0 ? add_lanes(x + i, lane_stride, lanes) : 0;
+        y[i] = accumulate ? y[i] + sum : sum;
+    }
+}

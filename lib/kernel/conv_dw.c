@@ -1,0 +1,164 @@
+#include "kernel/conv_plan.h"
+
+#define PART_BYTES (320 * 1024) /* of accumulator: shares the second-level cache with the rows it is made from */
+#define BLOCK_PIXELS 112        /* whose gradients for one block of channels stay in the first-level cache */
+#define PART_GRAIN 32           /* channels; a multiple of every conv_block */
+
+/* Both kinds of convolution gather in one of their passes; its source and destination images are what the gradient by the
+ * weights is made from: `source` around a pixel times `g` at the pixel. */
+static struct dfi_conv_plan plan_gather(const struct dfi_conv *conv)
+{
+    return dfi_conv_plan_make(conv, conv->transposed ? DFI_CONV_BACKWARD_DATA : DFI_CONV_FORWARD);
+}
+
+static int row_length(const struct dfi_conv_plan *plan)
+{
+    return (plan->dst_c + PART_GRAIN - 1) / PART_GRAIN * PART_GRAIN;
+}
+
+size_t dfi_conv_dw_size(const struct dfi_conv *conv)
+{
+    const struct dfi_conv_plan plan = plan_gather(conv);
+    return (size_t)(conv->kernel * conv->kernel) * (size_t)plan.src_c * (size_t)row_length(&plan);
+}
+
+int dfi_conv_dw_parts(const struct dfi_conv *conv)
+{
+    const struct dfi_conv_plan plan = plan_gather(conv);
+    const size_t grains = (size_t)row_length(&plan) / PART_GRAIN;
+    const size_t parts = (dfi_conv_dw_size(conv) * dfi_conv_element(conv) + PART_BYTES - 1) / PART_BYTES;
+    return (int)(parts < grains ? parts : grains);
+}
+
+/* With very few channels on one side the kernel wants all taps at once, over an image with a border. Otherwise the image is
+ * read in place and each tap visits only the pixels where it stays inside. */
+static int wants_border(const struct dfi_conv_plan *plan)
+{
+    return plan->src_c <= 4 || plan->dst_c <= 8;
+}
+
+size_t dfi_conv_dw_scratch(const struct dfi_conv *conv)
+{
+    const struct dfi_conv_plan plan = plan_gather(conv);
+    if (!wants_border(&plan))
+        return 0;
+    return (size_t)dfi_conv_packed_rows(&plan, plan.dst_h) * (size_t)dfi_conv_packed_width(&plan) *
+           (size_t)plan.src_c * dfi_conv_element(conv);
+}
+
+static void run_bordered(const struct dfi_conv *conv, const struct dfi_conv_plan *plan,
+                         struct dfi_taps_dw_args *args, ptrdiff_t ld_source, char *scratch)
+{
+    const ptrdiff_t row = (ptrdiff_t)dfi_conv_packed_width(plan) * plan->src_c;
+    struct dfi_conv_taps taps;
+    ptrdiff_t offset[DFI_CONV_MAX_TAPS];
+    dfi_conv_pack_rows(conv, plan, args->x, ld_source, plan->low, dfi_conv_packed_rows(plan, plan->dst_h), scratch);
+    dfi_conv_list_taps(conv, plan, 0, 0, &taps);
+    for (int t = 0; t < taps.count; t++)
+        offset[t] = (taps.shift_y[t] - plan->low) * row + (ptrdiff_t)(taps.shift_x[t] - plan->low) * plan->src_c;
+    args->x = scratch;
+    args->x_pixel = (ptrdiff_t)plan->src_c * plan->src_step;
+    args->x_row = row * plan->src_step;
+    args->offset = offset;
+    args->taps = taps.count;
+    args->width = plan->dst_w;
+    args->rows = plan->dst_h;
+    conv->kernels->taps_dw(args);
+}
+
+/* Destination indices a of first <= a < end for which 0 <= a * step + shift < limit. */
+struct range {
+    int first, end;
+};
+
+static struct range clip(struct range range, int step, int shift, int limit)
+{
+    const int low = shift < 0 ? (step - 1 - shift) / step : 0;
+    const int high = limit > shift ? (limit - shift + step - 1) / step : 0;
+    if (range.first < low)
+        range.first = low;
+    if (range.end > high)
+        range.end = high;
+    return range;
+}
+
+/* One tap over one block of rows. */
+static void run_tap(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const struct dfi_taps_dw_args *whole,
+                    ptrdiff_t ld_source, struct range rows, int shift_y, int shift_x, int tap)
+{
+    static const ptrdiff_t no_offset[1] = { 0 };
+    const ptrdiff_t size = (ptrdiff_t)dfi_conv_element(conv);
+    const struct range columns = clip((struct range){ 0, plan->dst_w }, plan->src_step, shift_x, plan->src_w);
+    struct dfi_taps_dw_args args = *whole;
+    rows = clip(rows, plan->src_step, shift_y, plan->src_h);
+    if (rows.first >= rows.end || columns.first >= columns.end)
+        return;
+    const ptrdiff_t y = (ptrdiff_t)rows.first * plan->src_step + shift_y;
+    const ptrdiff_t x = (ptrdiff_t)columns.first * plan->src_step + shift_x;
+    args.x = (const char *)whole->x + (y * plan->src_w + x) * ld_source * size;
+    args.x_pixel = ld_source * plan->src_step;
+    args.x_row = ld_source * plan->src_w * plan->src_step;
+    args.dy = (const char *)whole->dy + (rows.first * whole->dy_row + columns.first * whole->dy_pixel) * size;
+    args.taps = 1;
+    args.offset = no_offset;
+    args.width = columns.end - columns.first;
+    args.rows = rows.end - rows.first;
+    args.dw = (char *)whole->dw + (ptrdiff_t)tap * plan->src_c * whole->ldw * size;
+    conv->kernels->taps_dw(&args);
+}
+
+static void run_in_place(const struct dfi_conv *conv, const struct dfi_conv_plan *plan,
+                         const struct dfi_taps_dw_args *part, ptrdiff_t ld_source)
+{
+    const ptrdiff_t size = (ptrdiff_t)dfi_conv_element(conv);
+    const int block = conv->kernels->conv_block;
+    const int block_rows = plan->dst_w < BLOCK_PIXELS ? BLOCK_PIXELS / plan->dst_w : 1;
+    struct dfi_conv_taps taps;
+    dfi_conv_list_taps(conv, plan, 0, 0, &taps);
+    for (int row = 0; row < plan->dst_h; row += block_rows)
+        for (int c = 0; c < part->cout; c += block) {
+            struct dfi_taps_dw_args args = *part;
+            args.cout = part->cout - c < block ? part->cout - c : block;
+            args.dy = (const char *)part->dy + c * size;
+            args.dw = (char *)part->dw + c * size;
+            for (int t = 0; t < taps.count; t++) {
+                const struct range rows = { row, row + block_rows < plan->dst_h ? row + block_rows : plan->dst_h };
+                run_tap(conv, plan, &args, ld_source, rows, taps.shift_y[t], taps.shift_x[t], t);
+            }
+        }
+}
+
+void dfi_conv_dw(const struct dfi_conv *conv, const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy,
+                 void *lane, int part, void *scratch)
+{
+    const struct dfi_conv_plan plan = plan_gather(conv);
+    const ptrdiff_t size = (ptrdiff_t)dfi_conv_element(conv);
+    const int parts = dfi_conv_dw_parts(conv), grains = row_length(&plan) / PART_GRAIN;
+    const int first = grains * part / parts * PART_GRAIN;
+    int end = grains * (part + 1) / parts * PART_GRAIN;
+    const ptrdiff_t ld_source = conv->transposed ? lddy : ldx, ld_g = conv->transposed ? ldx : lddy;
+    if (end > plan.dst_c)
+        end = plan.dst_c;
+    struct dfi_taps_dw_args args = { .x = conv->transposed ? dy : x,
+                                     .cin = plan.src_c,
+                                     .cout = end - first,
+                                     .dy = (const char *)(conv->transposed ? x : dy) + first * size,
+                                     .dy_pixel = ld_g,
+                                     .dy_row = ld_g * plan.dst_w,
+                                     .dw = (char *)lane + first * size,
+                                     .ldw = row_length(&plan) };
+    if (wants_border(&plan))
+        run_bordered(conv, &plan, &args, ld_source, scratch);
+    else
+        run_in_place(conv, &plan, &args, ld_source);
+}
+
+void dfi_conv_dw_reduce(const struct dfi_conv *conv, void *lanes, size_t lane_stride, int lane_count, void *gradient,
+                        int accumulate)
+{
+    const struct dfi_conv_plan plan = plan_gather(conv);
+    if (lane_count > 1)
+        conv->kernels->tree_sum(lanes, lane_stride, lane_count, lanes, dfi_conv_dw_size(conv), 0);
+    conv->kernels->unpack_gradient(lanes, row_length(&plan), conv->kernel * conv->kernel, plan.src_c, plan.dst_c,
+                                   gradient, accumulate);
+}

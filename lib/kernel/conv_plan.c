@@ -1,0 +1,117 @@
+#include <diffc/tensor.h>
+#include <string.h>
+
+#include "kernel/conv_plan.h"
+
+size_t dfi_conv_element(const struct dfi_conv *conv)
+{
+    return conv->dtype == DIFFC_F64 ? sizeof(double) : sizeof(float);
+}
+
+/* Kernel positions that feed a phase along one axis, by ascending shift, so that taps of neighbouring pixels follow each
+ * other in memory. */
+static int list_shifts(const struct dfi_conv *conv, int scatters, int phase, int *position, int *shift)
+{
+    int count = 0;
+    if (scatters) {
+        for (int k = conv->kernel - 1; k >= 0; k--)
+            if ((phase + conv->padding - k) % conv->stride == 0) {
+                position[count] = k;
+                shift[count++] = (phase + conv->padding - k) / conv->stride;
+            }
+    } else {
+        for (int k = 0; k < conv->kernel; k++) {
+            position[count] = k;
+            shift[count++] = k - conv->padding;
+        }
+    }
+    return count;
+}
+
+struct dfi_conv_plan dfi_conv_plan_make(const struct dfi_conv *conv, enum dfi_conv_pass pass)
+{
+    const int backward = pass == DFI_CONV_BACKWARD_DATA;
+    struct dfi_conv_plan plan = { .scatters = conv->transposed != backward,
+                                  .src_h = backward ? conv->out_h : conv->in_h,
+                                  .src_w = backward ? conv->out_w : conv->in_w,
+                                  .src_c = backward ? conv->cout : conv->cin,
+                                  .dst_h = backward ? conv->in_h : conv->out_h,
+                                  .dst_w = backward ? conv->in_w : conv->out_w,
+                                  .dst_c = backward ? conv->cin : conv->cout,
+                                  .src_step = 1,
+                                  .dst_step = 1 };
+    int position[DFI_CONV_MAX_KERNEL], shift[DFI_CONV_MAX_KERNEL], found = 0;
+    *(plan.scatters ? &plan.dst_step : &plan.src_step) = conv->stride;
+    for (int phase = 0; phase < plan.dst_step; phase++) {
+        const int count = list_shifts(conv, plan.scatters, phase, position, shift);
+        if (count > 0) {
+            plan.low = found && plan.low < shift[0] ? plan.low : shift[0];
+            plan.high = found && plan.high > shift[count - 1] ? plan.high : shift[count - 1];
+            found = 1;
+        }
+    }
+    plan.base_h = (plan.dst_h + plan.dst_step - 1) / plan.dst_step;
+    plan.base_w = (plan.dst_w + plan.dst_step - 1) / plan.dst_step;
+    return plan;
+}
+
+void dfi_conv_list_taps(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int phase_y, int phase_x,
+                        struct dfi_conv_taps *taps)
+{
+    int position_y[DFI_CONV_MAX_KERNEL], shift_y[DFI_CONV_MAX_KERNEL];
+    int position_x[DFI_CONV_MAX_KERNEL], shift_x[DFI_CONV_MAX_KERNEL];
+    const int count_y = list_shifts(conv, plan->scatters, phase_y, position_y, shift_y);
+    const int count_x = list_shifts(conv, plan->scatters, phase_x, position_x, shift_x);
+    taps->count = 0;
+    for (int a = 0; a < count_y; a++)
+        for (int b = 0; b < count_x; b++) {
+            taps->position[taps->count] = position_y[a] * conv->kernel + position_x[b];
+            taps->shift_y[taps->count] = shift_y[a];
+            taps->shift_x[taps->count++] = shift_x[b];
+        }
+}
+
+int dfi_conv_packed_width(const struct dfi_conv_plan *plan)
+{
+    return (plan->base_w - 1) * plan->src_step + plan->high - plan->low + 1;
+}
+
+int dfi_conv_packed_rows(const struct dfi_conv_plan *plan, int base_rows)
+{
+    return (base_rows - 1) * plan->src_step + plan->high - plan->low + 1;
+}
+
+int dfi_conv_stays_inside(const struct dfi_conv_plan *plan)
+{
+    return plan->low >= 0 && (plan->base_h - 1) * plan->src_step + plan->high < plan->src_h &&
+           (plan->base_w - 1) * plan->src_step + plan->high < plan->src_w;
+}
+
+void dfi_conv_pack_rows(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const char *x, ptrdiff_t ldx,
+                        int first, int rows, char *packed)
+{
+    const size_t size = dfi_conv_element(conv), pixel = (size_t)plan->src_c * size;
+    const int width = dfi_conv_packed_width(plan);
+    const int from = plan->low < 0 ? 0 : plan->low, border = from - plan->low;
+    const int left = border < width ? border : width;
+    int count = plan->src_w - from < width - left ? plan->src_w - from : width - left;
+    if (count < 0)
+        count = 0;
+    for (int row = first; row < first + rows; row++, packed += (size_t)width * pixel) {
+        if (row < 0 || row >= plan->src_h || count == 0) {
+            memset(packed, 0, (size_t)width * pixel);
+            continue;
+        }
+        const char *source = x + ((ptrdiff_t)row * plan->src_w + from) * ldx * (ptrdiff_t)size;
+        char *target = packed + (size_t)left * pixel;
+        memset(packed, 0, (size_t)left * pixel);
+        if (ldx == plan->src_c) {
+            memcpy(target, source, (size_t)count * pixel);
+        } else {
+            for (int i = 0; i < count; i++)
+                memcpy(target + (size_t)i * pixel, source + (ptrdiff_t)i * ldx * (ptrdiff_t)size, pixel);
+        }
+        memset(target + (size_t)count * pixel, 0, (size_t)(width - left - count) * pixel);
+    }
+}
+

@@ -1,0 +1,20 @@
+#ifndef DFI_KERNEL_PROTOTYPES_H
+#define DFI_KERNEL_PROTOTYPES_H
+
+#include "kernel/kernels.h"
+
+/* Prototypes of every version of every kernel: dfi_NAME_c, _double, _avx2, _avx512. */
+#define DFI_PROTOTYPE_C(name, result, arguments) \
+    result dfi_##name##_c arguments; \
+    result dfi_##name##_double arguments;
+#define DFI_PROTOTYPE_C_AVX2_AVX512(name, result, arguments) \
+    DFI_PROTOTYPE_C(name, result, arguments) \
+    result dfi_##name##_avx2 arguments; \
+    result dfi_##name##_avx512 arguments;
+#define DFI_KERNEL_PROTOTYPE(name, isa, result, arguments) DFI_PROTOTYPE_##isa(name, result, arguments)
+
+DFI_KERNEL_LIST(DFI_KERNEL_PROTOTYPE)
+
+#undef DFI_KERNEL_PROTOTYPE
+
+#endif

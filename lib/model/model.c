@@ -1,0 +1,146 @@
+#include "model/model.h"
+
+#include <string.h>
+
+static void destroy(void *handle)
+{
+    struct diffc_model *model = handle;
+    struct diffc_context *context = model->object.context;
+    dfi_graph_destroy(model->graph);
+    dfi_graph_destroy(model->loss_graph);
+    dfi_params_clear(&model->params);
+    while (model->metadata) {
+        struct dfi_metadata *entry = model->metadata;
+        model->metadata = entry->next;
+        dfi_free(context, entry->key);
+        dfi_free(context, entry->value);
+        dfi_free(context, entry);
+    }
+    dfi_object_free(model);
+}
+
+static int build_graph(struct diffc_model *model, int with_loss, struct dfi_graph **graph,
+                       struct dfi_model_values *values)
+{
+    DFI_TRY(dfi_graph_create(model->object.context, &model->params, graph));
+    model->architecture->build(*graph, &model->config, values);
+    values->target = values->loss = -1;
+    if (with_loss && (*graph)->status == DIFFC_OK) {
+        const struct dfi_node *out = &(*graph)->nodes[values->out];
+        const int classifies = strcmp(model->architecture->kind, "classifier") == 0;
+        values->target = dfi_graph_input(*graph, "target", out->c, out->h, out->w, 0);
+        values->loss = classifies ? dfi_cross_entropy_loss(*graph, values->out, values->target)
+                                  : dfi_mse_loss(*graph, values->out, values->target);
+    }
+    return dfi_graph_finish(*graph);
+}
+
+static int check_range(const char *what, int value, int low, int high)
+{
+    if (value < low || value > high)
+        return dfi_fail(DIFFC_ERR_ARG, "%s is %d, must be %d to %d", what, value, low, high);
+    return DIFFC_OK;
+}
+
+static int check_config(const struct dfi_architecture *architecture, struct dfi_model_config *config)
+{
+    DFI_TRY(check_range("image_channels", config->image_channels, 1, 4096));
+    DFI_TRY(check_range("image_height", config->image_height, 1, 4096));
+    DFI_TRY(check_range("image_width", config->image_width, 1, 4096));
+    DFI_TRY(check_range("width", config->width, 1, 4096));
+    DFI_TRY(check_range("classes", config->classes, 1, 65536));
+    DFI_TRY(check_range("train_steps", config->train_steps, 0, 1000000));
+    return architecture->check(config);
+}
+
+int dfi_model_new(struct diffc_context *context, const struct dfi_architecture *architecture,
+                  const struct dfi_model_config *config, struct diffc_model **model)
+{
+    struct diffc_model *made = dfi_object_new(context, sizeof(*made), destroy);
+    if (!made)
+        return DIFFC_ERR_NOMEM;
+    made->architecture = architecture;
+    made->config = *config;
+    dfi_params_init(&made->params, context, DIFFC_F32);
+    int status = check_config(architecture, &made->config);
+    if (status == DIFFC_OK)
+        status = build_graph(made, 0, &made->graph, &made->values);
+    if (status == DIFFC_OK)
+        status = build_graph(made, 1, &made->loss_graph, &made->loss_values);
+    if (status == DIFFC_OK && made->params.value_count > (size_t)context->limits.memory / sizeof(float))
+        status = dfi_fail(DIFFC_ERR_LIMIT, "%s has %zu parameters, more than the memory limit of %lld bytes holds",
+                          architecture->entry.name, made->params.value_count, (long long)context->limits.memory);
+    if (status == DIFFC_OK)
+        status = dfi_params_allocate(&made->params, config->seed);
+    if (status < 0) {
+        dfi_release(made);
+        return status;
+    }
+    *model = made;
+    return DIFFC_OK;
+}
+
+int dfi_model_clone(const struct diffc_model *model, struct diffc_model **copy)
+{
+    struct diffc_model *made = NULL;
+    DFI_TRY(dfi_model_new(model->object.context, model->architecture, &model->config, &made));
+    memcpy(made->params.values, model->params.values, model->params.value_count * sizeof(float));
+    memcpy(made->params.stats, model->params.stats, model->params.stat_count * sizeof(float));
+    int status = DIFFC_OK;
+    for (const struct dfi_metadata *entry = model->metadata; entry && status == DIFFC_OK; entry = entry->next)
+        status = dfi_model_set_metadata(made, entry->key, entry->value);
+    if (status < 0) {
+        dfi_release(made);
+        return status;
+    }
+    *copy = made;
+    return DIFFC_OK;
+}
+
+const char *dfi_model_metadata(const struct diffc_model *model, const char *key)
+{
+    for (const struct dfi_metadata *entry = model->metadata; entry; entry = entry->next)
+        if (strcmp(entry->key, key) == 0)
+            return entry->value;
+    return NULL;
+}
+
+static void remove_metadata(struct diffc_model *model, const char *key)
+{
+    struct dfi_metadata **link = &model->metadata;
+    while (*link && strcmp((*link)->key, key) != 0)
+        link = &(*link)->next;
+    struct dfi_metadata *entry = *link;
+    if (!entry)
+        return;
+    *link = entry->next;
+    dfi_free(model->object.context, entry->key);
+    dfi_free(model->object.context, entry->value);
+    dfi_free(model->object.context, entry);
+}
+
+int dfi_model_set_metadata(struct diffc_model *model, const char *key, const char *value)
+{
+    struct diffc_context *context = model->object.context;
+    if (!value) {
+        remove_metadata(model, key);
+        return DIFFC_OK;
+    }
+    struct dfi_metadata *entry = dfi_calloc(context, 1, sizeof(*entry));
+    if (!entry)
+        return DIFFC_ERR_NOMEM;
+    entry->key = dfi_strdup(context, key);
+    entry->value = dfi_strdup(context, value);
+    if (!entry->key || !entry->value) {
+        dfi_free(context, entry->key);
+        dfi_free(context, entry->value);
+        dfi_free(context, entry);
+        return DIFFC_ERR_NOMEM;
+    }
+    remove_metadata(model, key);
+    struct dfi_metadata **link = &model->metadata;
+    while (*link)
+        link = &(*link)->next;
+    *link = entry;
+    return DIFFC_OK;
+}

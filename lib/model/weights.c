@@ -1,0 +1,244 @@
+#include "model/weights.h"
+
+#include <diffc/version.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/architectures.h"
+#include "model/config.h"
+
+/* Settings that are saved as numbers. */
+static const struct number_key {
+    const char *key;
+    size_t offset;
+} number_keys[] = {
+    { "image_channels", offsetof(struct dfi_model_config, image_channels) },
+    { "image_height", offsetof(struct dfi_model_config, image_height) },
+    { "image_width", offsetof(struct dfi_model_config, image_width) },
+    { "width", offsetof(struct dfi_model_config, width) },
+    { "classes", offsetof(struct dfi_model_config, classes) },
+    { "train_steps", offsetof(struct dfi_model_config, train_steps) },
+};
+
+static int *number_at(struct dfi_model_config *config, const struct number_key *key)
+{
+    return (int *)(void *)((char *)config + key->offset);
+}
+
+static int read_number(const char *key, const char *text, int *number)
+{
+    char *end = NULL;
+    errno = 0;
+    const long value = strtol(text, &end, 10);
+    if (errno || end == text || *end || value < 0 || value > 1000000)
+        return dfi_fail(DIFFC_ERR_CONFIG, "metadata %s is \"%.40s\", expected a number from 0 to 1000000", key, text);
+    *number = (int)value;
+    return DIFFC_OK;
+}
+
+static int read_name(const struct diffc_archive *archive, const char *key, const char *(*find)(const char *),
+                     const char **name)
+{
+    const char *text = dfi_archive_metadata(archive, key);
+    if (!text)
+        return DIFFC_OK;
+    *name = find(text);
+    return *name ? DIFFC_OK : dfi_fail_in(DIFFC_ERR_CONFIG, "metadata %s", key);
+}
+
+static int read_metadata(const struct diffc_archive *archive, struct dfi_model_config *config)
+{
+    for (int i = 0; i < DFI_COUNT(number_keys); i++) {
+        const char *text = dfi_archive_metadata(archive, number_keys[i].key);
+        if (text)
+            DFI_TRY(read_number(number_keys[i].key, text, number_at(config, &number_keys[i])));
+    }
+    DFI_TRY(read_name(archive, "condition", dfi_condition_name, &config->condition));
+    DFI_TRY(read_name(archive, "time_mode", dfi_time_mode_name, &config->time_mode));
+    return read_name(archive, "objective", dfi_objective_name, &config->objective);
+}
+
+static const struct dfi_architecture *named_architecture(const char *name)
+{
+    const struct dfi_architecture *architecture;
+    for (int i = 0; (architecture = dfi_architecture_at(i)); i++)
+        if (strcmp(architecture->entry.name, name) == 0)
+            return architecture;
+    return NULL;
+}
+
+static int find_architecture(const struct diffc_archive *archive, struct dfi_model_config *config,
+                             const struct dfi_architecture **architecture)
+{
+    const char *name = dfi_archive_metadata(archive, "architecture");
+    if (name) {
+        *architecture = named_architecture(name);
+        if (!*architecture)
+            return dfi_fail(DIFFC_ERR_UNSUPPORTED, "architecture \"%.60s\" is not known", name);
+        return read_metadata(archive, config);
+    }
+    for (int i = 0; (*architecture = dfi_architecture_at(i)); i++)
+        if ((*architecture)->infer(archive, config) == DIFFC_OK)
+            return DIFFC_OK;
+    return dfi_fail(DIFFC_ERR_CONFIG, "neither metadata \"architecture\" nor the tensors of a known one");
+}
+
+static int shape_matches(const struct diffc_tensor *tensor, const struct dfi_param *param)
+{
+    const int floats = tensor->dtype == DIFFC_F32 || tensor->dtype == DIFFC_F16 || tensor->dtype == DIFFC_BF16 ||
+                       tensor->dtype == DIFFC_F64;
+    return floats && tensor->ndim == param->ndim &&
+           memcmp(tensor->shape, param->shape, (size_t)param->ndim * sizeof(*param->shape)) == 0;
+}
+
+static const char *expected_text(const struct dfi_param *param, char *text, size_t size)
+{
+    struct diffc_tensor like = { .dtype = DIFFC_F32, .ndim = param->ndim };
+    memcpy(like.shape, param->shape, (size_t)param->ndim * sizeof(*like.shape));
+    return dfi_tensor_text(&like, text, size);
+}
+
+static int read_tensor(const struct diffc_archive *archive, const struct dfi_param *param, float *values)
+{
+    char found[96], expected[96];
+    struct diffc_tensor *tensor = NULL;
+    DFI_TRY(dfi_archive_get(archive, dfi_archive_find(archive, param->name), &tensor));
+    int status = DIFFC_OK;
+    if (shape_matches(tensor, param))
+        dfi_convert(tensor->dtype, tensor->data, DIFFC_F32, values + param->offset, param->count);
+    else
+        status = dfi_fail(DIFFC_ERR_CONFIG, "tensor %s is %s, expected %s", param->name,
+                          dfi_tensor_text(tensor, found, sizeof(found)),
+                          expected_text(param, expected, sizeof(expected)));
+    dfi_release(tensor);
+    return status;
+}
+
+/* ERR_CONFIG naming the first three parameters that the archive lacks. */
+static int check_missing(const struct dfi_params *params, const struct diffc_archive *archive)
+{
+    char names[3 * DFI_PARAM_NAME + 8] = "";
+    int missing = 0;
+    for (int i = 0; i < params->count; i++) {
+        if (dfi_archive_find(archive, params->list[i].name) >= 0)
+            continue;
+        if (missing++ < 3) {
+            const size_t used = strlen(names);
+            snprintf(names + used, sizeof(names) - used, "%s%s", used ? ", " : "", params->list[i].name);
+        }
+    }
+    if (missing)
+        return dfi_fail(DIFFC_ERR_CONFIG, "%d of %d tensors are missing: %s%s", missing, params->count, names,
+                        missing > 3 ? ", ..." : "");
+    return DIFFC_OK;
+}
+
+int dfi_model_read_tensors(struct diffc_model *model, const struct diffc_archive *archive)
+{
+    struct dfi_params *params = &model->params;
+    DFI_TRY(check_missing(params, archive));
+    for (int i = 0; i < params->count; i++)
+        DFI_TRY(read_tensor(archive, &params->list[i], params->values));
+    for (int i = 0; i < params->stat_entries; i++)
+        if (dfi_archive_find(archive, params->stat_list[i].name) >= 0)
+            DFI_TRY(read_tensor(archive, &params->stat_list[i], params->stats));
+    return DIFFC_OK;
+}
+
+/* Keys that describe the model itself are written anew; all others travel with it. */
+static int is_own_key(const char *key)
+{
+    static const char *const names[] = { "architecture", "condition", "time_mode", "objective", "format",
+                                         "library_version" };
+    for (int i = 0; i < DFI_COUNT(names); i++)
+        if (strcmp(key, names[i]) == 0)
+            return 1;
+    for (int i = 0; i < DFI_COUNT(number_keys); i++)
+        if (strcmp(key, number_keys[i].key) == 0)
+            return 1;
+    return 0;
+}
+
+static int copy_metadata(const struct diffc_archive *archive, struct diffc_model *model)
+{
+    for (int i = 0; i < archive->metadata_count; i++)
+        if (!is_own_key(archive->metadata[i].key))
+            DFI_TRY(dfi_model_set_metadata(model, archive->metadata[i].key, archive->metadata[i].value));
+    return DIFFC_OK;
+}
+
+int dfi_model_load(const struct diffc_archive *archive, const struct dfi_model_config *fallback,
+                   struct diffc_model **model)
+{
+    struct dfi_model_config config = *fallback;
+    const struct dfi_architecture *architecture = NULL;
+    struct diffc_model *made = NULL;
+    DFI_TRY(find_architecture(archive, &config, &architecture));
+    DFI_TRY(dfi_model_new(archive->object.context, architecture, &config, &made));
+    int status = dfi_model_read_tensors(made, archive);
+    if (status == DIFFC_OK)
+        status = copy_metadata(archive, made);
+    if (status < 0) {
+        dfi_release(made);
+        return status;
+    }
+    *model = made;
+    return DIFFC_OK;
+}
+
+static int store_tensor(const struct diffc_model *model, const struct dfi_param *param, const float *values, int dtype,
+                        struct diffc_archive *archive)
+{
+    struct diffc_context *context = model->object.context;
+    struct diffc_tensor *tensor = NULL;
+    float *data = (float *)(uintptr_t)(values + param->offset);
+    if (dtype == DIFFC_F32) {
+        DFI_TRY(dfi_tensor_over(context, DIFFC_F32, param->ndim, param->shape, data, model, &tensor));
+    } else {
+        DFI_TRY(dfi_tensor_create(context, dtype, param->ndim, param->shape, &tensor));
+        dfi_convert(DIFFC_F32, data, dtype, tensor->data, param->count);
+    }
+    const int status = dfi_archive_add(archive, param->name, tensor);
+    dfi_release(tensor);
+    return status;
+}
+
+static int store_metadata(const struct diffc_model *model, struct diffc_archive *archive)
+{
+    struct dfi_model_config config = model->config;
+    char text[32];
+    DFI_TRY(dfi_archive_set_metadata(archive, "format", "libdiffc-model-1"));
+    DFI_TRY(dfi_archive_set_metadata(archive, "library_version", DIFFC_VERSION_TEXT));
+    DFI_TRY(dfi_archive_set_metadata(archive, "architecture", model->architecture->entry.name));
+    DFI_TRY(dfi_archive_set_metadata(archive, "condition", config.condition));
+    DFI_TRY(dfi_archive_set_metadata(archive, "time_mode", config.time_mode));
+    if (config.objective)
+        DFI_TRY(dfi_archive_set_metadata(archive, "objective", config.objective));
+    for (int i = 0; i < DFI_COUNT(number_keys); i++) {
+        snprintf(text, sizeof(text), "%d", *number_at(&config, &number_keys[i]));
+        DFI_TRY(dfi_archive_set_metadata(archive, number_keys[i].key, text));
+    }
+    for (const struct dfi_metadata *entry = model->metadata; entry; entry = entry->next)
+        DFI_TRY(dfi_archive_set_metadata(archive, entry->key, entry->value));
+    return DIFFC_OK;
+}
+
+int dfi_model_store(const struct diffc_model *model, int dtype, struct diffc_archive **archive)
+{
+    const struct dfi_params *params = &model->params;
+    struct diffc_archive *made = NULL;
+    DFI_TRY(dfi_archive_new(model->object.context, &made));
+    int status = store_metadata(model, made);
+    for (int i = 0; i < params->count && status == DIFFC_OK; i++)
+        status = store_tensor(model, &params->list[i], params->values, dtype, made);
+    for (int i = 0; i < params->stat_entries && status == DIFFC_OK; i++)
+        status = store_tensor(model, &params->stat_list[i], params->stats, DIFFC_F32, made);
+    if (status < 0) {
+        dfi_release(made);
+        return status;
+    }
+    *archive = made;
+    return DIFFC_OK;
+}

@@ -1,0 +1,16 @@
+#ifndef DFI_MODEL_WEIGHTS_H
+#define DFI_MODEL_WEIGHTS_H
+
+#include "model/model.h"
+
+/* A model from an archive: settings from the metadata or, without any, from names and shapes and `fallback`. */
+int dfi_model_load(const struct diffc_archive *archive, const struct dfi_model_config *fallback,
+                   struct diffc_model **model);
+
+/* An archive with the model's tensors in `dtype` (statistics F32) and its metadata. */
+int dfi_model_store(const struct diffc_model *model, int dtype, struct diffc_archive **archive);
+
+/* Fills the parameters and statistics of a model from an archive, names behind `prefix`. */
+int dfi_model_read_tensors(struct diffc_model *model, const struct diffc_archive *archive);
+
+#endif

@@ -1,0 +1,186 @@
+#include "nn/exec.h"
+
+#include <string.h>
+
+#include "nn/node.h"
+
+int dfi_exec_bytes(const struct dfi_graph *graph, const struct dfi_exec_options *options, size_t *bytes)
+{
+    struct dfi_plan plan;
+    DFI_TRY(dfi_plan_make(graph, graph->params->dtype, options, &plan));
+    *bytes = plan.bytes;
+    dfi_plan_clear(graph->context, &plan);
+    return DIFFC_OK;
+}
+
+static int check_options(const struct diffc_context *context, const struct dfi_exec_options *options)
+{
+    if (options->batch < 1 || options->batch > context->limits.batch)
+        return dfi_fail(DIFFC_ERR_LIMIT, "batch is %d, must be 1 to %lld", options->batch,
+                        (long long)context->limits.batch);
+    if (options->conditions < 1 || options->conditions > 64)
+        return dfi_fail(DIFFC_ERR_ARG, "conditions is %d, must be 1 to 64", options->conditions);
+    return DIFFC_OK;
+}
+
+int dfi_exec_create(const struct dfi_graph *graph, const struct dfi_params *params,
+                    const struct dfi_exec_options *options, struct dfi_exec **exec)
+{
+    struct diffc_context *context = graph->context;
+    DFI_TRY(check_options(context, options));
+    struct dfi_exec *made = dfi_calloc(context, 1, sizeof(*made));
+    if (!made)
+        return DIFFC_ERR_NOMEM;
+    made->context = context;
+    made->graph = graph;
+    made->params = params;
+    made->options = *options;
+    made->element = dfi_dtype_size(params->dtype);
+    made->kernels = dfi_kernels_get(context->cpu_flags, params->dtype);
+
+    int status = dfi_plan_make(graph, params->dtype, options, &made->plan);
+    if (status == DIFFC_OK && made->plan.bytes > (size_t)context->limits.memory)
+        status = dfi_fail(DIFFC_ERR_LIMIT, "the plan for batch %d takes %zu bytes, the memory limit is %lld",
+                          options->batch, made->plan.bytes, (long long)context->limits.memory);
+    if (status == DIFFC_OK) {
+        made->written = dfi_calloc(context, (size_t)graph->count, 1);
+        made->block = dfi_calloc(context, made->plan.bytes, 1);
+        status = made->written && made->block ? DIFFC_OK : DIFFC_ERR_NOMEM;
+    }
+    if (status < 0) {
+        dfi_exec_destroy(made);
+        return status;
+    }
+    const size_t ones = (made->plan.shared_offset - made->plan.ones_offset) / made->element;
+    for (size_t i = 0; i < ones; i++)
+        dfi_set(made, made->block + made->plan.ones_offset, i, 1);
+    dfi_exec_set_size(made, options->batch, options->conditions);
+    dfi_exec_refresh(made);
+    *exec = made;
+    return DIFFC_OK;
+}
+
+void dfi_exec_destroy(struct dfi_exec *exec)
+{
+    if (!exec)
+        return;
+    dfi_plan_clear(exec->context, &exec->plan);
+    dfi_free(exec->context, exec->written);
+    dfi_free(exec->context, exec->block);
+    dfi_free(exec->context, exec);
+}
+
+void dfi_exec_refresh(struct dfi_exec *exec)
+{
+    for (int i = 0; i < exec->graph->count; i++)
+        if (dfi_node(exec, i)->kind->refresh)
+            dfi_node(exec, i)->kind->refresh(exec, i);
+}
+
+void dfi_exec_set_size(struct dfi_exec *exec, int batch, int conditions)
+{
+    exec->batch = batch;
+    exec->conditions = conditions;
+}
+
+static struct dfi_block block_at(const struct dfi_exec *exec, int value, const struct dfi_place *place)
+{
+    const struct dfi_node *node = dfi_node(exec, value), *root = dfi_node(exec, place->root);
+    struct dfi_block block = { NULL, root->c, (ptrdiff_t)root->c * root->h * root->w, dfi_samples(exec, value),
+                               node->h, node->w, node->c };
+    block.data = dfi_at(exec, exec->block + place->offset, place->channel);
+    return block;
+}
+
+struct dfi_block dfi_exec_value(const struct dfi_exec *exec, int value)
+{
+    return block_at(exec, value, &exec->plan.value[value]);
+}
+
+struct dfi_block dfi_exec_gradient_of(const struct dfi_exec *exec, int value)
+{
+    return block_at(exec, value, &exec->plan.gradient[value]);
+}
+
+void dfi_exec_view(const struct dfi_exec *exec, int value, struct diffc_tensor *view)
+{
+    const struct dfi_block block = dfi_exec_value(exec, value);
+    memset(view, 0, sizeof(*view));
+    view->dtype = exec->params->dtype;
+    view->ndim = 4;
+    view->data = block.data;
+    const int64_t shape[4] = { block.samples, block.c, block.h, block.w };
+    const int64_t strides[4] = { block.sample_stride, 1, block.ld * block.w, block.ld };
+    memcpy(view->shape, shape, sizeof(shape));
+    memcpy(view->strides, strides, sizeof(strides));
+}
+
+int dfi_exec_forward(struct dfi_exec *exec, int batch_statistics)
+{
+    exec->batch_statistics = batch_statistics;
+    for (int i = 0; i < exec->graph->count; i++) {
+        dfi_node(exec, i)->kind->forward(exec, i);
+        if (dfi_cancelled(exec->context))
+            return dfi_cancel_take(exec->context);
+    }
+    return DIFFC_OK;
+}
+
+int dfi_exec_backward(struct dfi_exec *exec, int accumulate)
+{
+    const int last = exec->graph->count - 1;
+    exec->accumulate = accumulate;
+    memset(exec->written, 0, (size_t)exec->graph->count);
+    exec->written[last] = 1;
+    for (int i = last; i >= 0; i--) {
+        const struct dfi_node *node = dfi_node(exec, i);
+        if (!node->gradient || !exec->written[i])
+            continue;
+        node->kind->backward(exec, i);
+        if (dfi_cancelled(exec->context))
+            return dfi_cancel_take(exec->context);
+    }
+    return DIFFC_OK;
+}
+
+void *dfi_exec_gradients(const struct dfi_exec *exec)
+{
+    return exec->block + exec->plan.gradients_offset;
+}
+
+double dfi_exec_loss(const struct dfi_exec *exec)
+{
+    return exec->loss;
+}
+
+struct node_job {
+    struct dfi_exec *exec;
+    int number;
+    dfi_node_task task;
+};
+
+static void run_node_task(void *work, int index, int worker)
+{
+    const struct node_job *job = work;
+    job->task(job->exec, job->number, index, worker);
+}
+
+void dfi_node_parallel(struct dfi_exec *exec, int number, dfi_node_task task, int count)
+{
+    struct node_job job = { exec, number, task };
+    dfi_parallel(exec->context, run_node_task, &job, count);
+}
+
+void dfi_lane_sum(const double *rows, int samples, size_t n, double *lanes, double *result)
+{
+    memset(lanes, 0, DFI_LANES * n * sizeof(*lanes));
+    for (int lane = 0; lane < DFI_LANES; lane++)
+        for (int s = dfi_lane_start(samples, lane); s < dfi_lane_start(samples, lane + 1); s++)
+            for (size_t i = 0; i < n; i++)
+                lanes[(size_t)lane * n + i] += rows[(size_t)s * n + i];
+    for (int step = 1; step < DFI_LANES; step *= 2)
+        for (int lane = 0; lane < DFI_LANES; lane += 2 * step)
+            for (size_t i = 0; i < n; i++)
+                lanes[(size_t)lane * n + i] += lanes[(size_t)(lane + step) * n + i];
+    memcpy(result, lanes, n * sizeof(*result));
+}

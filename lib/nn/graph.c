@@ -1,0 +1,370 @@
+#include "nn/graph.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "nn/node.h"
+
+int dfi_graph_create(struct diffc_context *context, struct dfi_params *params, struct dfi_graph **graph)
+{
+    struct dfi_graph *made = dfi_calloc(context, 1, sizeof(*made));
+    if (!made)
+        return DIFFC_ERR_NOMEM;
+    made->context = context;
+    made->params = params;
+    made->loss = -1;
+    *graph = made;
+    return DIFFC_OK;
+}
+
+void dfi_graph_destroy(struct dfi_graph *graph)
+{
+    if (!graph)
+        return;
+    dfi_free(graph->context, graph->nodes);
+    dfi_free(graph->context, graph);
+}
+
+/* A bias in front of a batch norm is taken out by the mean: its gradient is zero, and computing it would give noise. */
+static void mark_absorbed(struct dfi_graph *graph)
+{
+    for (int i = 0; i < graph->count; i++) {
+        int consumers = 0, norms = 0;
+        for (int j = i + 1; j < graph->count; j++) {
+            for (int k = 0; k < graph->nodes[j].input_count; k++) {
+                if (graph->nodes[j].input[k] == i) {
+                    consumers++;
+                    norms += graph->nodes[j].kind == &dfi_kind_batch_norm;
+                }
+            }
+        }
+        graph->nodes[i].absorbed = consumers > 0 && consumers == norms && !graph->nodes[i].keep;
+    }
+}
+
+int dfi_graph_finish(struct dfi_graph *graph)
+{
+    if (graph->status == DIFFC_OK)
+        mark_absorbed(graph);
+    return graph->status;
+}
+
+static struct dfi_node *add_node(struct dfi_graph *graph, const struct dfi_node_kind *kind, const char *name,
+                                 int input_count, const int *inputs)
+{
+    if (graph->status)
+        return NULL;
+    if (graph->count == graph->capacity) {
+        const int more = graph->capacity ? 2 * graph->capacity : 64;
+        struct dfi_node *grown = dfi_realloc(graph->context, graph->nodes,
+                                             (size_t)graph->capacity * sizeof(*grown), (size_t)more * sizeof(*grown));
+        if (!grown) {
+            graph->status = DIFFC_ERR_NOMEM;
+            return NULL;
+        }
+        graph->nodes = grown;
+        graph->capacity = more;
+    }
+    struct dfi_node *node = &graph->nodes[graph->count];
+    memset(node, 0, sizeof(*node));
+    node->kind = kind;
+    snprintf(node->name, sizeof(node->name), "%s", name ? name : "");
+    node->input_count = input_count;
+    for (int i = 0; i < input_count; i++) {
+        const struct dfi_node *input = &graph->nodes[inputs[i]];
+        node->input[i] = inputs[i];
+        node->conditional |= input->conditional;
+        node->gradient |= input->gradient;
+    }
+    for (int i = 0; i < DFI_NODE_PARAMS; i++)
+        node->param[i] = node->stat[i] = -1;
+    if (input_count > 0) {
+        node->c = graph->nodes[inputs[0]].c;
+        node->h = graph->nodes[inputs[0]].h;
+        node->w = graph->nodes[inputs[0]].w;
+    }
+    return node;
+}
+
+static struct dfi_node *add_unary(struct dfi_graph *graph, const struct dfi_node_kind *kind, const char *name, int x)
+{
+    return add_node(graph, kind, name, 1, &x);
+}
+
+static int close_node(struct dfi_graph *graph, const struct dfi_node *node)
+{
+    if (!node || graph->status)
+        return -1;
+    return graph->count++;
+}
+
+static int fail_node(struct dfi_graph *graph, const struct dfi_node *node, const char *why)
+{
+    if (graph->status == DIFFC_OK)
+        graph->status = dfi_fail(DIFFC_ERR_CONFIG, "%s %s [%d, %d, %d]: %s", node->kind->name, node->name, node->c,
+                                 node->h, node->w, why);
+    return -1;
+}
+
+static void add_param(struct dfi_graph *graph, struct dfi_node *node, int slot, int ndim, const int64_t *shape,
+                      enum dfi_init init, int64_t fan_in)
+{
+    static const char *const suffix[DFI_NODE_PARAMS] = { "weight", "bias" };
+    char name[DFI_PARAM_NAME + 16];
+    snprintf(name, sizeof(name), "%s.%s", node->name, suffix[slot]);
+    int trainable = 1;
+    const struct dfi_param *known = dfi_params_find(graph->params, name, &trainable);
+    int number;
+    if (known) /* a second graph over the same parameters */
+        number = (int)(known - graph->params->list);
+    else
+        number = dfi_params_add(graph->params, 1, name, ndim, shape, init, fan_in);
+    if (number < 0)
+        graph->status = number;
+    node->param[slot] = number;
+    node->gradient = 1;
+}
+
+static void add_stat(struct dfi_graph *graph, struct dfi_node *node, int slot, const char *suffix, enum dfi_init init)
+{
+    char name[DFI_PARAM_NAME + 16];
+    snprintf(name, sizeof(name), "%s.%s", node->name, suffix);
+    int trainable = 0;
+    const struct dfi_param *known = dfi_params_find(graph->params, name, &trainable);
+    const int64_t shape[1] = { node->c };
+    const int number = known ? (int)(known - graph->params->stat_list)
+                             : dfi_params_add(graph->params, 0, name, 1, shape, init, 0);
+    if (number < 0)
+        graph->status = number;
+    node->stat[slot] = number;
+}
+
+int dfi_graph_input(struct dfi_graph *graph, const char *name, int c, int h, int w, int conditional)
+{
+    struct dfi_node *node = add_node(graph, &dfi_kind_input, name, 0, NULL);
+    if (!node)
+        return -1;
+    node->c = c;
+    node->h = h;
+    node->w = w;
+    node->conditional = conditional;
+    return close_node(graph, node);
+}
+
+int dfi_graph_find_input(const struct dfi_graph *graph, const char *name)
+{
+    for (int i = 0; i < graph->count; i++)
+        if (graph->nodes[i].kind == &dfi_kind_input && strcmp(graph->nodes[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+static int add_conv(struct dfi_graph *graph, const struct dfi_node_kind *kind, int x, const char *name, int cout,
+                    int kernel, int stride, int padding)
+{
+    struct dfi_node *node = add_unary(graph, kind, name, x);
+    if (!node)
+        return -1;
+    const int transposed = kind == &dfi_kind_conv_transpose2d, cin = node->c;
+    struct dfi_conv conv;
+    if (dfi_conv_init(&conv, dfi_kernels_get(0, DIFFC_F32), DIFFC_F32, transposed, cin, cout, kernel, stride, padding,
+                      node->h, node->w))
+        return fail_node(graph, node, "the window does not fit");
+    node->kernel_h = node->kernel_w = kernel;
+    node->stride = stride;
+    node->padding = padding;
+    node->c = cout;
+    node->h = conv.out_h;
+    node->w = conv.out_w;
+    /* PyTorch takes the second size of the weight as fan_in: for a transposed one that is out * k * k. */
+    const int64_t fan_in = (int64_t)(transposed ? cout : cin) * kernel * kernel;
+    add_param(graph, node, 0, 4, (const int64_t[]){ transposed ? cin : cout, transposed ? cout : cin, kernel, kernel },
+              DFI_INIT_UNIFORM, fan_in);
+    add_param(graph, node, 1, 1, (const int64_t[]){ cout }, DFI_INIT_UNIFORM, fan_in);
+    return close_node(graph, node);
+}
+
+int dfi_conv2d(struct dfi_graph *graph, int x, const char *name, int cout, int kernel, int stride, int padding)
+{
+    return add_conv(graph, &dfi_kind_conv2d, x, name, cout, kernel, stride, padding);
+}
+
+int dfi_conv_transpose2d(struct dfi_graph *graph, int x, const char *name, int cout, int kernel, int stride,
+                         int padding)
+{
+    return add_conv(graph, &dfi_kind_conv_transpose2d, x, name, cout, kernel, stride, padding);
+}
+
+int dfi_unflatten(struct dfi_graph *graph, int x, const char *name, int cout, int kernel_h, int kernel_w)
+{
+    struct dfi_node *node = add_unary(graph, &dfi_kind_unflatten, name, x);
+    if (!node)
+        return -1;
+    if (node->h != 1 || node->w != 1)
+        return fail_node(graph, node, "needs a single pixel");
+    const int64_t fan_in = (int64_t)cout * kernel_h * kernel_w;
+    const int64_t shape[4] = { node->c, cout, kernel_h, kernel_w };
+    node->kernel_h = kernel_h;
+    node->kernel_w = kernel_w;
+    node->c = cout;
+    node->h = kernel_h;
+    node->w = kernel_w;
+    add_param(graph, node, 0, 4, shape, DFI_INIT_UNIFORM, fan_in);
+    add_param(graph, node, 1, 1, (const int64_t[]){ cout }, DFI_INIT_UNIFORM, fan_in);
+    return close_node(graph, node);
+}
+
+int dfi_batch_norm(struct dfi_graph *graph, int x, const char *name, enum dfi_act act)
+{
+    struct dfi_node *node = add_unary(graph, &dfi_kind_batch_norm, name, x);
+    if (!node)
+        return -1;
+    const int64_t shape[1] = { node->c };
+    node->act = act;
+    add_param(graph, node, 0, 1, shape, DFI_INIT_ONE, 0);
+    add_param(graph, node, 1, 1, shape, DFI_INIT_ZERO, 0);
+    add_stat(graph, node, 0, "running_mean", DFI_INIT_ZERO);
+    add_stat(graph, node, 1, "running_var", DFI_INIT_ONE);
+    return close_node(graph, node);
+}
+
+int dfi_linear(struct dfi_graph *graph, int x, const char *name, int out)
+{
+    struct dfi_node *node = add_unary(graph, &dfi_kind_linear, name, x);
+    if (!node)
+        return -1;
+    const int in = node->c;
+    node->c = out;
+    add_param(graph, node, 0, 2, (const int64_t[]){ out, in }, DFI_INIT_UNIFORM, in);
+    add_param(graph, node, 1, 1, (const int64_t[]){ out }, DFI_INIT_UNIFORM, in);
+    return close_node(graph, node);
+}
+
+int dfi_activation(struct dfi_graph *graph, int x, enum dfi_act act)
+{
+    struct dfi_node *node = add_unary(graph, &dfi_kind_activation, "", x);
+    if (node)
+        node->act = act;
+    return close_node(graph, node);
+}
+
+int dfi_softmax(struct dfi_graph *graph, int x)
+{
+    return close_node(graph, add_unary(graph, &dfi_kind_softmax, "", x));
+}
+
+static int add_pool(struct dfi_graph *graph, const struct dfi_node_kind *kind, int x, int kernel_h, int kernel_w)
+{
+    struct dfi_node *node = add_unary(graph, kind, "", x);
+    if (!node)
+        return -1;
+    if (node->h < kernel_h || node->w < kernel_w)
+        return fail_node(graph, node, "smaller than the window");
+    node->kernel_h = kernel_h;
+    node->kernel_w = kernel_w;
+    node->h /= kernel_h;
+    node->w /= kernel_w;
+    return close_node(graph, node);
+}
+
+int dfi_avg_pool(struct dfi_graph *graph, int x, int kernel_h, int kernel_w)
+{
+    return add_pool(graph, &dfi_kind_avg_pool, x, kernel_h, kernel_w);
+}
+
+int dfi_max_pool(struct dfi_graph *graph, int x, int kernel)
+{
+    return add_pool(graph, &dfi_kind_max_pool, x, kernel, kernel);
+}
+
+int dfi_flatten(struct dfi_graph *graph, int x)
+{
+    struct dfi_node *node = add_unary(graph, &dfi_kind_flatten, "", x);
+    if (node) {
+        node->c *= node->h * node->w;
+        node->h = node->w = 1;
+    }
+    return close_node(graph, node);
+}
+
+static int same_pixels(const struct dfi_graph *graph, int a, int b)
+{
+    return graph->nodes[a].h == graph->nodes[b].h && graph->nodes[a].w == graph->nodes[b].w;
+}
+
+int dfi_add(struct dfi_graph *graph, int a, int b)
+{
+    struct dfi_node *node = add_node(graph, &dfi_kind_add, "", 2, (const int[]){ a, b });
+    if (!node)
+        return -1;
+    if (!same_pixels(graph, a, b) || graph->nodes[a].c != graph->nodes[b].c)
+        return fail_node(graph, node, "operands of different shapes");
+    return close_node(graph, node);
+}
+
+int dfi_concat(struct dfi_graph *graph, int a, int b)
+{
+    struct dfi_node *node = add_node(graph, &dfi_kind_concat, "", 2, (const int[]){ a, b });
+    if (!node)
+        return -1;
+    if (!same_pixels(graph, a, b))
+        return fail_node(graph, node, "operands of different sizes");
+    node->c = graph->nodes[a].c + graph->nodes[b].c;
+    return close_node(graph, node);
+}
+
+int dfi_modulate(struct dfi_graph *graph, int x, int scale, int shift)
+{
+    int inputs[3] = { x, 0, 0 }, count = 1, scale_slot = 0, shift_slot = 0;
+    if (graph->status)
+        return -1;
+    if (scale >= 0) {
+        scale_slot = count;
+        inputs[count++] = scale;
+    }
+    if (shift >= 0) {
+        shift_slot = count;
+        inputs[count++] = shift;
+    }
+    struct dfi_node *node = add_node(graph, &dfi_kind_modulate, "", count, inputs);
+    if (!node)
+        return -1;
+    for (int i = 1; i < count; i++) {
+        const struct dfi_node *factor = &graph->nodes[inputs[i]];
+        if (factor->h != 1 || factor->w != 1 || factor->c != node->c)
+            return fail_node(graph, node, "needs one value per channel");
+    }
+    node->scale_slot = scale_slot;
+    node->shift_slot = shift_slot;
+    return close_node(graph, node);
+}
+
+int dfi_output(struct dfi_graph *graph, int x)
+{
+    if (graph->status)
+        return -1;
+    graph->nodes[x].keep = 1;
+    return x;
+}
+
+static int add_loss(struct dfi_graph *graph, const struct dfi_node_kind *kind, int y, int target)
+{
+    struct dfi_node *node = add_node(graph, kind, "", 2, (const int[]){ y, target });
+    if (!node)
+        return -1;
+    if (!same_pixels(graph, y, target) || graph->nodes[y].c != graph->nodes[target].c)
+        return fail_node(graph, node, "prediction and target of different shapes");
+    node->c = node->h = node->w = 1;
+    graph->loss = graph->count;
+    return close_node(graph, node);
+}
+
+int dfi_mse_loss(struct dfi_graph *graph, int y, int target)
+{
+    return add_loss(graph, &dfi_kind_mse_loss, y, target);
+}
+
+int dfi_cross_entropy_loss(struct dfi_graph *graph, int logits, int target)
+{
+    return add_loss(graph, &dfi_kind_cross_entropy_loss, logits, target);
+}

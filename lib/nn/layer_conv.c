@@ -1,0 +1,180 @@
+/* Convolution and transposed convolution: pieces of work for kernel/conv.h. */
+
+#include "nn/node.h"
+
+struct state { /* followed by the packed weights of the forward pass, then of backward data */
+    struct dfi_conv conv;
+    int trains; /* backward data is wanted */
+};
+
+static size_t state_size(void)
+{
+    return (sizeof(struct state) + 63) / 64 * 64;
+}
+
+static int describe(const struct dfi_graph *graph, const struct dfi_node *node, const struct dfi_kernels *kernels,
+                    int dtype, struct dfi_conv *conv)
+{
+    const struct dfi_node *input = &graph->nodes[node->input[0]];
+    return dfi_conv_init(conv, kernels, dtype, node->kind == &dfi_kind_conv_transpose2d, input->c, node->c,
+                         node->kernel_h, node->stride, node->padding, input->h, input->w);
+}
+
+static size_t lanes_size(const struct dfi_conv *conv, size_t element)
+{
+    return dfi_conv_dw_size(conv) * DFI_LANES * element;
+}
+
+static int need(const struct dfi_graph *graph, const struct dfi_node *node, const struct dfi_exec_sizes *sizes,
+                struct dfi_need *out)
+{
+    struct dfi_conv conv;
+    if (describe(graph, node, sizes->kernels, sizes->dtype, &conv))
+        return dfi_fail(DIFFC_ERR_CONFIG, "%s: the window does not fit", node->name);
+    const int data = sizes->backward && graph->nodes[node->input[0]].gradient;
+    size_t worker = dfi_conv_scratch(&conv, DFI_CONV_FORWARD);
+    out->state = state_size() + dfi_conv_packed(&conv, DFI_CONV_FORWARD) * sizes->element;
+    if (data) {
+        const size_t scratch = dfi_conv_scratch(&conv, DFI_CONV_BACKWARD_DATA);
+        worker = scratch > worker ? scratch : worker;
+        out->state += 64 + dfi_conv_packed(&conv, DFI_CONV_BACKWARD_DATA) * sizes->element;
+    }
+    if (sizes->backward) {
+        const size_t scratch = dfi_conv_scratch(&conv, DFI_CONV_BACKWARD_WEIGHTS);
+        const size_t bias = ((size_t)sizes->samples + DFI_LANES + 1) * (size_t)node->c * sizeof(double);
+        worker = scratch > worker ? scratch : worker;
+        out->shared = lanes_size(&conv, sizes->element) + 64 + (node->absorbed ? 0 : bias);
+    }
+    out->worker = worker;
+    return DIFFC_OK;
+}
+
+static void *packed_forward(const struct dfi_exec *exec, int number)
+{
+    return (char *)dfi_state(exec, number) + state_size();
+}
+
+static void *packed_backward(const struct dfi_exec *exec, int number)
+{
+    const struct state *state = dfi_state(exec, number);
+    const size_t bytes = dfi_conv_packed(&state->conv, DFI_CONV_FORWARD) * exec->element;
+    return (char *)packed_forward(exec, number) + (bytes + 63) / 64 * 64;
+}
+
+static void refresh(struct dfi_exec *exec, int number)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    struct state *state = dfi_state(exec, number);
+    describe(exec->graph, node, exec->kernels, exec->params->dtype, &state->conv);
+    state->trains = exec->options.backward && dfi_wants_gradient(exec, node->input[0]);
+    const void *weights = dfi_param_value(exec, node, 0);
+    dfi_conv_pack(&state->conv, DFI_CONV_FORWARD, weights, packed_forward(exec, number));
+    if (state->trains)
+        dfi_conv_pack(&state->conv, DFI_CONV_BACKWARD_DATA, weights, packed_backward(exec, number));
+}
+
+static void forward_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct state *state = dfi_state(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
+    const int bands = dfi_conv_bands(&state->conv, DFI_CONV_FORWARD), n = index / bands;
+    dfi_conv_run(&state->conv, DFI_CONV_FORWARD, packed_forward(exec, number), dfi_param_value(exec, node, 1),
+                 dfi_sample(exec, &x, n), x.ld, dfi_sample(exec, &y, n), y.ld, 0, index % bands,
+                 dfi_worker(exec, worker));
+}
+
+static void forward(struct dfi_exec *exec, int number)
+{
+    const struct state *state = dfi_state(exec, number);
+    dfi_node_parallel(exec, number, forward_piece,
+                      dfi_samples(exec, number) * dfi_conv_bands(&state->conv, DFI_CONV_FORWARD));
+}
+
+static void data_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const int input = dfi_node(exec, number)->input[0];
+    const struct state *state = dfi_state(exec, number);
+    const struct dfi_block dy = dfi_exec_gradient_of(exec, number), dx = dfi_exec_gradient_of(exec, input);
+    const int bands = dfi_conv_bands(&state->conv, DFI_CONV_BACKWARD_DATA), n = index / bands;
+    dfi_conv_run(&state->conv, DFI_CONV_BACKWARD_DATA, packed_backward(exec, number), NULL,
+                 dfi_sample(exec, &dy, n), dy.ld, dfi_sample(exec, &dx, n), dx.ld, dfi_gradient_adds(exec, input),
+                 index % bands, dfi_worker(exec, worker));
+}
+
+static void weights_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const struct state *state = dfi_state(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
+    const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
+    const int parts = dfi_conv_dw_parts(&state->conv), lane = index / parts;
+    void *sum = dfi_at(exec, dfi_shared(exec), (ptrdiff_t)(dfi_conv_dw_size(&state->conv) * (size_t)lane));
+    for (int n = dfi_lane_start(dy.samples, lane); n < dfi_lane_start(dy.samples, lane + 1); n++)
+        dfi_conv_dw(&state->conv, dfi_sample(exec, &x, n), x.ld, dfi_sample(exec, &dy, n), dy.ld, sum,
+                    index % parts, dfi_worker(exec, worker));
+}
+
+static void clear_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct state *state = dfi_state(exec, number);
+    const size_t bytes = dfi_conv_dw_size(&state->conv) * exec->element;
+    memset((char *)dfi_shared(exec) + bytes * (size_t)index, 0, bytes);
+}
+
+static double *bias_rows(const struct dfi_exec *exec, int number)
+{
+    const struct state *state = dfi_state(exec, number);
+    const size_t lanes = lanes_size(&state->conv, exec->element);
+    return (double *)(void *)((char *)dfi_shared(exec) + (lanes + 63) / 64 * 64);
+}
+
+static void bias_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
+    double *row = bias_rows(exec, number) + (size_t)index * (size_t)dy.c;
+    memset(row, 0, (size_t)dy.c * sizeof(*row));
+    exec->kernels->moments(dfi_sample(exec, &dy, index), dy.ld, (size_t)dy.h * (size_t)dy.w, dy.c, row, NULL);
+}
+
+static void backward_bias(struct dfi_exec *exec, int number)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const int samples = dfi_samples(exec, number);
+    const size_t c = (size_t)node->c;
+    void *gradient = dfi_param_gradient(exec, node, 1);
+    double *rows = bias_rows(exec, number), *lanes = rows + (size_t)samples * c;
+    if (node->absorbed) {
+        for (size_t i = 0; i < c; i++)
+            dfi_param_gradient_put(exec, gradient, i, 0);
+        return;
+    }
+    dfi_node_parallel(exec, number, bias_piece, samples);
+    dfi_lane_sum(rows, samples, c, lanes, lanes);
+    for (size_t i = 0; i < c; i++)
+        dfi_param_gradient_put(exec, gradient, i, lanes[i]);
+}
+
+static void backward(struct dfi_exec *exec, int number)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct state *state = dfi_state(exec, number);
+    const size_t lane = dfi_conv_dw_size(&state->conv);
+    dfi_node_parallel(exec, number, clear_piece, DFI_LANES);
+    dfi_node_parallel(exec, number, weights_piece, DFI_LANES * dfi_conv_dw_parts(&state->conv));
+    dfi_conv_dw_reduce(&state->conv, dfi_shared(exec), lane, DFI_LANES, dfi_param_gradient(exec, node, 0),
+                       exec->accumulate);
+    backward_bias(exec, number);
+    if (state->trains) {
+        dfi_gradient_begin(exec, node->input[0]);
+        dfi_node_parallel(exec, number, data_piece,
+                          dfi_samples(exec, number) * dfi_conv_bands(&state->conv, DFI_CONV_BACKWARD_DATA));
+    }
+}
+
+const struct dfi_node_kind dfi_kind_conv2d = { "conv2d", DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT,
+                                               need, refresh, forward, backward };
+const struct dfi_node_kind dfi_kind_conv_transpose2d = { "conv_transpose2d",
+                                                         DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT, need,
+                                                         refresh, forward, backward };

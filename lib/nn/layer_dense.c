@@ -1,0 +1,250 @@
+/* Layers that are matrix products: linear, and the transposed convolution that unfolds one pixel (unflatten). */
+
+#include "kernel/gemm.h"
+#include "nn/node.h"
+
+#define ROWS_PER_PIECE 64 /* depends on nothing, so neither do the bits */
+
+static void product(const struct dfi_exec *exec, const struct dfi_gemm *gemm)
+{
+    dfi_gemm(exec->context->cpu_flags, exec->params->dtype, gemm);
+}
+
+static size_t weight_count(const struct dfi_graph *graph, const struct dfi_node *node)
+{
+    return graph->params->list[node->param[0]].count;
+}
+
+static size_t lanes_bytes(const struct dfi_graph *graph, const struct dfi_node *node, size_t element)
+{
+    return (weight_count(graph, node) * DFI_LANES * element + 63) / 64 * 64;
+}
+
+static int need(const struct dfi_graph *graph, const struct dfi_node *node, const struct dfi_exec_sizes *sizes,
+                struct dfi_need *out)
+{
+    if (sizes->backward)
+        out->shared = lanes_bytes(graph, node, sizes->element) +
+                      ((size_t)sizes->samples + DFI_LANES + 1) * (size_t)node->c * sizeof(double);
+    return DIFFC_OK;
+}
+
+static int row_pieces(int rows)
+{
+    return (rows + ROWS_PER_PIECE - 1) / ROWS_PER_PIECE;
+}
+
+static int piece_rows(int rows, int piece)
+{
+    const int left = rows - piece * ROWS_PER_PIECE;
+    return left < ROWS_PER_PIECE ? left : ROWS_PER_PIECE;
+}
+
+static void add_bias(const struct dfi_exec *exec, int number, void *y, ptrdiff_t ld, size_t pixels)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    exec->kernels->affine_act(y, ld, y, ld, pixels, node->c, NULL, dfi_param_value(exec, node, 1), DFI_ACT_NONE);
+}
+
+/* Sums of dy per sample, then over the lanes, into the bias gradient. */
+static void bias_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
+    double *row = (double *)(void *)((char *)dfi_shared(exec) + lanes_bytes(exec->graph, node, exec->element)) +
+                  (size_t)index * (size_t)node->c;
+    memset(row, 0, (size_t)node->c * sizeof(*row));
+    exec->kernels->moments(dfi_sample(exec, &dy, index), dy.ld, (size_t)dy.h * (size_t)dy.w, dy.c, row, NULL);
+}
+
+static void backward_bias(struct dfi_exec *exec, int number)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const int samples = dfi_samples(exec, number);
+    double *rows = (double *)(void *)((char *)dfi_shared(exec) + lanes_bytes(exec->graph, node, exec->element));
+    double *lanes = rows + (size_t)samples * (size_t)node->c;
+    if (!node->absorbed) {
+        dfi_node_parallel(exec, number, bias_piece, samples);
+        dfi_lane_sum(rows, samples, (size_t)node->c, lanes, lanes);
+    }
+    for (int i = 0; i < node->c; i++)
+        dfi_param_gradient_put(exec, dfi_param_gradient(exec, node, 1), (size_t)i, node->absorbed ? 0 : lanes[i]);
+}
+
+static void reduce_weights(struct dfi_exec *exec, int number)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const size_t count = weight_count(exec->graph, node);
+    exec->kernels->tree_sum(dfi_shared(exec), count, DFI_LANES, dfi_param_gradient(exec, node, 0), count,
+                            exec->accumulate);
+}
+
+/* Linear: rows are samples (and pixels, one after another). */
+
+static void linear_forward_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
+    const int first = index * ROWS_PER_PIECE, rows = piece_rows(y.samples * y.h * y.w, index);
+    struct dfi_gemm gemm = { (size_t)rows, (size_t)y.c, (size_t)x.c,
+                             dfi_at(exec, x.data, first * x.ld), x.ld, 1,
+                             dfi_param_value(exec, node, 0), 1, x.c,
+                             dfi_at(exec, y.data, first * y.ld), y.ld, 1, 0 };
+    product(exec, &gemm);
+    add_bias(exec, number, gemm.c, y.ld, (size_t)rows);
+}
+
+static void linear_forward(struct dfi_exec *exec, int number)
+{
+    const struct dfi_block y = dfi_exec_value(exec, number);
+    dfi_node_parallel(exec, number, linear_forward_piece, row_pieces(y.samples * y.h * y.w));
+}
+
+static void linear_data_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
+    const struct dfi_block dx = dfi_exec_gradient_of(exec, node->input[0]);
+    const int first = index * ROWS_PER_PIECE, rows = piece_rows(dy.samples * dy.h * dy.w, index);
+    const struct dfi_gemm gemm = { (size_t)rows, (size_t)dx.c, (size_t)dy.c,
+                                   dfi_at(exec, dy.data, first * dy.ld), dy.ld, 1,
+                                   dfi_param_value(exec, node, 0), dx.c, 1,
+                                   dfi_at(exec, dx.data, first * dx.ld), dx.ld, 1,
+                                   dfi_gradient_adds(exec, node->input[0]) };
+    product(exec, &gemm);
+}
+
+static void linear_weights_piece(struct dfi_exec *exec, int number, int lane, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
+    const size_t count = weight_count(exec->graph, node);
+    const int pixels = dy.h * dy.w, first = dfi_lane_start(dy.samples, lane) * pixels;
+    const int rows = dfi_lane_start(dy.samples, lane + 1) * pixels - first;
+    void *sum = dfi_at(exec, dfi_shared(exec), (ptrdiff_t)(count * (size_t)lane));
+    const struct dfi_gemm gemm = { (size_t)dy.c, (size_t)x.c, (size_t)rows,
+                                   dfi_at(exec, dy.data, first * dy.ld), 1, dy.ld,
+                                   dfi_at(exec, x.data, first * x.ld), x.ld, 1,
+                                   sum, x.c, 1, 0 };
+    if (rows > 0)
+        product(exec, &gemm);
+    else
+        memset(sum, 0, count * exec->element);
+}
+
+static void linear_backward(struct dfi_exec *exec, int number)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
+    dfi_node_parallel(exec, number, linear_weights_piece, DFI_LANES);
+    reduce_weights(exec, number);
+    backward_bias(exec, number);
+    if (dfi_wants_gradient(exec, node->input[0])) {
+        dfi_gradient_begin(exec, node->input[0]);
+        dfi_node_parallel(exec, number, linear_data_piece, row_pieces(dy.samples * dy.h * dy.w));
+    }
+}
+
+/* Unflatten: weight [cin][cout][pixel]; one matrix product per output pixel. */
+
+static struct dfi_gemm unflatten_gemm(const struct dfi_exec *exec, int number, int pixel)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const ptrdiff_t pixels = (ptrdiff_t)node->h * node->w;
+    const struct dfi_gemm gemm = { .b = dfi_at(exec, dfi_param_value(exec, node, 0), pixel),
+                                   .b_row = node->c * pixels, .b_col = pixels };
+    return gemm;
+}
+
+static void unflatten_forward_piece(struct dfi_exec *exec, int number, int pixel, int worker)
+{
+    (void)worker;
+    const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
+    const struct dfi_block y = dfi_exec_value(exec, number);
+    struct dfi_gemm gemm = unflatten_gemm(exec, number, pixel);
+    gemm.m = (size_t)y.samples;
+    gemm.n = (size_t)y.c;
+    gemm.k = (size_t)x.c;
+    gemm.a = x.data;
+    gemm.a_row = x.sample_stride;
+    gemm.a_col = 1;
+    gemm.c = dfi_at(exec, y.data, pixel * y.ld);
+    gemm.c_row = y.sample_stride;
+    gemm.c_col = 1;
+    product(exec, &gemm);
+    add_bias(exec, number, gemm.c, y.sample_stride, (size_t)y.samples);
+}
+
+static void unflatten_forward(struct dfi_exec *exec, int number)
+{
+    dfi_node_parallel(exec, number, unflatten_forward_piece, dfi_node(exec, number)->h * dfi_node(exec, number)->w);
+}
+
+static void unflatten_data_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const int input = dfi_node(exec, number)->input[0];
+    const struct dfi_block dy = dfi_exec_gradient_of(exec, number), dx = dfi_exec_gradient_of(exec, input);
+    const int first = index * ROWS_PER_PIECE;
+    for (int pixel = 0; pixel < dy.h * dy.w; pixel++) {
+        struct dfi_gemm gemm = unflatten_gemm(exec, number, pixel);
+        const ptrdiff_t transpose = gemm.b_row;
+        gemm.m = (size_t)piece_rows(dy.samples, index);
+        gemm.n = (size_t)dx.c;
+        gemm.k = (size_t)dy.c;
+        gemm.a = dfi_at(exec, dy.data, first * dy.sample_stride + pixel * dy.ld);
+        gemm.a_row = dy.sample_stride;
+        gemm.a_col = 1;
+        gemm.b_row = gemm.b_col;
+        gemm.b_col = transpose;
+        gemm.c = dfi_at(exec, dx.data, first * dx.sample_stride);
+        gemm.c_row = dx.sample_stride;
+        gemm.c_col = 1;
+        gemm.accumulate = pixel > 0 || dfi_gradient_adds(exec, input);
+        product(exec, &gemm);
+    }
+}
+
+static void unflatten_weights_piece(struct dfi_exec *exec, int number, int lane, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
+    const size_t count = weight_count(exec->graph, node);
+    const int first = dfi_lane_start(dy.samples, lane), rows = dfi_lane_start(dy.samples, lane + 1) - first;
+    const ptrdiff_t pixels = (ptrdiff_t)dy.h * dy.w;
+    void *sum = dfi_at(exec, dfi_shared(exec), (ptrdiff_t)(count * (size_t)lane));
+    if (rows == 0) {
+        memset(sum, 0, count * exec->element);
+        return;
+    }
+    for (int pixel = 0; pixel < pixels; pixel++) {
+        const struct dfi_gemm gemm = { (size_t)x.c, (size_t)dy.c, (size_t)rows,
+                                       dfi_at(exec, x.data, first * x.sample_stride), 1, x.sample_stride,
+                                       dfi_at(exec, dy.data, first * dy.sample_stride + pixel * dy.ld),
+                                       dy.sample_stride, 1,
+                                       dfi_at(exec, sum, pixel), dy.c * pixels, pixels, 0 };
+        product(exec, &gemm);
+    }
+}
+
+static void unflatten_backward(struct dfi_exec *exec, int number)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    dfi_node_parallel(exec, number, unflatten_weights_piece, DFI_LANES);
+    reduce_weights(exec, number);
+    backward_bias(exec, number);
+    if (dfi_wants_gradient(exec, node->input[0])) {
+        dfi_gradient_begin(exec, node->input[0]);
+        dfi_node_parallel(exec, number, unflatten_data_piece, row_pieces(dfi_samples(exec, number)));
+    }
+}
+
+const struct dfi_node_kind dfi_kind_linear = { "linear", DFI_SAVES_INPUT, need, NULL, linear_forward,
+                                               linear_backward };
+const struct dfi_node_kind dfi_kind_unflatten = { "unflatten", DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT,
+                                                  need, NULL, unflatten_forward, unflatten_backward };

@@ -1,0 +1,346 @@
+/* Layers that work pixel by pixel, without parameters. */
+
+#include "nn/node.h"
+
+static size_t pixels_of(const struct dfi_block *block)
+{
+    return (size_t)block->h * (size_t)block->w;
+}
+
+static const void *ones(const struct dfi_exec *exec)
+{
+    return exec->block + exec->plan.ones_offset;
+}
+
+static void copy_pixels(const struct dfi_exec *exec, const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy,
+                        size_t pixels, int c)
+{
+    exec->kernels->affine_act(x, ldx, y, ldy, pixels, c, NULL, NULL, DFI_ACT_NONE);
+}
+
+/* Writes or adds `g` to sample n of an input's gradient. */
+static void give_gradient(const struct dfi_exec *exec, int input, int n, const void *g, ptrdiff_t ldg)
+{
+    const struct dfi_block dx = dfi_exec_gradient_of(exec, input);
+    exec->kernels->affine2(g, ldg, NULL, 0, dfi_sample(exec, &dx, n), dx.ld, pixels_of(&dx), dx.c, ones(exec), NULL,
+                           NULL, dfi_gradient_adds(exec, input));
+}
+
+static void forward_samples(struct dfi_exec *exec, int number, dfi_node_task piece)
+{
+    dfi_node_parallel(exec, number, piece, dfi_samples(exec, number));
+}
+
+/* Input: written by the caller. */
+
+static void input_forward(struct dfi_exec *exec, int number)
+{
+    (void)exec;
+    (void)number;
+}
+
+const struct dfi_node_kind dfi_kind_input = { "input", 0, NULL, NULL, input_forward, NULL };
+
+/* Activation. */
+
+static void activation_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
+    exec->kernels->affine_act(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &y, index), y.ld, pixels_of(&y),
+                              y.c, NULL, NULL, node->act);
+}
+
+static void activation_forward(struct dfi_exec *exec, int number)
+{
+    forward_samples(exec, number, activation_piece);
+}
+
+static void activation_backward_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
+    void *g = dfi_sample(exec, &dy, index);
+    exec->kernels->affine_act_backward(dfi_sample(exec, &x, index), x.ld, g, dy.ld, g, dy.ld, pixels_of(&dy), dy.c,
+                                       NULL, NULL, node->act, NULL, NULL);
+    give_gradient(exec, node->input[0], index, g, dy.ld);
+}
+
+static void activation_backward(struct dfi_exec *exec, int number)
+{
+    dfi_gradient_begin(exec, dfi_node(exec, number)->input[0]);
+    forward_samples(exec, number, activation_backward_piece);
+}
+
+const struct dfi_node_kind dfi_kind_activation = { "activation", DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT,
+                                                   NULL, NULL, activation_forward, activation_backward };
+
+/* Softmax over the channels of each pixel. */
+
+static void softmax_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
+    const struct dfi_block y = dfi_exec_value(exec, number);
+    exec->kernels->softmax(dfi_sample(exec, &x, index), dfi_sample(exec, &y, index), pixels_of(&y), y.c);
+}
+
+static void softmax_forward(struct dfi_exec *exec, int number)
+{
+    forward_samples(exec, number, softmax_piece);
+}
+
+static void softmax_backward_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_block y = dfi_exec_value(exec, number), dy = dfi_exec_gradient_of(exec, number);
+    void *g = dfi_sample(exec, &dy, index);
+    exec->kernels->softmax_backward(dfi_sample(exec, &y, index), g, g, pixels_of(&y), y.c);
+    give_gradient(exec, dfi_node(exec, number)->input[0], index, g, dy.ld);
+}
+
+static void softmax_backward(struct dfi_exec *exec, int number)
+{
+    dfi_gradient_begin(exec, dfi_node(exec, number)->input[0]);
+    forward_samples(exec, number, softmax_backward_piece);
+}
+
+const struct dfi_node_kind dfi_kind_softmax = { "softmax", DFI_SAVES_OUTPUT, NULL, NULL, softmax_forward,
+                                                softmax_backward };
+
+/* Flatten: channels-last pixels to the reference order [c][h][w]. `back` 1 goes the other way. */
+
+static void transpose(const struct dfi_exec *exec, const void *from, void *to, size_t rows, size_t columns)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++)
+            dfi_set(exec, to, c * rows + r, dfi_get(exec, from, r * columns + c));
+}
+
+static void flatten_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
+    const struct dfi_block y = dfi_exec_value(exec, number);
+    transpose(exec, dfi_sample(exec, &x, index), dfi_sample(exec, &y, index), pixels_of(&x), (size_t)x.c);
+}
+
+static void flatten_forward(struct dfi_exec *exec, int number)
+{
+    forward_samples(exec, number, flatten_piece);
+}
+
+static int flatten_need(const struct dfi_graph *graph, const struct dfi_node *node,
+                        const struct dfi_exec_sizes *sizes, struct dfi_need *out)
+{
+    (void)graph;
+    out->worker = sizes->backward ? (size_t)node->c * sizes->element : 0;
+    return DIFFC_OK;
+}
+
+static void flatten_backward_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const int input = dfi_node(exec, number)->input[0];
+    const struct dfi_block x = dfi_exec_value(exec, input), dy = dfi_exec_gradient_of(exec, number);
+    void *g = dfi_worker(exec, worker);
+    transpose(exec, dfi_sample(exec, &dy, index), g, (size_t)x.c, pixels_of(&x));
+    give_gradient(exec, input, index, g, x.c);
+}
+
+static void flatten_backward(struct dfi_exec *exec, int number)
+{
+    dfi_gradient_begin(exec, dfi_node(exec, number)->input[0]);
+    forward_samples(exec, number, flatten_backward_piece);
+}
+
+const struct dfi_node_kind dfi_kind_flatten = { "flatten", 0, flatten_need, NULL, flatten_forward,
+                                                flatten_backward };
+
+/* Sum of two values. */
+
+static void add_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block a = dfi_exec_value(exec, node->input[0]), b = dfi_exec_value(exec, node->input[1]);
+    const struct dfi_block y = dfi_exec_value(exec, number);
+    exec->kernels->affine2(dfi_sample(exec, &a, index), a.ld, dfi_sample(exec, &b, index), b.ld,
+                           dfi_sample(exec, &y, index), y.ld, pixels_of(&y), y.c, ones(exec), ones(exec), NULL, 0);
+}
+
+static void add_forward(struct dfi_exec *exec, int number)
+{
+    forward_samples(exec, number, add_piece);
+}
+
+/* Input `slot` of a sum gets dy, of a concatenation its channels of dy. */
+static void pass_gradient(struct dfi_exec *exec, int number, int slot, int channel, int n)
+{
+    const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
+    give_gradient(exec, dfi_node(exec, number)->input[slot], n, dfi_at(exec, dfi_sample(exec, &dy, n), channel), dy.ld);
+}
+
+static void add_first_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    pass_gradient(exec, number, 0, 0, index);
+}
+
+static void add_second_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    pass_gradient(exec, number, 1, 0, index);
+}
+
+static void add_backward(struct dfi_exec *exec, int number)
+{
+    static const dfi_node_task pieces[2] = { add_first_piece, add_second_piece };
+    for (int slot = 0; slot < 2; slot++) {
+        const int input = dfi_node(exec, number)->input[slot];
+        if (dfi_wants_gradient(exec, input)) {
+            dfi_gradient_begin(exec, input);
+            forward_samples(exec, number, pieces[slot]);
+        }
+    }
+}
+
+const struct dfi_node_kind dfi_kind_add = { "add", DFI_STRIDED_IN | DFI_STRIDED_OUT, NULL, NULL, add_forward,
+                                            add_backward };
+
+/* Concatenation of channels: nothing to do for inputs that the plan has put in place. */
+
+static int in_place(const struct dfi_place *places, int concat, int input)
+{
+    return places[input].root >= 0 && places[input].root == places[concat].root;
+}
+
+static int concat_channel(const struct dfi_exec *exec, int number, int slot)
+{
+    return slot == 0 ? 0 : dfi_node(exec, dfi_node(exec, number)->input[0])->c;
+}
+
+static void concat_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block y = dfi_exec_value(exec, number);
+    for (int slot = 0; slot < 2; slot++) {
+        const struct dfi_block x = dfi_exec_value(exec, node->input[slot]);
+        if (!in_place(exec->plan.value, number, node->input[slot]))
+            copy_pixels(exec, dfi_sample(exec, &x, index), x.ld,
+                        dfi_at(exec, dfi_sample(exec, &y, index), concat_channel(exec, number, slot)), y.ld,
+                        pixels_of(&y), x.c);
+    }
+}
+
+static void concat_forward(struct dfi_exec *exec, int number)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    if (!in_place(exec->plan.value, number, node->input[0]) || !in_place(exec->plan.value, number, node->input[1]))
+        forward_samples(exec, number, concat_piece);
+}
+
+static void concat_first_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    pass_gradient(exec, number, 0, 0, index);
+}
+
+static void concat_second_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    pass_gradient(exec, number, 1, concat_channel(exec, number, 1), index);
+}
+
+static void concat_backward(struct dfi_exec *exec, int number)
+{
+    static const dfi_node_task pieces[2] = { concat_first_piece, concat_second_piece };
+    for (int slot = 0; slot < 2; slot++) {
+        const int input = dfi_node(exec, number)->input[slot];
+        if (!dfi_wants_gradient(exec, input))
+            continue;
+        dfi_gradient_begin(exec, input);
+        if (!in_place(exec->plan.gradient, number, input))
+            forward_samples(exec, number, pieces[slot]);
+    }
+}
+
+const struct dfi_node_kind dfi_kind_concat = { "concat", DFI_STRIDED_IN | DFI_STRIDED_OUT, NULL, NULL,
+                                               concat_forward, concat_backward };
+
+/* Modulation: x * scale + shift, one value per channel and sample. */
+
+static void *factor(const struct dfi_exec *exec, const struct dfi_node *node, int slot, int n)
+{
+    if (!slot)
+        return NULL;
+    const struct dfi_block block = dfi_exec_value(exec, node->input[slot]);
+    return dfi_sample(exec, &block, n);
+}
+
+static void modulate_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
+    exec->kernels->affine_act(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &y, index), y.ld, pixels_of(&y),
+                              y.c, factor(exec, node, node->scale_slot, index),
+                              factor(exec, node, node->shift_slot, index), DFI_ACT_NONE);
+}
+
+static void modulate_forward(struct dfi_exec *exec, int number)
+{
+    forward_samples(exec, number, modulate_piece);
+}
+
+static int modulate_need(const struct dfi_graph *graph, const struct dfi_node *node,
+                         const struct dfi_exec_sizes *sizes, struct dfi_need *out)
+{
+    (void)graph;
+    out->worker = sizes->backward ? 2 * (size_t)node->c * sizeof(double) : 0;
+    return DIFFC_OK;
+}
+
+static void give_factor(const struct dfi_exec *exec, const struct dfi_node *node, int slot, int n, const double *sums)
+{
+    if (!slot || !dfi_wants_gradient(exec, node->input[slot]))
+        return;
+    const struct dfi_block block = dfi_exec_gradient_of(exec, node->input[slot]);
+    void *gradient = dfi_sample(exec, &block, n);
+    const int adds = dfi_gradient_adds(exec, node->input[slot]);
+    for (int i = 0; i < node->c; i++)
+        dfi_set(exec, gradient, (size_t)i, (adds ? dfi_get(exec, gradient, (size_t)i) : 0) + sums[i]);
+}
+
+static void modulate_backward_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
+    double *sums = dfi_worker(exec, worker);
+    void *g = dfi_sample(exec, &dy, index);
+    memset(sums, 0, 2 * (size_t)node->c * sizeof(*sums));
+    exec->kernels->affine_act_backward(dfi_sample(exec, &x, index), x.ld, g, dy.ld, g, dy.ld, pixels_of(&dy), dy.c,
+                                       NULL, NULL, DFI_ACT_NONE, sums, sums + node->c);
+    give_factor(exec, node, node->shift_slot, index, sums);
+    give_factor(exec, node, node->scale_slot, index, sums + node->c);
+    if (dfi_wants_gradient(exec, node->input[0])) {
+        const struct dfi_block dx = dfi_exec_gradient_of(exec, node->input[0]);
+        const void *scale = factor(exec, node, node->scale_slot, index);
+        exec->kernels->affine2(g, dy.ld, NULL, 0, dfi_sample(exec, &dx, index), dx.ld, pixels_of(&dx), dx.c,
+                               scale ? scale : ones(exec), NULL, NULL, dfi_gradient_adds(exec, node->input[0]));
+    }
+}
+
+static void modulate_backward(struct dfi_exec *exec, int number)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    for (int slot = 0; slot < node->input_count; slot++)
+        if (dfi_wants_gradient(exec, node->input[slot]))
+            dfi_gradient_begin(exec, node->input[slot]);
+    forward_samples(exec, number, modulate_backward_piece);
+}
+
+const struct dfi_node_kind dfi_kind_modulate = { "modulate", DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT,
+                                                 modulate_need, NULL, modulate_forward, modulate_backward };

@@ -1,0 +1,176 @@
+#ifndef DFI_NN_NODE_H
+#define DFI_NN_NODE_H
+
+#include <string.h>
+
+#include "kernel/conv.h"
+#include "nn/exec.h"
+#include "nn/graph.h"
+
+/* What a node kind tells the memory plan. */
+enum {
+    DFI_SAVES_INPUT = 1,  /* backward reads the inputs */
+    DFI_SAVES_OUTPUT = 2, /* backward reads the output */
+    DFI_STRIDED_IN = 4,   /* inputs (and their gradients) may be slices of wider pixels */
+    DFI_STRIDED_OUT = 8   /* so may the output */
+};
+
+/* Bytes that a node asks for. */
+struct dfi_need {
+    size_t state;   /* of its own, for the life of the plan */
+    size_t shared;  /* while it runs, one block for all threads */
+    size_t worker;  /* while it runs, for each thread */
+};
+
+struct dfi_exec_sizes { /* what needs depend on */
+    size_t element;
+    int samples; /* of the node's output */
+    int backward;
+    const struct dfi_kernels *kernels;
+    int dtype;
+};
+
+struct dfi_node_kind {
+    const char *name;
+    unsigned flags;
+    int (*need)(const struct dfi_graph *graph, const struct dfi_node *node, const struct dfi_exec_sizes *sizes,
+                struct dfi_need *need); /* NULL: nothing */
+    void (*refresh)(struct dfi_exec *exec, int number); /* after a change of the weights; NULL: nothing to do */
+    void (*forward)(struct dfi_exec *exec, int number);
+    void (*backward)(struct dfi_exec *exec, int number);
+};
+
+extern const struct dfi_node_kind dfi_kind_input, dfi_kind_conv2d, dfi_kind_conv_transpose2d, dfi_kind_unflatten,
+    dfi_kind_batch_norm, dfi_kind_linear, dfi_kind_activation, dfi_kind_softmax, dfi_kind_avg_pool,
+    dfi_kind_max_pool, dfi_kind_flatten, dfi_kind_add, dfi_kind_concat, dfi_kind_modulate, dfi_kind_mse_loss,
+    dfi_kind_cross_entropy_loss;
+
+/* Where a value or a gradient lies: elements from the start of a buffer of the plan. */
+struct dfi_place {
+    int root;         /* the value in whose buffer it lies; itself, or a concatenation; -1: has none */
+    int channel;      /* first channel within a pixel of root */
+    size_t offset;    /* bytes from the start of the block, filled in for every value */
+};
+
+struct dfi_plan {
+    struct dfi_place *value, *gradient;
+    size_t *state_offset;
+    size_t shared_offset, worker_offset, worker_size, gradients_offset, ones_offset;
+    size_t bytes;
+};
+
+int dfi_plan_make(const struct dfi_graph *graph, int dtype, const struct dfi_exec_options *options,
+                  struct dfi_plan *plan);
+void dfi_plan_clear(struct diffc_context *context, struct dfi_plan *plan);
+
+struct dfi_exec {
+    struct diffc_context *context;
+    const struct dfi_graph *graph;
+    const struct dfi_params *params;
+    struct dfi_exec_options options;
+    const struct dfi_kernels *kernels;
+    size_t element; /* bytes */
+    struct dfi_plan plan;
+    char *block;
+    unsigned char *written; /* [nodes] gradient of a value in this backward pass: 0 nothing yet, 1 by one user, 2 by several */
+    int batch, conditions;
+    int batch_statistics;
+    int accumulate; /* parameter gradients are added to */
+    double loss;
+};
+
+/* Pointer arithmetic in elements. */
+static inline void *dfi_at(const struct dfi_exec *exec, const void *base, ptrdiff_t elements)
+{
+    return (char *)(uintptr_t)base + elements * (ptrdiff_t)exec->element;
+}
+
+static inline const struct dfi_node *dfi_node(const struct dfi_exec *exec, int number)
+{
+    return &exec->graph->nodes[number];
+}
+
+static inline double dfi_get(const struct dfi_exec *exec, const void *array, size_t i)
+{
+    return exec->element == sizeof(double) ? ((const double *)array)[i] : (double)((const float *)array)[i];
+}
+
+static inline void dfi_set(const struct dfi_exec *exec, void *array, size_t i, double value)
+{
+    if (exec->element == sizeof(double))
+        ((double *)array)[i] = value;
+    else
+        ((float *)array)[i] = (float)value;
+}
+
+/* Samples of a value in a run of the present size. */
+static inline int dfi_samples(const struct dfi_exec *exec, int value)
+{
+    return exec->batch * (dfi_node(exec, value)->conditional ? exec->conditions : 1);
+}
+
+/* Sample n of a value as seen by a node with more samples: conditions repeat what does not depend on them. */
+static inline void *dfi_sample(const struct dfi_exec *exec, const struct dfi_block *block, int n)
+{
+    return dfi_at(exec, block->data, (n % block->samples) * block->sample_stride);
+}
+
+static inline void *dfi_state(const struct dfi_exec *exec, int number)
+{
+    return exec->block + exec->plan.state_offset[number];
+}
+static inline void *dfi_shared(const struct dfi_exec *exec)
+{
+    return exec->block + exec->plan.shared_offset;
+}
+static inline void *dfi_worker(const struct dfi_exec *exec, int worker)
+{
+    return exec->block + exec->plan.worker_offset + (size_t)worker * exec->plan.worker_size;
+}
+
+/* Weights and gradients of a node's parameter slot (0 weight, 1 bias). */
+static inline const void *dfi_param_value(const struct dfi_exec *exec, const struct dfi_node *node, int slot)
+{
+    return dfi_at(exec, exec->params->values, (ptrdiff_t)exec->graph->params->list[node->param[slot]].offset);
+}
+static inline void *dfi_param_gradient(const struct dfi_exec *exec, const struct dfi_node *node, int slot)
+{
+    return dfi_at(exec, exec->block + exec->plan.gradients_offset,
+                  (ptrdiff_t)exec->graph->params->list[node->param[slot]].offset);
+}
+/* Stores or adds one element of a parameter's gradient. */
+static inline void dfi_param_gradient_put(const struct dfi_exec *exec, void *gradient, size_t i, double value)
+{
+    dfi_set(exec, gradient, i, exec->accumulate ? dfi_get(exec, gradient, i) + value : value);
+}
+
+/* For backward functions: whether a value wants a gradient; then begin before the pieces run, and in the pieces whether the gradient
+ * must be added to what an earlier user of the value has written. */
+static inline int dfi_wants_gradient(const struct dfi_exec *exec, int value)
+{
+    return dfi_node(exec, value)->gradient;
+}
+static inline void dfi_gradient_begin(struct dfi_exec *exec, int value)
+{
+    exec->written[value] = exec->written[value] ? 2 : 1;
+}
+static inline int dfi_gradient_adds(const struct dfi_exec *exec, int value)
+{
+    return exec->written[value] == 2;
+}
+
+/* First sample of lane `lane` of `samples`; lane DFI_LANES gives the end. */
+static inline int dfi_lane_start(int samples, int lane)
+{
+    return (int)((int64_t)samples * lane / DFI_LANES);
+}
+
+/* Sums per-sample rows of `n` doubles, [samples][n], into result[n]: lanes in order, then the fixed tree. Rows 0 .. DFI_LANES - 1
+ * of `lanes` ([DFI_LANES][n]) are scratch. */
+void dfi_lane_sum(const double *rows, int samples, size_t n, double *lanes, double *result);
+
+/* Runs task(exec, number, index, worker) for index 0 .. count - 1. */
+typedef void (*dfi_node_task)(struct dfi_exec *exec, int number, int index, int worker);
+void dfi_node_parallel(struct dfi_exec *exec, int number, dfi_node_task task, int count);
+
+#endif

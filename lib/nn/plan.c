@@ -1,0 +1,256 @@
+/* The memory plan: every value and gradient gets its place in one block before anything runs. A pass over the nodes is a time line: node i
+ * runs forward at time i and backward at time 2 n - 1 - i; buffers whose times do not meet may share bytes. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "nn/node.h"
+
+#define ALIGNMENT 64
+
+struct buffer {
+    size_t bytes, offset;
+    int first, last; /* times; first > last: not needed */
+};
+
+static size_t align_up(size_t bytes)
+{
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static int samples_planned(const struct dfi_node *node, const struct dfi_exec_options *options)
+{
+    return options->batch * (node->conditional ? options->conditions : 1);
+}
+
+/* Whether every user of a value can read it as a slice of wider pixels. */
+static int users_stride(const struct dfi_graph *graph, int value)
+{
+    for (int i = value + 1; i < graph->count; i++)
+        for (int k = 0; k < graph->nodes[i].input_count; k++)
+            if (graph->nodes[i].input[k] == value && !(graph->nodes[i].kind->flags & DFI_STRIDED_IN))
+                return 0;
+    return 1;
+}
+
+/* Gives the inputs of a concatenation their place inside its buffer where that works, so that concatenating costs nothing. */
+static void place_in_concat(const struct dfi_graph *graph, int concat, const struct dfi_exec_options *options,
+                            struct dfi_plan *plan)
+{
+    const struct dfi_node *node = &graph->nodes[concat];
+    int channel = 0;
+    for (int k = 0; k < node->input_count; k++) {
+        const int value = node->input[k];
+        const struct dfi_node *input = &graph->nodes[value];
+        const int fits = plan->value[value].root == value && (input->kind->flags & DFI_STRIDED_OUT) &&
+                         users_stride(graph, value) &&
+                         samples_planned(input, options) == samples_planned(node, options) &&
+                         (k == 0 || node->input[0] != value);
+        int last_user = 0;
+        for (int i = value + 1; i < graph->count; i++)
+            for (int j = 0; j < graph->nodes[i].input_count; j++)
+                if (graph->nodes[i].input[j] == value)
+                    last_user = i;
+        if (fits) {
+            plan->value[value].root = plan->value[concat].root;
+            plan->value[value].channel = plan->value[concat].channel + channel;
+            /* The gradient too, unless a later user would write its part before the concatenation's users do. */
+            if (last_user == concat && plan->gradient[value].root == value && plan->gradient[concat].root >= 0) {
+                plan->gradient[value].root = plan->gradient[concat].root;
+                plan->gradient[value].channel = plan->gradient[concat].channel + channel;
+            }
+        }
+        channel += input->c;
+    }
+}
+
+static void choose_roots(const struct dfi_graph *graph, const struct dfi_exec_options *options,
+                         struct dfi_plan *plan)
+{
+    for (int i = 0; i < graph->count; i++) {
+        plan->value[i] = (struct dfi_place){ i, 0, 0 };
+        plan->gradient[i] = (struct dfi_place){ options->backward && graph->nodes[i].gradient ? i : -1, 0, 0 };
+    }
+    /* From the back, so that a concatenation inside another finds its final place first. */
+    for (int i = graph->count - 1; i >= 0; i--)
+        if (graph->nodes[i].kind == &dfi_kind_concat)
+            place_in_concat(graph, i, options, plan);
+}
+
+static void use(struct buffer *buffer, int time)
+{
+    if (time < buffer->first)
+        buffer->first = time;
+    if (time > buffer->last)
+        buffer->last = time;
+}
+
+static void find_lifetimes(const struct dfi_graph *graph, const struct dfi_exec_options *options,
+                           const struct dfi_plan *plan, struct buffer *values, struct buffer *gradients)
+{
+    const int n = graph->count, end = 2 * n;
+    for (int i = 0; i < n; i++) {
+        const struct dfi_node *node = &graph->nodes[i];
+        const int backward = end - 1 - i, trains = options->backward && node->gradient;
+        struct buffer *own = &values[plan->value[i].root];
+        use(own, node->kind == &dfi_kind_input ? -1 : i);
+        if (node->keep || i == n - 1)
+            use(own, end);
+        if (trains && (node->kind->flags & DFI_SAVES_OUTPUT))
+            use(own, backward);
+        if (trains && plan->gradient[i].root >= 0)
+            use(&gradients[plan->gradient[i].root], backward);
+        for (int k = 0; k < node->input_count; k++) {
+            const int input = node->input[k];
+            use(&values[plan->value[input].root], i);
+            if (trains && (node->kind->flags & DFI_SAVES_INPUT))
+                use(&values[plan->value[input].root], backward);
+            if (trains && plan->gradient[input].root >= 0)
+                use(&gradients[plan->gradient[input].root], backward);
+        }
+    }
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const struct buffer *const *x = a, *const *y = b;
+    if ((*x)->bytes != (*y)->bytes)
+        return (*x)->bytes < (*y)->bytes ? 1 : -1;
+    return *x < *y ? -1 : *x > *y; /* the order of the graph: the same plan every time */
+}
+
+/* Largest first, each at the lowest offset where it meets nobody of its time. */
+static size_t pack_buffers(struct buffer **order, int count)
+{
+    size_t end = 0;
+    qsort(order, (size_t)count, sizeof(*order), by_size);
+    for (int i = 0; i < count; i++) {
+        struct buffer *b = order[i];
+        int moved = 1;
+        b->offset = 0;
+        while (moved) {
+            moved = 0;
+            for (int j = 0; j < i; j++) {
+                const struct buffer *other = order[j];
+                if (other->first <= b->last && b->first <= other->last &&
+                    other->offset < b->offset + b->bytes && b->offset < other->offset + other->bytes) {
+                    b->offset = other->offset + other->bytes;
+                    moved = 1;
+                }
+            }
+        }
+        if (b->offset + b->bytes > end)
+            end = b->offset + b->bytes;
+    }
+    return end;
+}
+
+static int size_buffer(const struct dfi_node *node, int samples, size_t element, size_t *bytes)
+{
+    const int64_t sizes[5] = { samples, node->h, node->w, node->c, (int64_t)element };
+    if (dfi_ck_product(sizes, 5, bytes) || *bytes > SIZE_MAX / 8)
+        return dfi_fail(DIFFC_ERR_LIMIT, "%d samples of [%d, %d, %d] do not fit into memory", samples, node->c,
+                        node->h, node->w);
+    *bytes = align_up(*bytes);
+    return DIFFC_OK;
+}
+
+static int place_values(const struct dfi_graph *graph, size_t element, const struct dfi_exec_options *options,
+                        struct dfi_plan *plan, size_t *bytes)
+{
+    const int n = graph->count;
+    struct buffer *buffers = dfi_calloc(graph->context, 2 * (size_t)n, sizeof(*buffers));
+    struct buffer **order = dfi_calloc(graph->context, 2 * (size_t)n, sizeof(*order));
+    int status = buffers && order ? DIFFC_OK : DIFFC_ERR_NOMEM, used = 0;
+
+    for (int i = 0; status == DIFFC_OK && i < n; i++) {
+        struct buffer *pair[2] = { &buffers[i], &buffers[n + i] };
+        const int exists[2] = { plan->value[i].root == i, plan->gradient[i].root == i };
+        for (int k = 0; k < 2 && status == DIFFC_OK; k++) {
+            pair[k]->first = 4 * n;
+            pair[k]->last = -2;
+            if (exists[k]) {
+                status = size_buffer(&graph->nodes[i], samples_planned(&graph->nodes[i], options), element,
+                                     &pair[k]->bytes);
+                order[used++] = pair[k];
+            }
+        }
+    }
+    if (status == DIFFC_OK) {
+        find_lifetimes(graph, options, plan, buffers, buffers + n);
+        *bytes = pack_buffers(order, used);
+        for (int i = 0; i < n; i++) {
+            plan->value[i].offset = buffers[plan->value[i].root].offset;
+            if (plan->gradient[i].root >= 0)
+                plan->gradient[i].offset = buffers[n + plan->gradient[i].root].offset;
+        }
+    }
+    dfi_free(graph->context, order);
+    dfi_free(graph->context, buffers);
+    return status;
+}
+
+/* Behind the values: what the nodes keep, scratch, gradients of the parameters. */
+static int place_needs(const struct dfi_graph *graph, int dtype, size_t element,
+                       const struct dfi_exec_options *options, struct dfi_plan *plan, size_t at)
+{
+    struct dfi_exec_sizes sizes = { element, 0, options->backward,
+                                    dfi_kernels_get(graph->context->cpu_flags, dtype), dtype };
+    size_t shared = 0, worker = 0;
+    int channels = 1;
+    for (int i = 0; i < graph->count; i++) {
+        const struct dfi_node *node = &graph->nodes[i];
+        struct dfi_need need = { 0, 0, 0 };
+        sizes.samples = samples_planned(node, options);
+        if (node->kind->need)
+            DFI_TRY(node->kind->need(graph, node, &sizes, &need));
+        plan->state_offset[i] = at;
+        at += align_up(need.state);
+        shared = need.shared > shared ? need.shared : shared;
+        worker = need.worker > worker ? need.worker : worker;
+        channels = node->c > channels ? node->c : channels;
+    }
+    plan->ones_offset = at;
+    at += align_up((size_t)channels * element);
+    plan->shared_offset = at;
+    at += align_up(shared);
+    plan->worker_size = align_up(worker);
+    plan->worker_offset = at;
+    at += plan->worker_size * (size_t)graph->context->threads;
+    plan->gradients_offset = at;
+    if (options->backward)
+        at += align_up(graph->params->value_count * element);
+    plan->bytes = at;
+    return DIFFC_OK;
+}
+
+int dfi_plan_make(const struct dfi_graph *graph, int dtype, const struct dfi_exec_options *options,
+                  struct dfi_plan *plan)
+{
+    const size_t n = (size_t)graph->count, element = dfi_dtype_size(dtype);
+    struct diffc_context *context = graph->context;
+    size_t bytes = 0;
+    memset(plan, 0, sizeof(*plan));
+    plan->value = dfi_calloc(context, n, sizeof(*plan->value));
+    plan->gradient = dfi_calloc(context, n, sizeof(*plan->gradient));
+    plan->state_offset = dfi_calloc(context, n, sizeof(*plan->state_offset));
+    int status = plan->value && plan->gradient && plan->state_offset ? DIFFC_OK : DIFFC_ERR_NOMEM;
+    if (status == DIFFC_OK) {
+        choose_roots(graph, options, plan);
+        status = place_values(graph, element, options, plan, &bytes);
+    }
+    if (status == DIFFC_OK)
+        status = place_needs(graph, dtype, element, options, plan, bytes);
+    if (status < 0)
+        dfi_plan_clear(context, plan);
+    return status;
+}
+
+void dfi_plan_clear(struct diffc_context *context, struct dfi_plan *plan)
+{
+    dfi_free(context, plan->value);
+    dfi_free(context, plan->gradient);
+    dfi_free(context, plan->state_offset);
+    memset(plan, 0, sizeof(*plan));
+}
