@@ -31,14 +31,14 @@ int dfi_conv_init(struct dfi_conv *conv, const struct dfi_kernels *kernels, int 
 size_t dfi_conv_packed(const struct dfi_conv *conv, enum dfi_conv_pass pass)
 {
     const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
-    const size_t block = (size_t)conv->kernels->conv_block;
+    const size_t block = (size_t)dfi_taps_block(conv->kernels, plan.dst_c);
     const size_t blocks = ((size_t)plan.dst_c + block - 1) / block;
     return blocks * block * (size_t)(conv->kernel * conv->kernel) * (size_t)plan.src_c;
 }
 
 static size_t packed_size(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int taps)
 {
-    const size_t block = (size_t)conv->kernels->conv_block;
+    const size_t block = (size_t)dfi_taps_block(conv->kernels, plan->dst_c);
     const size_t blocks = ((size_t)plan->dst_c + block - 1) / block;
     return blocks * block * (size_t)taps * (size_t)plan->src_c * dfi_conv_element(conv);
 }
@@ -54,7 +54,7 @@ void dfi_conv_pack(const struct dfi_conv *conv, enum dfi_conv_pass pass, const v
         struct dfi_conv_taps taps;
         dfi_conv_list_taps(conv, &plan, phase / plan.dst_step, phase % plan.dst_step, &taps);
         conv->kernels->pack_weights(weights, by_out, by_in, taps.position, taps.count, plan.src_c, plan.dst_c,
-                                    conv->kernels->conv_block, next);
+                                    dfi_taps_block(conv->kernels, plan.dst_c), next);
         next += packed_size(conv, &plan, taps.count);
     }
 }

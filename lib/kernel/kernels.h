@@ -21,7 +21,7 @@ struct dfi_taps_args {
     int taps;
     const ptrdiff_t *offset;   /* [taps] elements */
     int cin, cout;
-    const void *w;             /* [ceil(cout / block)][taps][cin][block], zero behind cout; block = table's conv_block */
+    const void *w;             /* [ceil(cout / block)][taps][cin][block], zero behind cout; block = dfi_taps_block() */
     const void *bias;          /* [cout] or NULL */
     void *y;
     ptrdiff_t y_pixel, y_row;
@@ -106,10 +106,18 @@ struct dfi_adam_args {
 struct dfi_kernels {
     const char *name; /* "c", "avx2", "avx512", "double" */
     int conv_block;   /* output channels per block of packed convolution weights */
+    int narrow;       /* 1: up to DFI_NARROW output channels make blocks of one channel */
 #define DFI_KERNEL_MEMBER(name, isa, result, arguments) result (*name) arguments;
     DFI_KERNEL_LIST(DFI_KERNEL_MEMBER)
 #undef DFI_KERNEL_MEMBER
 };
+
+/* Blocks of packed weights for a convolution with `cout` output channels. */
+#define DFI_NARROW 4
+static inline int dfi_taps_block(const struct dfi_kernels *kernels, int cout)
+{
+    return kernels->narrow && cout <= DFI_NARROW ? 1 : kernels->conv_block;
+}
 
 /* The table for DIFFC_CPU_... flags; `dtype` DIFFC_F32 or DIFFC_F64 (plain C whatever the flags). Constant tables: nothing
  * is set up. */

@@ -24,13 +24,14 @@ static const struct dfi_kernels kernels_double = { .name = "double",
 
 #if DFI_HAVE_AVX2
 #define MEMBER_AVX2(name, isa, result, arguments) .name = PICK_avx2_##isa(name),
-static const struct dfi_kernels kernels_avx2 = { .name = "avx2", .conv_block = 16, DFI_KERNEL_LIST(MEMBER_AVX2) };
+static const struct dfi_kernels kernels_avx2 = { .name = "avx2", .conv_block = 16, .narrow = 1, DFI_KERNEL_LIST(MEMBER_AVX2) };
 #endif
 
 #if DFI_HAVE_AVX512
 #define MEMBER_AVX512(name, isa, result, arguments) .name = PICK_avx512_##isa(name),
 static const struct dfi_kernels kernels_avx512 = { .name = "avx512",
                                                    .conv_block = 32,
+                                                   .narrow = 1,
                                                    DFI_KERNEL_LIST(MEMBER_AVX512) };
 #endif
 

@@ -50,10 +50,12 @@ static void merge_axes(struct walk *walk)
         walk->ndim = kept + 1;
 }
 
+/* Elements are moved as what they are not. */
+#define ALIAS(type) type __attribute__((may_alias))
 #define MOVE(type)                                                                     \
     do {                                                                               \
-        const type *in = source;                                                       \
-        type *out = destination;                                                       \
+        const ALIAS(type) *in = source;                                                \
+        ALIAS(type) *out = destination;                                                \
         for (int64_t i = 0; i < count; i++)                                            \
             out[i * destination_stride] = in[i * source_stride];                       \
     } while (0)
@@ -79,7 +81,7 @@ struct pair { /* dtypes and sizes of the two sides */
 static void copy_run(const struct pair *pair, const char *source, int64_t source_stride, char *destination,
                      int64_t destination_stride, int64_t count)
 {
-    uint64_t gathered[CHUNK], converted[CHUNK];
+    _Alignas(16) char gathered[CHUNK * sizeof(double)], converted[CHUNK * sizeof(double)];
     if (source_stride == 1 && destination_stride == 1) {
         dfi_convert(pair->from, source, pair->to, destination, (size_t)count);
         return;
