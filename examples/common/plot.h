@@ -1,6 +1,8 @@
 #ifndef EX_PLOT_H
 #define EX_PLOT_H
 
+#include <stdio.h>
+
 #include <cairo.h>
 
 #include "support.h"

@@ -227,7 +227,7 @@ static int read_prefix(struct dfi_reader *reader, size_t *length)
 static int read_header(struct dfi_reader *reader, struct npy_header *header)
 {
     char text[MAX_NPY_HEADER];
-    size_t length;
+    size_t length = 0;
     DFI_TRY(read_prefix(reader, &length));
     struct scanner scanner = { .name = reader->name, .text = text, .size = length, .base = reader->position };
     DFI_TRY(dfi_reader_read(reader, text, length));

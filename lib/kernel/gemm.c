@@ -41,10 +41,12 @@ static void run_chunk(const struct dfi_kernels *kernels, const struct dfi_gemm *
                       size_t rows, size_t column, size_t columns, size_t k, size_t depth)
 {
     static const ptrdiff_t no_offset[1] = { 0 };
-    float a_copy[CHUNK_ROWS * CHUNK_K], c_copy[CHUNK_ROWS * MAX_BLOCK];
+    float a_copy[CHUNK_ROWS * CHUNK_K], c_copy[CHUNK_ROWS * MAX_BLOCK] = { 0 };
     const float *a = (const float *)args->a + (ptrdiff_t)row * args->a_row + (ptrdiff_t)k * args->a_col;
     float *c = (float *)args->c + (ptrdiff_t)row * args->c_row + (ptrdiff_t)column * args->c_col;
-    const int accumulate = args->accumulate || k > 0, copies = args->c_col != 1;
+    const int accumulate = args->accumulate || k > 0;
+    /* Few columns would be taken for a narrow convolution, whose weights lie otherwise: make them more in the copy. */
+    const int narrow = columns <= DFI_NARROW, copies = narrow || args->c_col != 1;
     if (args->a_col != 1)
         copy_block(a_copy, CHUNK_K, a, args->a_row, args->a_col, rows, depth);
     if (copies && accumulate)
@@ -54,7 +56,7 @@ static void run_chunk(const struct dfi_kernels *kernels, const struct dfi_gemm *
                                         .taps = 1,
                                         .offset = no_offset,
                                         .cin = (int)depth,
-                                        .cout = (int)columns,
+                                        .cout = narrow ? DFI_NARROW + 1 : (int)columns,
                                         .w = w,
                                         .y = copies ? c_copy : c,
                                         .y_pixel = copies ? MAX_BLOCK : args->c_row,

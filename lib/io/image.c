@@ -1,0 +1,203 @@
+#include <math.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "kernel/kernels.h"
+
+#include "io/image.h"
+#include "io/png.h"
+
+unsigned char dfi_image_byte(float value, float low, float high)
+{
+    const double scaled = ((double)value - low) / ((double)high - low) * 255.0;
+    if (!(scaled > 0)) /* NaN too */
+        return 0;
+    if (scaled >= 255)
+        return 255;
+    const int below = (int)scaled;
+    const double rest = scaled - below;
+    return (unsigned char)(below + (rest > 0.5 || (rest == 0.5 && below % 2)));
+}
+
+int32_t dfi_image_columns(int64_t count, int64_t height, int64_t width)
+{
+    const double columns = ceil(sqrt((double)count * (double)height / (double)width));
+    return columns < 1 ? 1 : columns > (double)count ? (int32_t)count : (int32_t)columns;
+}
+
+/* A grid as rows of bytes; one picture is a grid of one. */
+struct grid {
+    const struct diffc_image_options *options;
+    const float *data;
+    int64_t stride[4]; /* N, C, H, W */
+    int64_t count, channels, height, width;
+    int64_t columns, gap;
+    int64_t nans;
+};
+
+static void start_grid(struct grid *grid, const struct diffc_tensor *image, const diffc_image_options *options)
+{
+    const int first = image->ndim - 3;
+    *grid = (struct grid){ .options = options, .data = image->data, .count = first ? image->shape[0] : 1 };
+    grid->channels = image->shape[first];
+    grid->height = image->shape[first + 1];
+    grid->width = image->shape[first + 2];
+    for (int i = 0; i < 4; i++)
+        grid->stride[i] = i == 0 && !first ? 0 : image->strides[i - 1 + first];
+    grid->columns = options->columns < grid->count ? options->columns : grid->count;
+    grid->gap = options->gap > 0 ? options->gap : 0;
+}
+
+static int64_t grid_rows(const struct grid *grid)
+{
+    return (grid->count - 1) / grid->columns + 1;
+}
+
+/* Pixels of one side, before scaling: pictures with a gap between any two; negative if it overflows. */
+static int64_t side(int64_t pictures, int64_t pixels, int64_t gap, int64_t scale)
+{
+    int64_t length, gaps;
+    if (__builtin_mul_overflow(pictures, pixels, &length) || __builtin_mul_overflow(pictures - 1, gap, &gaps) ||
+        __builtin_add_overflow(length, gaps, &length) || __builtin_mul_overflow(length, scale, &length))
+        return -1;
+    return length;
+}
+
+/* Writes `scale` copies of a pixel and returns the end. */
+static unsigned char *put_pixel(const struct grid *grid, unsigned char *out, const unsigned char *pixel)
+{
+    for (int32_t i = 0; i < grid->options->scale; i++) {
+        memcpy(out, pixel, (size_t)grid->channels);
+        out += grid->channels;
+    }
+    return out;
+}
+
+static unsigned char *put_gap(const struct grid *grid, unsigned char *out, int64_t pixels)
+{
+    const unsigned char grey = dfi_image_byte(grid->options->gap_value, 0, 1);
+    const unsigned char pixel[4] = { grey, grey, grey, 255 };
+    for (int64_t i = 0; i < pixels; i++)
+        out = put_pixel(grid, out, pixel);
+    return out;
+}
+
+static unsigned char *put_picture(struct grid *grid, unsigned char *out, int64_t index, int64_t y)
+{
+    const float *const row = grid->data + index * grid->stride[0] + y * grid->stride[2];
+    for (int64_t x = 0; x < grid->width; x++) {
+        unsigned char pixel[4];
+        for (int64_t c = 0; c < grid->channels; c++) {
+            const float value = row[c * grid->stride[1] + x * grid->stride[3]];
+            grid->nans += value != value;
+            pixel[c] = dfi_image_byte(value, grid->options->low, grid->options->high);
+        }
+        out = put_pixel(grid, out, pixel);
+    }
+    return out;
+}
+
+static void make_row(void *work, int64_t y, unsigned char *row)
+{
+    struct grid *const grid = work;
+    const int64_t pitch = grid->height + grid->gap, line = y / grid->options->scale;
+    const int64_t first = line / pitch * grid->columns, inside = line % pitch;
+    if (y % grid->options->scale)
+        return; /* the row before, once more */
+    for (int64_t column = 0; column < grid->columns; column++) {
+        if (column > 0)
+            row = put_gap(grid, row, grid->gap);
+        if (inside < grid->height && first + column < grid->count)
+            row = put_picture(grid, row, first + column, inside);
+        else
+            row = put_gap(grid, row, grid->width);
+    }
+}
+
+int dfi_image_write(const struct diffc_tensor *image, const char *path, const diffc_image_options *options)
+{
+    struct grid grid;
+    start_grid(&grid, image, options);
+    const struct dfi_png_picture picture = {
+        .width = side(grid.columns, grid.width, grid.gap, options->scale),
+        .height = side(grid_rows(&grid), grid.height, grid.gap, options->scale),
+        .channels = (int)grid.channels,
+        .text = options->text,
+        .row = make_row,
+        .work = &grid,
+    };
+    if (picture.width < 0 || picture.height < 0)
+        return dfi_fail(DIFFC_ERR_LIMIT, "the grid has more pixels than can be counted");
+    DFI_TRY(dfi_png_write(image->object.context, &picture, path));
+    if (grid.nans)
+        return dfi_fail(DIFFC_ERR_NONFINITE, "\"%s\" was written, but %lld of its values are NaN and became black", path,
+                        (long long)grid.nans);
+    return DIFFC_OK;
+}
+
+struct blur {
+    const struct diffc_tensor *image;
+    struct diffc_tensor *blurred;
+    const struct dfi_kernels *kernels;
+    const double *taps;
+    int size;
+    float *scratch; /* a plane per worker */
+};
+
+/* Plane `index` of the leading axes. */
+static void blur_plane(void *work, int index, int worker)
+{
+    const struct blur *const blur = work;
+    const struct diffc_tensor *const image = blur->image;
+    const int last = image->ndim - 1;
+    const int h = (int)image->shape[last - 1], w = (int)image->shape[last];
+    const size_t plane = (size_t)h * (size_t)w;
+    const float *in = image->data;
+    int64_t rest = index;
+    for (int i = last - 2; i >= 0; i--) {
+        in += rest % image->shape[i] * image->strides[i];
+        rest /= image->shape[i];
+    }
+    blur->kernels->blur(in, image->strides[last - 1], image->strides[last],
+                        (float *)blur->blurred->data + (size_t)index * plane, h, w, blur->taps, blur->size,
+                        blur->scratch + (size_t)worker * plane);
+}
+
+static double *make_taps(struct diffc_context *context, int size, double sigma)
+{
+    double sum = 0, *const taps = dfi_alloc(context, (size_t)size * sizeof(*taps));
+    if (!taps)
+        return NULL;
+    for (int i = 0; i < size; i++) {
+        const double x = i - size / 2;
+        taps[i] = exp(-x * x / (2 * sigma * sigma));
+        sum += taps[i];
+    }
+    for (int i = 0; i < size; i++)
+        taps[i] /= sum;
+    return taps;
+}
+
+int dfi_image_blur(const struct diffc_tensor *image, int kernel_size, double sigma, struct diffc_tensor **blurred)
+{
+    struct diffc_context *const context = image->object.context;
+    const int last = image->ndim - 1;
+    const size_t plane = (size_t)image->shape[last - 1] * (size_t)image->shape[last] * sizeof(float);
+    struct blur blur = { .image = image, .kernels = dfi_kernels_get(context->cpu_flags, DIFFC_F32), .size = kernel_size };
+    double *const taps = make_taps(context, kernel_size, sigma);
+    blur.taps = taps;
+    blur.scratch = dfi_calloc(context, (size_t)context->threads, plane);
+    int status = taps && blur.scratch ? dfi_tensor_create(context, DIFFC_F32, image->ndim, image->shape, &blur.blurred)
+                                      : DIFFC_ERR_NOMEM;
+    if (!status) {
+        dfi_parallel(context, blur_plane, &blur, (int)(dfi_tensor_count(image) / (int64_t)(plane / sizeof(float))));
+        status = dfi_cancel_take(context);
+    }
+    dfi_free(context, taps);
+    dfi_free(context, blur.scratch);
+    if (status)
+        dfi_release(blur.blurred);
+    else
+        *blurred = blur.blurred;
+    return status;
+}
