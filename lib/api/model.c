@@ -33,7 +33,8 @@ int diffc_model_create(diffc_context *context, const char *architecture, const d
     return dfi_fail(DIFFC_ERR_ARG, "unknown architecture \"%.60s\"; known: %s", architecture, known);
 }
 
-int diffc_model_from_archive(const diffc_archive *archive, const diffc_model_options *options, diffc_model **model)
+int diffc_model_from_archive(const diffc_archive *archive, const diffc_model_options *options,
+                             diffc_model **model)
 {
     struct dfi_model_config config;
     if (!archive || !model)
@@ -42,7 +43,8 @@ int diffc_model_from_archive(const diffc_archive *archive, const diffc_model_opt
     return dfi_model_load(archive, &config, model);
 }
 
-int diffc_model_open(diffc_context *context, const char *path, const diffc_model_options *options, diffc_model **model)
+int diffc_model_open(diffc_context *context, const char *path, const diffc_model_options *options,
+                     diffc_model **model)
 {
     diffc_archive *archive = NULL;
     if (!context || !path || !model)
@@ -76,8 +78,17 @@ int diffc_model_describe(const diffc_model *model, const char **architecture, di
         if (size < sizeof(size_t))
             return dfi_fail(DIFFC_ERR_ARG, "diffc_model_options.struct_size is %zu", size);
         const diffc_model_options all = {
-            size, config->image_channels, config->image_height, config->image_width, config->width,
-            config->classes, config->condition, config->time_mode, config->objective, config->train_steps, config->seed,
+            size,
+            config->image_channels,
+            config->image_height,
+            config->image_width,
+            config->width,
+            config->classes,
+            config->condition,
+            config->time_mode,
+            config->objective,
+            config->train_steps,
+            config->seed,
         };
         memcpy(options, &all, size < sizeof(all) ? size : sizeof(all));
     }
@@ -116,10 +127,12 @@ int diffc_model_tensor(const diffc_model *model, int position, const char **name
         return dfi_fail(DIFFC_ERR_ARG, "tensor %d of a model with %d", position, count);
     const struct dfi_params *params = &model->params;
     const int trains = position < params->count;
-    const struct dfi_param *param = trains ? &params->list[position] : &params->stat_list[position - params->count];
+    const struct dfi_param *param = trains ? &params->list[position]
+                                           : &params->stat_list[position - params->count];
     if (tensor)
         DFI_TRY(dfi_tensor_over(model->object.context, DIFFC_F32, param->ndim, param->shape,
-                                (float *)(trains ? params->values : params->stats) + param->offset, model, tensor));
+                                (float *)(trains ? params->values : params->stats) + param->offset, model,
+                                tensor));
     if (name)
         *name = param->name;
     if (trainable)

@@ -49,8 +49,8 @@ int diffc_session_run(diffc_session *session, const diffc_binding *inputs, int i
                       const diffc_binding *outputs, int output_count)
 {
     if (!session || !inputs || input_count < 1 || (!outputs && output_count) || output_count < 0)
-        return dfi_fail(DIFFC_ERR_ARG, "session and inputs must not be NULL, %d inputs, %d outputs", input_count,
-                        output_count);
+        return dfi_fail(DIFFC_ERR_ARG, "session and inputs must not be NULL, %d inputs, %d outputs",
+                        input_count, output_count);
     return dfi_session_run(session, inputs, input_count, outputs, output_count);
 }
 
@@ -72,6 +72,7 @@ int diffc_session_denoiser(diffc_session *session, diffc_denoiser *denoiser)
         return dfi_fail(DIFFC_ERR_ARG, "session and denoiser must not be NULL");
     if (strcmp(session->model->architecture->kind, "denoiser") != 0)
         return dfi_fail(DIFFC_ERR_CONFIG, "%s is no denoiser", session->model->architecture->entry.name);
-    *denoiser = (diffc_denoiser){ sizeof(*denoiser), predict, session, session->model->config.image_channels };
+    *denoiser = (diffc_denoiser) { sizeof(*denoiser), predict, session,
+                                   session->model->config.image_channels };
     return DIFFC_OK;
 }

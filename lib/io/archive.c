@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "io/archive.h"
+#include "io/json.h"
+#include "io/safetensors.h"
 #include "io/stream.h"
 
 static void destroy(void *handle)
@@ -155,11 +157,25 @@ int dfi_archive_get(const struct diffc_archive *archive, int position, struct di
                            (void *)(uintptr_t)entry->data, archive->block, tensor);
 }
 
+static int check_name(const char *name)
+{
+    const size_t length = strlen(name);
+    char text[80];
+    if (length < 1 || length > DFI_SAFETENSORS_NAME_MAX)
+        return dfi_fail(DIFFC_ERR_ARG, "tensor name of %zu bytes, must be 1 to %d", length, DFI_SAFETENSORS_NAME_MAX);
+    if (!dfi_utf8_valid(name, length))
+        return dfi_fail(DIFFC_ERR_ARG, "tensor name \"%s\" is not UTF-8", dfi_clip(name, text, sizeof(text)));
+    if (strcmp(name, "__metadata__") == 0)
+        return dfi_fail(DIFFC_ERR_ARG, "tensor name \"__metadata__\" is taken by the format");
+    return DIFFC_OK;
+}
+
 int dfi_archive_add(struct diffc_archive *archive, const char *name, const struct diffc_tensor *tensor)
 {
     const int64_t limit = archive->object.context->limits.archive_tensors;
     char text[80];
     int found;
+    DFI_TRY(check_name(name));
     const int place = search(archive, name, &found);
     if (found)
         return dfi_fail(DIFFC_ERR_ARG, "the archive has a tensor \"%s\" already", dfi_clip(name, text, sizeof(text)));
@@ -196,6 +212,9 @@ const char *dfi_archive_metadata(const struct diffc_archive *archive, const char
 int dfi_archive_set_metadata(struct diffc_archive *archive, const char *key, const char *value)
 {
     struct dfi_archive_pair *const pair = find_metadata(archive, key);
+    char text[80];
+    if (!dfi_utf8_valid(key, strlen(key)) || !dfi_utf8_valid(value, strlen(value)))
+        return dfi_fail(DIFFC_ERR_ARG, "metadata \"%s\" is not UTF-8", dfi_clip(key, text, sizeof(text)));
     if (!pair)
         return dfi_archive_append_metadata(archive, key, value);
     char *const copy = dfi_strdup(archive->object.context, value);

@@ -45,7 +45,7 @@ int dfi_archive_find(const struct diffc_archive *archive, const char *name);
 /* Entry at a position in range: shape, dtype and data without allocation. */
 const struct dfi_archive_entry *dfi_archive_entry(const struct diffc_archive *archive, int position);
 
-/* What the API does, without its checks of the arguments. add: a name that is taken is ERR_ARG. */
+/* What the API does, without its checks for NULL. */
 int dfi_archive_get(const struct diffc_archive *archive, int position, struct diffc_tensor **tensor);
 int dfi_archive_add(struct diffc_archive *archive, const char *name, const struct diffc_tensor *tensor);
 int dfi_archive_set_metadata(struct diffc_archive *archive, const char *key, const char *value);

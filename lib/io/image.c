@@ -170,7 +170,7 @@ static double *make_taps(struct diffc_context *context, int size, double sigma)
         return NULL;
     for (int i = 0; i < size; i++) {
         const double x = i - size / 2;
-        taps[i] = exp(-x * x / (2 * sigma * sigma));
+        taps[i] = exp(-0.5 * (x / sigma) * (x / sigma));
         sum += taps[i];
     }
     for (int i = 0; i < size; i++)

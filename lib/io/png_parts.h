@@ -4,13 +4,14 @@
 #include <png.h>
 #include <setjmp.h>
 
-#include "base/context.h"
+#include "io/reader.h"
 
 /* What reading and writing share: libpng reports by callbacks and longjmp, so each function that calls it begins with setjmp
  * and keeps what must survive in this struct, not in locals. */
 struct dfi_png_job {
     struct diffc_context *context;
     const char *name;
+    struct dfi_reader *reader; /* NULL when writing */
     int status;   /* set by a callback that failed before libpng did */
     int bad_trns; /* the transparency chunk was dropped */
 };

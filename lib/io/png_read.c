@@ -14,7 +14,6 @@ static const unsigned char signature[SIGNATURE] = { 0x89, 'P', 'N', 'G', '\r', '
 
 struct png_load {
     struct dfi_png_job job;
-    struct dfi_reader *reader;
     png_structp png;
     png_infop info;
     int wanted;                /* channels that the caller asked for */
@@ -28,9 +27,11 @@ struct png_load {
 static void read_bytes(png_structp png, png_bytep data, size_t size)
 {
     struct png_load *const load = png_get_io_ptr(png);
-    load->job.status = dfi_reader_read(load->reader, data, size);
-    if (load->job.status)
+    const int status = dfi_reader_read(load->job.reader, data, size);
+    if (status) {
+        load->job.status = status;
         png_error(png, "cannot read");
+    }
 }
 
 static int check_signature(const struct png_load *load, const unsigned char *head, size_t size)
@@ -74,9 +75,9 @@ static int check_size(const struct png_load *load, const unsigned char *head)
     if (!check_depth(head[24], head[25]))
         return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte 24: bit depth %d and colour type %d do not go together", name,
                         head[24], head[25]);
-    if (least_bytes(load, head[24], head[25]) / DFI_DEFLATE_RATIO > load->reader->size)
+    if (least_bytes(load, head[24], head[25]) / DFI_DEFLATE_RATIO > load->job.reader->size)
         return dfi_fail(DIFFC_ERR_TRUNCATED, "%s: %zu bytes cannot hold an image of %lld x %lld pixels", name,
-                        load->reader->size, width, height);
+                        load->job.reader->size, width, height);
     return DIFFC_OK;
 }
 
@@ -85,7 +86,7 @@ static int check_head(struct png_load *load)
 {
     unsigned char head[HEAD];
     size_t size;
-    DFI_TRY(dfi_reader_peek(load->reader, head, HEAD, &size));
+    DFI_TRY(dfi_reader_peek(load->job.reader, head, HEAD, &size));
     DFI_TRY(check_signature(load, head, size));
     if (size < HEAD)
         return dfi_fail(DIFFC_ERR_TRUNCATED, "%s: a PNG file of only %zu bytes", load->job.name, size);
@@ -182,7 +183,7 @@ static int read_rows(struct png_load *load)
         }
     }
     png_read_end(load->png, NULL); /* the checksum of the last data chunk; what follows IEND is not read */
-    return DIFFC_OK;
+    return load->job.status; /* a chunk that found no memory may be left out with a warning only */
 }
 
 static int read_image(struct png_load *load)
@@ -200,8 +201,7 @@ static int read_image(struct png_load *load)
 
 int dfi_png_read(struct dfi_reader *reader, int channels, struct diffc_tensor **image)
 {
-    struct png_load load = { .job = { .context = reader->context, .name = reader->name } };
-    load.reader = reader;
+    struct png_load load = { .job = { .context = reader->context, .name = reader->name, .reader = reader } };
     load.wanted = channels;
     const int status = read_image(&load);
     if (load.png)

@@ -23,9 +23,11 @@ struct png_save {
 static void write_bytes(png_structp png, png_bytep data, size_t size)
 {
     struct png_save *const save = png_get_io_ptr(png);
-    save->job.status = dfi_atomic_append(&save->file, data, size);
-    if (save->job.status)
+    const int status = dfi_atomic_append(&save->file, data, size);
+    if (status) {
+        save->job.status = status;
         png_error(png, "cannot write");
+    }
 }
 
 static void flush_bytes(png_structp png)

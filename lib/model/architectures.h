@@ -5,7 +5,8 @@
 #include "model/model.h"
 
 /* Entry of that name, or NULL. */
-static inline const struct dfi_archive_entry *dfi_named_entry(const struct diffc_archive *archive, const char *name)
+static inline const struct dfi_archive_entry *dfi_named_entry(const struct diffc_archive *archive,
+                                                              const char *name)
 {
     const int position = dfi_archive_find(archive, name);
     return position < 0 ? NULL : dfi_archive_entry(archive, position);

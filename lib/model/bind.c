@@ -1,11 +1,13 @@
-/* Public tensors against the values of a graph: [N, C, H, W] images, or [N, C] rows for values of one pixel. */
+/* Public tensors against the values of a graph: [N, C, H, W] images, or [N, C] rows for values of one pixel.
+ */
 
 #include <stdio.h>
 #include <string.h>
 
 #include "model/session.h"
 
-static int find_name(const char *const names[4], const char *what, const struct diffc_model *model, const char *name)
+static int find_name(const char *const names[4], const char *what, const struct diffc_model *model,
+                     const char *name)
 {
     char known[128] = "";
     int i;
@@ -15,7 +17,8 @@ static int find_name(const char *const names[4], const char *what, const struct 
             return i;
         snprintf(known + used, sizeof(known) - used, "%s%s", used ? ", " : "", names[i]);
     }
-    dfi_fail(DIFFC_ERR_ARG, "%s has no %s \"%.40s\"; known: %s", model->architecture->entry.name, what, name, known);
+    dfi_fail(DIFFC_ERR_ARG, "%s has no %s \"%.40s\"; known: %s", model->architecture->entry.name, what, name,
+             known);
     return -1;
 }
 
@@ -39,8 +42,8 @@ static int is_float(int dtype)
     return dtype == DIFFC_F32 || dtype == DIFFC_F16 || dtype == DIFFC_BF16 || dtype == DIFFC_F64;
 }
 
-int dfi_bind_check(const struct dfi_exec *exec, int value, const char *name, const struct diffc_tensor *tensor,
-                   int *batch)
+int dfi_bind_check(const struct dfi_exec *exec, int value, const char *name,
+                   const struct diffc_tensor *tensor, int *batch)
 {
     const struct dfi_block block = dfi_exec_value(exec, value);
     char text[96];
@@ -52,10 +55,11 @@ int dfi_bind_check(const struct dfi_exec *exec, int value, const char *name, con
                           : rows_fit);
     if (!fits)
         return dfi_fail(DIFFC_ERR_ARG, "%s is %s, expected floats [N, %d%s%.0d%s%.0d]", name,
-                        dfi_tensor_text(tensor, text, sizeof(text)), block.c, image ? ", " : "", image ? block.h : 0,
-                        image ? ", " : "", image ? block.w : 0);
+                        dfi_tensor_text(tensor, text, sizeof(text)), block.c, image ? ", " : "",
+                        image ? block.h : 0, image ? ", " : "", image ? block.w : 0);
     if (*batch >= 0 && tensor->shape[0] != *batch)
-        return dfi_fail(DIFFC_ERR_ARG, "%s has %lld samples, the others %d", name, (long long)tensor->shape[0], *batch);
+        return dfi_fail(DIFFC_ERR_ARG, "%s has %lld samples, the others %d", name,
+                        (long long)tensor->shape[0], *batch);
     if (tensor->shape[0] > INT32_MAX)
         return dfi_fail(DIFFC_ERR_LIMIT, "%s has %lld samples", name, (long long)tensor->shape[0]);
     *batch = (int)tensor->shape[0];
@@ -73,8 +77,9 @@ static struct diffc_tensor four_dimensions(const struct diffc_tensor *tensor)
     return view;
 }
 
-int dfi_bind_inputs(const struct diffc_model *model, const struct dfi_model_values *values, struct dfi_exec *exec,
-                    int batch_limit, const diffc_binding *inputs, int count, int *batch)
+int dfi_bind_inputs(const struct diffc_model *model, const struct dfi_model_values *values,
+                    struct dfi_exec *exec, int batch_limit, const diffc_binding *inputs, int count,
+                    int *batch)
 {
     const int all[3] = { values->x, values->t, values->cls };
     const struct diffc_tensor *bound[3] = { NULL, NULL, NULL };

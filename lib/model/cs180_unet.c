@@ -1,5 +1,5 @@
-/* The small UNet of the course (experiments.md, part B): two levels down, a bottleneck of one pixel, two levels up, conditions added or
- * multiplied after the bottleneck and after the first level up. */
+/* The small UNet of the course (experiments.md, part B): two levels down, a bottleneck of one pixel, two
+ * levels up, conditions added or multiplied after the bottleneck and after the first level up. */
 
 #include <stdio.h>
 #include <string.h>
@@ -8,8 +8,10 @@
 
 static int check(struct dfi_model_config *config)
 {
-    if (config->image_height % 4 || config->image_width % 4 || config->image_height < 8 || config->image_width < 8)
-        return dfi_fail(DIFFC_ERR_ARG, "cs180_unet: image is %d x %d, both sides must be divisible by 4 and at least 8",
+    if (config->image_height % 4 || config->image_width % 4 || config->image_height < 8 ||
+        config->image_width < 8)
+        return dfi_fail(DIFFC_ERR_ARG,
+                        "cs180_unet: image is %d x %d, both sides must be divisible by 4 and at least 8",
                         config->image_height, config->image_width);
     return DIFFC_OK;
 }
@@ -78,13 +80,16 @@ static int condition(struct dfi_graph *graph, int f, int c, int t, int multiplie
     return c < 0 && t < 0 ? f : dfi_modulate(graph, f, c, t);
 }
 
-static void build(struct dfi_graph *graph, const struct dfi_model_config *config, struct dfi_model_values *values)
+static void build(struct dfi_graph *graph, const struct dfi_model_config *config,
+                  struct dfi_model_values *values)
 {
     const int d = config->width, h = config->image_height / 4, w = config->image_width / 4;
     const int multiplies = strcmp(config->time_mode, "mul") == 0;
-    const int timed = strcmp(config->condition, "none") != 0, classed = strcmp(config->condition, "class") == 0;
+    const int timed = strcmp(config->condition, "none") != 0,
+              classed = strcmp(config->condition, "class") == 0;
 
-    values->x = dfi_graph_input(graph, "x", config->image_channels, config->image_height, config->image_width, 0);
+    values->x = dfi_graph_input(graph, "x", config->image_channels, config->image_height, config->image_width,
+                                0);
     values->t = timed ? dfi_graph_input(graph, "t", 1, 1, 1, 0) : -1;
     values->cls = classed ? dfi_graph_input(graph, "class", config->classes, 1, 1, 1) : -1;
 
@@ -112,9 +117,11 @@ static int infer(const struct diffc_archive *archive, struct dfi_model_config *c
     const struct dfi_archive_entry *window = dfi_named_entry(archive, "unflatten.conv.weight");
     const struct dfi_archive_entry *classes = dfi_named_entry(archive, "c1.fc1.weight");
     if (!first || first->ndim != 4 || !window || window->ndim != 4)
-        return dfi_fail(DIFFC_ERR_CONFIG, "no tensors in_conv.0.conv.weight and unflatten.conv.weight of 4 dimensions: "
-                                          "not a cs180_unet");
-    if (first->shape[0] > 4096 || first->shape[1] > 4096 || window->shape[2] > 4096 || window->shape[3] > 4096)
+        return dfi_fail(DIFFC_ERR_CONFIG,
+                        "no tensors in_conv.0.conv.weight and unflatten.conv.weight of 4 dimensions: "
+                        "not a cs180_unet");
+    if (first->shape[0] > 4096 || first->shape[1] > 4096 || window->shape[2] > 4096 ||
+        window->shape[3] > 4096)
         return dfi_fail(DIFFC_ERR_LIMIT, "in_conv.0.conv.weight or unflatten.conv.weight: sizes over 4096");
     config->width = (int)first->shape[0];
     config->image_channels = (int)first->shape[1];
@@ -130,5 +137,10 @@ static int infer(const struct diffc_archive *archive, struct dfi_model_config *c
 
 const struct dfi_architecture dfi_architecture_cs180_unet = {
     { "cs180_unet", "small UNet of the CS180 course: unconditional, time, or class and time" },
-    "denoiser", check, build, infer, { "x", "t", "class" }, { "out" }
+    "denoiser",
+    check,
+    build,
+    infer,
+    { "x", "t", "class" },
+    { "out" }
 };

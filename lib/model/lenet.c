@@ -23,10 +23,12 @@ static int dense(struct dfi_graph *graph, int x, const char *name, int out)
     return dfi_activation(graph, dfi_linear(graph, x, name, out), DFI_ACT_RELU);
 }
 
-static void build(struct dfi_graph *graph, const struct dfi_model_config *config, struct dfi_model_values *values)
+static void build(struct dfi_graph *graph, const struct dfi_model_config *config,
+                  struct dfi_model_values *values)
 {
     values->t = values->cls = -1;
-    values->x = dfi_graph_input(graph, "x", config->image_channels, config->image_height, config->image_width, 0);
+    values->x = dfi_graph_input(graph, "x", config->image_channels, config->image_height, config->image_width,
+                                0);
     int f = conv_pool(graph, values->x, "conv1", 6, 2);
     f = dfi_flatten(graph, conv_pool(graph, f, "conv2", 16, 0));
     values->features = dfi_output(graph, dense(graph, dense(graph, f, "fc1", 120), "fc2", FEATURES));
@@ -48,5 +50,10 @@ static int infer(const struct diffc_archive *archive, struct dfi_model_config *c
 
 const struct dfi_architecture dfi_architecture_lenet = {
     { "lenet", "classifier of LeNet size; features are its 84 last activations" },
-    "classifier", check, build, infer, { "x" }, { "logits", "features" }
+    "classifier",
+    check,
+    build,
+    infer,
+    { "x" },
+    { "logits", "features" }
 };

@@ -68,8 +68,9 @@ int dfi_model_new(struct diffc_context *context, const struct dfi_architecture *
     if (status == DIFFC_OK)
         status = build_graph(made, 1, &made->loss_graph, &made->loss_values);
     if (status == DIFFC_OK && made->params.value_count > (size_t)context->limits.memory / sizeof(float))
-        status = dfi_fail(DIFFC_ERR_LIMIT, "%s has %zu parameters, more than the memory limit of %lld bytes holds",
-                          architecture->entry.name, made->params.value_count, (long long)context->limits.memory);
+        status = dfi_fail(
+            DIFFC_ERR_LIMIT, "%s has %zu parameters, more than the memory limit of %lld bytes holds",
+            architecture->entry.name, made->params.value_count, (long long)context->limits.memory);
     if (status == DIFFC_OK)
         status = dfi_params_allocate(&made->params, config->seed);
     if (status < 0) {

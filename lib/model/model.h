@@ -32,7 +32,8 @@ struct dfi_architecture {
     const char *kind; /* "denoiser", "classifier" */
     int (*check)(struct dfi_model_config *config);
     /* Builds the network into `graph`. */
-    void (*build)(struct dfi_graph *graph, const struct dfi_model_config *config, struct dfi_model_values *values);
+    void (*build)(struct dfi_graph *graph, const struct dfi_model_config *config,
+                  struct dfi_model_values *values);
     /* Completes `config` from the tensors of a file that has no metadata. */
     int (*infer)(const struct diffc_archive *archive, struct dfi_model_config *config);
     /* Names of public inputs and outputs. */

@@ -13,10 +13,11 @@ static void destroy(void *handle)
 
 static struct dfi_exec_options plan_options(const struct dfi_session_config *config)
 {
-    return (struct dfi_exec_options){ config->batch, config->conditions, 0 };
+    return (struct dfi_exec_options) { config->batch, config->conditions, 0 };
 }
 
-int dfi_session_plan_bytes(const struct diffc_model *model, const struct dfi_session_config *config, size_t *bytes)
+int dfi_session_plan_bytes(const struct diffc_model *model, const struct dfi_session_config *config,
+                           size_t *bytes)
 {
     const struct dfi_exec_options options = plan_options(config);
     return dfi_exec_bytes(model->graph, &options, bytes);
@@ -54,7 +55,8 @@ int dfi_session_run(struct diffc_session *session, const diffc_binding *inputs, 
 {
     const struct diffc_model *model = session->model;
     int batch = 0;
-    DFI_TRY(dfi_bind_inputs(model, &model->values, session->exec, session->batch, inputs, input_count, &batch));
+    DFI_TRY(
+        dfi_bind_inputs(model, &model->values, session->exec, session->batch, inputs, input_count, &batch));
     for (int i = 0; i < output_count; i++) {
         if (!outputs[i].name || !outputs[i].tensor)
             return dfi_fail(DIFFC_ERR_ARG, "output %d has no name or no tensor", i);
@@ -78,9 +80,11 @@ int dfi_session_set_labels(struct diffc_session *session, const int32_t *labels,
     if (count < 0 || count > session->batch)
         return dfi_fail(DIFFC_ERR_ARG, "%d labels, the session's batch is %d", count, session->batch);
     if (session->model->values.cls < 0)
-        return dfi_fail(DIFFC_ERR_CONFIG, "labels for a model whose condition is %s", session->model->config.condition);
+        return dfi_fail(DIFFC_ERR_CONFIG, "labels for a model whose condition is %s",
+                        session->model->config.condition);
     for (int i = 0; i < count; i++)
-        if (labels[i] != DIFFC_UNCONDITIONAL && (labels[i] < 0 || labels[i] >= session->model->config.classes))
+        if (labels[i] != DIFFC_UNCONDITIONAL &&
+            (labels[i] < 0 || labels[i] >= session->model->config.classes))
             return dfi_fail(DIFFC_ERR_ARG, "label %d is %d, must be 0 to %d", i, labels[i],
                             session->model->config.classes - 1);
     for (int i = 0; i < session->batch; i++)
@@ -88,8 +92,8 @@ int dfi_session_set_labels(struct diffc_session *session, const int32_t *labels,
     return DIFFC_OK;
 }
 
-static void write_class_rows(const struct diffc_session *session, const struct dfi_block *rows, int first, int batch,
-                             int condition)
+static void write_class_rows(const struct diffc_session *session, const struct dfi_block *rows, int first,
+                             int batch, int condition)
 {
     for (int n = 0; n < batch; n++) {
         float *row = (float *)rows->data + (first + n) * rows->sample_stride;
@@ -100,8 +104,10 @@ static void write_class_rows(const struct diffc_session *session, const struct d
     }
 }
 
-/* One run for up to `conditions` queries that share x: what does not depend on the condition is computed once. */
-static int predict_together(struct diffc_session *session, const float *t, const diffc_query *const *queries, int count)
+/* One run for up to `conditions` queries that share x: what does not depend on the condition is computed
+ * once. */
+static int predict_together(struct diffc_session *session, const float *t, const diffc_query *const *queries,
+                            int count)
 {
     const struct diffc_model *model = session->model;
     const struct dfi_model_values *values = &model->values;

@@ -15,7 +15,8 @@ struct dfi_session_config {
     int batch, conditions, training;
 };
 
-int dfi_session_plan_bytes(const struct diffc_model *model, const struct dfi_session_config *config, size_t *bytes);
+int dfi_session_plan_bytes(const struct diffc_model *model, const struct dfi_session_config *config,
+                           size_t *bytes);
 int dfi_session_new(struct diffc_model *model, const struct dfi_session_config *config,
                     struct diffc_session **session);
 int dfi_session_run(struct diffc_session *session, const diffc_binding *inputs, int input_count,
@@ -25,14 +26,17 @@ int dfi_session_predict(struct diffc_session *session, const float *t, const dif
 
 /* The graph value of a public input or output name; -1 with a message that lists the names. */
 int dfi_model_input(const struct diffc_model *model, const struct dfi_model_values *values, const char *name);
-int dfi_model_output(const struct diffc_model *model, const struct dfi_model_values *values, const char *name);
+int dfi_model_output(const struct diffc_model *model, const struct dfi_model_values *values,
+                     const char *name);
 
-/* Writes the bound tensors into the inputs of a plan (zeros where nothing is bound) and says how many samples they have. */
-int dfi_bind_inputs(const struct diffc_model *model, const struct dfi_model_values *values, struct dfi_exec *exec,
-                    int batch_limit, const diffc_binding *inputs, int count, int *batch);
+/* Writes the bound tensors into the inputs of a plan (zeros where nothing is bound) and says how many samples
+ * they have. */
+int dfi_bind_inputs(const struct diffc_model *model, const struct dfi_model_values *values,
+                    struct dfi_exec *exec, int batch_limit, const diffc_binding *inputs, int count,
+                    int *batch);
 
 /* Checks that a tensor can take or give a value's samples; `name` is for the message. */
-int dfi_bind_check(const struct dfi_exec *exec, int value, const char *name, const struct diffc_tensor *tensor,
-                   int *batch);
+int dfi_bind_check(const struct dfi_exec *exec, int value, const char *name,
+                   const struct diffc_tensor *tensor, int *batch);
 
 #endif

@@ -33,7 +33,8 @@ static int read_number(const char *key, const char *text, int *number)
     errno = 0;
     const long value = strtol(text, &end, 10);
     if (errno || end == text || *end || value < 0 || value > 1000000)
-        return dfi_fail(DIFFC_ERR_CONFIG, "metadata %s is \"%.40s\", expected a number from 0 to 1000000", key, text);
+        return dfi_fail(DIFFC_ERR_CONFIG, "metadata %s is \"%.40s\", expected a number from 0 to 1000000",
+                        key, text);
     *number = (int)value;
     return DIFFC_OK;
 }
@@ -87,8 +88,8 @@ static int find_architecture(const struct diffc_archive *archive, struct dfi_mod
 
 static int shape_matches(const struct diffc_tensor *tensor, const struct dfi_param *param)
 {
-    const int floats = tensor->dtype == DIFFC_F32 || tensor->dtype == DIFFC_F16 || tensor->dtype == DIFFC_BF16 ||
-                       tensor->dtype == DIFFC_F64;
+    const int floats = tensor->dtype == DIFFC_F32 || tensor->dtype == DIFFC_F16 ||
+                       tensor->dtype == DIFFC_BF16 || tensor->dtype == DIFFC_F64;
     return floats && tensor->ndim == param->ndim &&
            memcmp(tensor->shape, param->shape, (size_t)param->ndim * sizeof(*param->shape)) == 0;
 }
@@ -150,8 +151,8 @@ int dfi_model_read_tensors(struct diffc_model *model, const struct diffc_archive
 /* Keys that describe the model itself are written anew; all others travel with it. */
 static int is_own_key(const char *key)
 {
-    static const char *const names[] = { "architecture", "condition", "time_mode", "objective", "format",
-                                         "library_version" };
+    static const char *const names[] = { "architecture", "condition", "time_mode",
+                                         "objective",    "format",    "library_version" };
     for (int i = 0; i < DFI_COUNT(names); i++)
         if (strcmp(key, names[i]) == 0)
             return 1;
@@ -188,8 +189,8 @@ int dfi_model_load(const struct diffc_archive *archive, const struct dfi_model_c
     return DIFFC_OK;
 }
 
-static int store_tensor(const struct diffc_model *model, const struct dfi_param *param, const float *values, int dtype,
-                        struct diffc_archive *archive)
+static int store_tensor(const struct diffc_model *model, const struct dfi_param *param, const float *values,
+                        int dtype, struct diffc_archive *archive)
 {
     struct diffc_context *context = model->object.context;
     struct diffc_tensor *tensor = NULL;

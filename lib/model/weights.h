@@ -3,7 +3,8 @@
 
 #include "model/model.h"
 
-/* A model from an archive: settings from the metadata or, without any, from names and shapes and `fallback`. */
+/* A model from an archive: settings from the metadata or, without any, from names and shapes and `fallback`.
+ */
 int dfi_model_load(const struct diffc_archive *archive, const struct dfi_model_config *fallback,
                    struct diffc_model **model);
 

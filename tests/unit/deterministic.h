@@ -6,7 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* The deterministic tensors of the specification (deepfloyd-if.md, 8.1): FNV-1a of the name seeds SplitMix64. */
+/* The deterministic tensors of the specification (deepfloyd-if.md, 8.1): FNV-1a of the name seeds SplitMix64.
+ */
 static inline double dt_next(uint64_t *state)
 {
     uint64_t z = *state += 0x9E3779B97F4A7C15u;

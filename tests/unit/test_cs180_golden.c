@@ -1,4 +1,5 @@
-/* The course's UNet against PyTorch: tests/data/cs180_golden.json, whose readme says how the numbers were made. */
+/* The course's UNet against PyTorch: tests/data/cs180_golden.json, whose readme says how the numbers were
+ * made. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -91,8 +92,9 @@ static void open_network(struct network *net, const char *name, int backward)
     assert_int_equal(dfi_model_new(context, &dfi_architecture_cs180_unet, &config, &net->model), DIFFC_OK);
     fill_weights(net->model);
     const struct dfi_exec_options options = { 4, 1, backward };
-    assert_int_equal(dfi_exec_create(backward ? net->model->loss_graph : net->model->graph, &net->model->params,
-                                     &options, &net->exec), DIFFC_OK);
+    assert_int_equal(dfi_exec_create(backward ? net->model->loss_graph : net->model->graph,
+                                     &net->model->params, &options, &net->exec),
+                     DIFFC_OK);
     write_inputs(net, backward ? &net->model->loss_values : &net->model->values);
 }
 
@@ -116,16 +118,18 @@ static double worst(const json_t *entry, const float *values, size_t count)
     return largest;
 }
 
-static void assert_entry(const struct network *net, const char *what, const json_t *entry, const float *values,
-                         size_t count, double relative, double absolute)
+static void assert_entry(const struct network *net, const char *what, const json_t *entry,
+                         const float *values, size_t count, double relative, double absolute)
 {
-    const double limit = absolute > 0 ? absolute : relative * json_number_value(json_object_get(entry, "rms"));
+    const double limit = absolute > 0 ? absolute
+                                      : relative * json_number_value(json_object_get(entry, "rms"));
     const double found = worst(entry, values, count);
     if (!(found <= limit))
         fail_msg("%s %s: off by %g, limit %g", net->name, what, found, limit);
 }
 
-static void assert_value(const struct network *net, const char *what, const json_t *entry, int value, double relative)
+static void assert_value(const struct network *net, const char *what, const json_t *entry, int value,
+                         double relative)
 {
     struct diffc_tensor view;
     dfi_exec_view(net->exec, value, &view);
@@ -146,7 +150,7 @@ static int is_zero_gradient(const struct network *net, const char *name)
 {
     size_t i;
     json_t *item;
-    json_array_foreach(json_object_get(net->data, "zero_grad_params"), i, item)
+    json_array_foreach (json_object_get(net->data, "zero_grad_params"), i, item)
         if (strcmp(json_string_value(item), name) == 0)
             return 1;
     return 0;
@@ -163,14 +167,14 @@ static void check_gradients(const struct network *net)
             for (size_t k = 0; k < param->count; k++)
                 assert_true(fabs(gradients[param->offset + k]) < tolerance("zero_grad_abs"));
         } else {
-            assert_entry(net, param->name, entry, gradients + param->offset, param->count, tolerance("grad_rel_rms"),
-                         0);
+            assert_entry(net, param->name, entry, gradients + param->offset, param->count,
+                         tolerance("grad_rel_rms"), 0);
         }
     }
 }
 
-static void check_statistics(const struct network *net, const char *key, const json_t *entries, const char *mean_key,
-                             const char *variance_key)
+static void check_statistics(const struct network *net, const char *key, const json_t *entries,
+                             const char *mean_key, const char *variance_key)
 {
     (void)key;
     for (int i = 0; i < net->model->params.stat_entries; i++) {
@@ -201,13 +205,15 @@ static void check_step(const char *name)
     assert_int_equal(dfi_exec_backward(net.exec, 0), DIFFC_OK);
     check_gradients(&net);
     dfi_exec_keep_statistics(net.exec, &net.model->params);
-    check_statistics(&net, "running", json_object_get(net.data, "running"), "running_mean_abs", "running_var_abs");
+    check_statistics(&net, "running", json_object_get(net.data, "running"), "running_mean_abs",
+                     "running_var_abs");
 
     write_inputs(&net, &net.model->loss_values);
     assert_int_equal(dfi_exec_forward(net.exec, 0), DIFFC_OK);
     assert_value(&net, "eval_out", json_object_get(net.data, "eval_out"), net.model->loss_values.out,
                  tolerance("eval_out_rel_rms"));
-    check_loss(&net, "eval_loss", json_number_value(json_object_get(json_object_get(net.data, "eval_loss"), "f64")),
+    check_loss(&net, "eval_loss",
+               json_number_value(json_object_get(json_object_get(net.data, "eval_loss"), "f64")),
                tolerance("loss_rel"));
     close_network(&net);
 }
@@ -217,15 +223,17 @@ static void test_steps(void **state)
     (void)state;
     const char *name;
     json_t *value;
-    json_object_foreach(json_object_get(golden, "variants"), name, value)
+    json_object_foreach (json_object_get(golden, "variants"), name, value)
         check_step(name);
 }
 
 static void adam_step(const struct network *net, float *m, float *v, int step)
 {
-    const struct dfi_adam_args args = { 1e-3, 0.9, 0.999, 1e-8, 0, 1 - pow(0.9, step), 1 - pow(0.999, step), 0, 1 };
-    dfi_kernels_get(context->cpu_flags, DIFFC_F32)->adam(net->model->params.values, dfi_exec_gradients(net->exec), m, v,
-                                                         net->model->params.value_count, &args);
+    const struct dfi_adam_args args = { 1e-3, 0.9, 0.999, 1e-8, 0, 1 - pow(0.9, step), 1 - pow(0.999, step),
+                                        0,    1 };
+    dfi_kernels_get(context->cpu_flags, DIFFC_F32)
+        ->adam(net->model->params.values, dfi_exec_gradients(net->exec), m, v, net->model->params.value_count,
+               &args);
     dfi_exec_keep_statistics(net->exec, &net->model->params);
     dfi_exec_refresh(net->exec);
 }
@@ -235,8 +243,7 @@ static void check_weights(const struct network *net, const char *key, const char
     int close = 0, all = 0;
     const char *name;
     json_t *entry;
-    json_object_foreach(json_object_get(json_object_get(net->data, "adam"), key), name, entry)
-    {
+    json_object_foreach (json_object_get(json_object_get(net->data, "adam"), key), name, entry) {
         int trainable = 0;
         const struct dfi_param *param = dfi_params_find(&net->model->params, name, &trainable);
         assert_non_null(param);
@@ -266,8 +273,8 @@ static void check_adam(const char *name)
             check_weights(&net, "weights_after_1", "weights_after_1_abs");
     }
     check_weights(&net, "weights_after_10", "weights_after_10_abs");
-    check_statistics(&net, "running_after_10", json_object_get(adam, "running_after_10"), "running_mean_after_10_abs",
-                     "running_var_after_10_abs");
+    check_statistics(&net, "running_after_10", json_object_get(adam, "running_after_10"),
+                     "running_mean_after_10_abs", "running_var_after_10_abs");
     free(m);
     free(v);
     close_network(&net);
@@ -278,7 +285,7 @@ static void test_adam(void **state)
     (void)state;
     const char *name;
     json_t *value;
-    json_object_foreach(json_object_get(golden, "variants"), name, value)
+    json_object_foreach (json_object_get(golden, "variants"), name, value)
         check_adam(name);
 }
 
@@ -292,7 +299,8 @@ static void test_parameter_counts(void **state)
     } cases[] = { { 128, "none", 7891073 }, { 64, "time", 1996417 }, { 64, "class", 2019201 } };
     (void)state;
     for (int i = 0; i < DFI_COUNT(cases); i++) {
-        const struct dfi_model_config config = { 1, 28, 28, cases[i].width, 10, cases[i].condition, "add", NULL, 0, 1 };
+        const struct dfi_model_config config = { 1,    28, 28, cases[i].width, 10, cases[i].condition, "add",
+                                                 NULL, 0,  1 };
         struct diffc_model *model = NULL;
         assert_int_equal(dfi_model_new(context, &dfi_architecture_cs180_unet, &config, &model), DIFFC_OK);
         assert_int_equal(model->params.value_count, cases[i].count);

@@ -4,10 +4,12 @@
 #include "kernel/x86/gelu_table.h"
 #include "kernel/x86/vec.h"
 
-/* exp(a), |relative error| < 3e-7 for -87 < a < 88; clamped outside. Cody and Waite's reduction, a polynomial of degree 6. */
+/* exp(a), |relative error| < 3e-7 for -87 < a < 88; clamped outside. Cody and Waite's reduction, a polynomial
+ * of degree 6. */
 DFI_INLINE vec exponential(vec a)
 {
-    const vec magic = set(12582912.0f); /* 1.5 * 2^23: its sum with a small number has that number's integer in the low bits */
+    const vec magic = set(
+        12582912.0f); /* 1.5 * 2^23: its sum with a small number has that number's integer in the low bits */
     a = maximum(minimum(a, set(88.0f)), set(-87.0f));
     const vec shifted = madd(a, set(1.44269504f), magic), n = subtract(shifted, magic);
     const vec r = madd(n, set(1.42860677e-6f), madd(n, set(-0.693145752f), a));
@@ -35,7 +37,8 @@ DFI_INLINE vec table_value(const float table[6][16], vec size)
     return madd(sum, t, look_up(table[0], index));
 }
 
-/* GELU with the exact normal distribution (Hendrycks and Gimpel 2016): z Phi(z) = z / 2 + |z| (Phi(|z|) - 1/2). */
+/* GELU with the exact normal distribution (Hendrycks and Gimpel 2016): z Phi(z) = z / 2 + |z| (Phi(|z|) -
+ * 1/2). */
 DFI_INLINE vec gelu(vec z)
 {
     const vec size = magnitude(z), half = table_value(gelu_value_table, minimum(size, set(GELU_RANGE)));

@@ -59,7 +59,8 @@ double KERNEL(squared_error)(const void *p_, const void *t_, void *dp_, double s
 }
 
 /* Kingma and Ba 2015; decoupled: Loshchilov and Hutter 2019. */
-void KERNEL(adam)(void *w_, const void *gradient_, void *m_, void *v_, size_t n, const struct dfi_adam_args *args)
+void KERNEL(adam)(void *w_, const void *gradient_, void *m_, void *v_, size_t n,
+                  const struct dfi_adam_args *args)
 {
     float *w = w_, *m = m_, *v = v_;
     const float *gradient = gradient_;
@@ -110,8 +111,9 @@ void KERNEL(tree_sum)(const void *x_, size_t lane_stride, int lanes, void *y_, s
     float *y = y_;
     for (size_t i = 0; i < n; i += LANES) {
         const int count = left(n, i);
-        const vec sum = lanes == 8 ? add_eight(x + i, lane_stride, count)
-                        : lanes > 0 ? add_lanes(x + i, lane_stride, lanes, count) : zero();
+        const vec sum = lanes == 8  ? add_eight(x + i, lane_stride, count)
+                        : lanes > 0 ? add_lanes(x + i, lane_stride, lanes, count)
+                                    : zero();
         store_upto(y + i, count, accumulate ? add(load_upto(y + i, count), sum) : sum);
     }
 }

@@ -1,5 +1,5 @@
-/* Passes over pixels: sums for batch norm, scale and shift with an activation, and their gradients. Sums are float over at most CHUNK pixels,
- * then double: the chunks depend on the pixels alone. */
+/* Passes over pixels: sums for batch norm, scale and shift with an activation, and their gradients. Sums are
+ * float over at most CHUNK pixels, then double: the chunks depend on the pixels alone. */
 
 #include "kernel/x86/activation.h"
 
@@ -10,7 +10,8 @@ static size_t chunk_size(size_t pixels, size_t done)
     return pixels - done < CHUNK ? pixels - done : CHUNK;
 }
 
-static void moments_column(const float *x, ptrdiff_t ldx, size_t pixels, int n, double *sum, double *sum_squares)
+static void moments_column(const float *x, ptrdiff_t ldx, size_t pixels, int n, double *sum,
+                           double *sum_squares)
 {
     const mask m = first_lanes(n);
     vec total = zero(), squares = zero();
@@ -60,16 +61,16 @@ DFI_INLINE void affine_whole(const float *x, ptrdiff_t ldx, float *y, ptrdiff_t 
             store(y + i, activate(madd(load(x + i), load(scale + i), load(shift + i)), act));
 }
 
-#define FOR_EACH_ACT(act, call)                     \
-    switch (act) {                                  \
-    case DFI_ACT_GELU: call(DFI_ACT_GELU); break;   \
-    case DFI_ACT_SILU: call(DFI_ACT_SILU); break;   \
-    case DFI_ACT_RELU: call(DFI_ACT_RELU); break;   \
-    default: call(DFI_ACT_NONE); break;             \
+#define FOR_EACH_ACT(act, call) \
+    switch (act) { \
+    case DFI_ACT_GELU: call(DFI_ACT_GELU); break; \
+    case DFI_ACT_SILU: call(DFI_ACT_SILU); break; \
+    case DFI_ACT_RELU: call(DFI_ACT_RELU); break; \
+    default: call(DFI_ACT_NONE); break; \
     }
 
-void KERNEL(affine_act)(const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t pixels, int c, const void *scale,
-                        const void *shift, enum dfi_act act)
+void KERNEL(affine_act)(const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t pixels, int c,
+                        const void *scale, const void *shift, enum dfi_act act)
 {
 #define WHOLE(a) affine_whole(x, ldx, y, ldy, pixels, c, scale, shift, a)
 #define PARTLY(a) affine_pixels(x, ldx, y, ldy, pixels, c, scale, shift, a)
@@ -109,9 +110,9 @@ DFI_INLINE void backward_column(const struct backward *b, size_t first, size_t p
         add_doubles(b->sum_gx + i, sum_gx, n);
 }
 
-void KERNEL(affine_act_backward)(const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *g, ptrdiff_t ldg,
-                                 size_t pixels, int c, const void *scale, const void *shift, enum dfi_act act,
-                                 double *sum_g, double *sum_gx)
+void KERNEL(affine_act_backward)(const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *g,
+                                 ptrdiff_t ldg, size_t pixels, int c, const void *scale, const void *shift,
+                                 enum dfi_act act, double *sum_g, double *sum_gx)
 {
     const struct backward b = { x, dy, scale, shift, g, ldx, lddy, ldg, sum_g, sum_gx };
 #define COLUMN(a) backward_column(&b, p, chunk_size(pixels, p), i, c - i < LANES ? c - i : LANES, a)

@@ -1,5 +1,6 @@
-/* Convolution by taps: a tile of output pixels and two vectors of output channels stays in registers while the taps and input channels go by;
- * each step loads two vectors of weights and one broadcast value per pixel. */
+/* Convolution by taps: a tile of output pixels and two vectors of output channels stays in registers while
+ * the taps and input channels go by; each step loads two vectors of weights and one broadcast value per
+ * pixel. */
 
 #include "kernel/x86/vec.h"
 
@@ -57,13 +58,13 @@ DFI_INLINE void run_tile(const struct dfi_taps_args *args, const struct tile *ti
             store_some(tile->y + p * args->y_pixel + v * LANES, tile->m[v], sum[p][v]);
 }
 
-#define TILE(n)                                                                                  \
+#define TILE(n) \
     static DFI_NOINLINE void tile_##n(const struct dfi_taps_args *args, const struct tile *tile) \
-    {                                                                                            \
-        if (tile->channels > LANES)                                                              \
-            run_tile(args, tile, n, 2);                                                          \
-        else                                                                                     \
-            run_tile(args, tile, n, 1);                                                          \
+    { \
+        if (tile->channels > LANES) \
+            run_tile(args, tile, n, 2); \
+        else \
+            run_tile(args, tile, n, 1); \
     }
 
 typedef void (*tile_function)(const struct dfi_taps_args *args, const struct tile *tile);

@@ -1,5 +1,5 @@
-/* Gradient of the taps' weights: a tile of input channels x vectors of output channels stays in registers while the pixels of a few rows
- * go by, so that the rows of dy stay in L1 for all taps and input channels. */
+/* Gradient of the taps' weights: a tile of input channels x vectors of output channels stays in registers
+ * while the pixels of a few rows go by, so that the rows of dy stay in L1 for all taps and input channels. */
 
 #include "kernel/x86/vec.h"
 
@@ -18,8 +18,8 @@ struct block {
 };
 
 /* `inputs` and `vectors` are constants where this is inlined; `masked` if the last vector is not full. */
-DFI_INLINE void run_tile(const struct block *block, const float *x, float *dw, const int inputs, const int vectors,
-                         const int masked)
+DFI_INLINE void run_tile(const struct block *block, const float *x, float *dw, const int inputs,
+                         const int vectors, const int masked)
 {
     const struct dfi_taps_dw_args *args = block->args;
     const mask last = first_lanes(block->channels - (vectors - 1) * LANES);
@@ -31,7 +31,8 @@ DFI_INLINE void run_tile(const struct block *block, const float *x, float *dw, c
             sum[i][v] = load(dw + i * args->ldw + v * LANES);
     for (int row = 0; row < block->rows; row++) {
         const float *value = x + row * args->x_row;
-        const float *dy = (const float *)args->dy + (block->first_row + row) * args->dy_row + block->first_out;
+        const float *dy = (const float *)args->dy + (block->first_row + row) * args->dy_row +
+                          block->first_out;
         for (int column = 0; column < args->width; column++, value += args->x_pixel, dy += args->dy_pixel) {
             vec d[VECTORS];
 #pragma GCC unroll 4
@@ -54,7 +55,8 @@ DFI_INLINE void run_tile(const struct block *block, const float *x, float *dw, c
 }
 
 /* All input channels of one tap. */
-DFI_INLINE void run_tap(const struct block *block, const float *x, float *dw, const int vectors, const int masked)
+DFI_INLINE void run_tap(const struct block *block, const float *x, float *dw, const int vectors,
+                        const int masked)
 {
     const ptrdiff_t ldw = block->args->ldw;
     int i = 0;
@@ -70,10 +72,10 @@ DFI_INLINE void run_tap(const struct block *block, const float *x, float *dw, co
     }
 }
 
-#define TAP(vectors, masked)                                                                                  \
+#define TAP(vectors, masked) \
     static DFI_NOINLINE void tap_##vectors##_##masked(const struct block *block, const float *x, float *dw) \
-    {                                                                                                         \
-        run_tap(block, x, dw, vectors, masked);                                                               \
+    { \
+        run_tap(block, x, dw, vectors, masked); \
     }
 
 TAP(1, 0)
@@ -86,7 +88,9 @@ TAP(3, 0)
 TAP(3, 1)
 TAP(4, 0)
 TAP(4, 1)
-static const tap_function taps[VECTORS][2] = { { tap_1_0, tap_1_1 }, { tap_2_0, tap_2_1 }, { tap_3_0, tap_3_1 }, { tap_4_0, tap_4_1 } };
+static const tap_function taps[VECTORS][2] = {
+    { tap_1_0, tap_1_1 }, { tap_2_0, tap_2_1 }, { tap_3_0, tap_3_1 }, { tap_4_0, tap_4_1 }
+};
 #else
 static const tap_function taps[VECTORS][2] = { { tap_1_0, tap_1_1 }, { tap_2_0, tap_2_1 } };
 #endif
@@ -103,20 +107,22 @@ static void run_wide(const struct dfi_taps_dw_args *args)
             block.channels = left < full ? left : full;
             const tap_function run = taps[(block.channels - 1) / LANES][block.channels % LANES != 0];
             for (int t = 0; t < args->taps; t++)
-                run(&block, x + args->offset[t], (float *)args->dw + (ptrdiff_t)t * args->cin * args->ldw + out);
+                run(&block, x + args->offset[t],
+                    (float *)args->dw + (ptrdiff_t)t * args->cin * args->ldw + out);
         }
     }
 }
 
 /* One to four output channels: vectors along the input channels, dy is broadcast. */
-static void run_narrow_vector(const struct dfi_taps_dw_args *args, const float *x, const float *dy, float *dw, int n)
+static void run_narrow_vector(const struct dfi_taps_dw_args *args, const float *x, const float *dy, float *dw,
+                              int n)
 {
     float lanes[LANES];
     vec sum = zero();
     for (int row = 0; row < args->rows; row++)
         for (int column = 0; column < args->width; column++)
             sum = madd(set(dy[row * args->dy_row + column * args->dy_pixel]),
-                      load_upto(x + row * args->x_row + column * args->x_pixel, n), sum);
+                       load_upto(x + row * args->x_row + column * args->x_pixel, n), sum);
     store(lanes, sum);
     for (int i = 0; i < n && i < LANES; i++)
         dw[i * args->ldw] += lanes[i];
@@ -127,8 +133,9 @@ static void run_narrow(const struct dfi_taps_dw_args *args)
     for (int t = 0; t < args->taps; t++)
         for (int o = 0; o < args->cout; o++)
             for (int i = 0; i < args->cin; i += LANES)
-                run_narrow_vector(args, (const float *)args->x + args->offset[t] + i, (const float *)args->dy + o,
-                                  (float *)args->dw + ((ptrdiff_t)t * args->cin + i) * args->ldw + o, args->cin - i);
+                run_narrow_vector(
+                    args, (const float *)args->x + args->offset[t] + i, (const float *)args->dy + o,
+                    (float *)args->dw + ((ptrdiff_t)t * args->cin + i) * args->ldw + o, args->cin - i);
 }
 
 void KERNEL(taps_dw)(const struct dfi_taps_dw_args *args)

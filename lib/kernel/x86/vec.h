@@ -1,7 +1,8 @@
 #ifndef DFI_KERNEL_X86_VEC_H
 #define DFI_KERNEL_X86_VEC_H
 
-/* The files of this folder are compiled twice, for AVX2 with FMA and for AVX-512; these few operations are all that differs. */
+/* The files of this folder are compiled twice, for AVX2 with FMA and for AVX-512; these few operations are
+ * all that differs. */
 
 #include <immintrin.h>
 #include <stddef.h>
@@ -78,7 +79,8 @@ DFI_INLINE vec look_up(const float row[16], vec index)
 /* a times 2 to the integer in the low bits of n. */
 DFI_INLINE vec scale_by_power(vec a, vec n)
 {
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_slli_epi32(_mm512_castps_si512(n), 23)));
+    return _mm512_castsi512_ps(
+        _mm512_add_epi32(_mm512_castps_si512(a), _mm512_slli_epi32(_mm512_castps_si512(n), 23)));
 }
 /* Where a is not a number, a; else b. */
 DFI_INLINE vec keep_nan(vec a, vec b)
@@ -165,7 +167,8 @@ DFI_INLINE vec look_up(const float row[16], vec index)
 }
 DFI_INLINE vec scale_by_power(vec a, vec n)
 {
-    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(_mm256_castps_si256(n), 23)));
+    return _mm256_castsi256_ps(
+        _mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(_mm256_castps_si256(n), 23)));
 }
 DFI_INLINE vec keep_nan(vec a, vec b)
 {
