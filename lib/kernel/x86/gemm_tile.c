@@ -1,0 +1,34 @@
+/* Micro-kernels for matrix products: a tile of C stays in registers, one broadcast of A per row and step. */
+
+#include "kernel/gemm_parts.h"
+#include "kernel/x86/vec.h"
+
+#if LANES == 16
+#define ROWS DFI_TILE_ROWS_AVX512
+#define TILE dfi_gemm_tile_avx512
+#else
+#define ROWS DFI_TILE_ROWS_AVX2
+#define TILE dfi_gemm_tile_avx2
+#endif
+
+void TILE(size_t k, const float *a, const float *b, float *c, ptrdiff_t ldc, int accumulate)
+{
+    vec sum[ROWS][2];
+#pragma GCC unroll 12
+    for (int i = 0; i < ROWS; i++)
+        for (int v = 0; v < 2; v++)
+            sum[i][v] = accumulate ? load(c + i * ldc + v * LANES) : zero();
+    for (; k > 0; k--, a += ROWS, b += 2 * LANES) {
+        const vec b0 = load(b), b1 = load(b + LANES);
+#pragma GCC unroll 12
+        for (int i = 0; i < ROWS; i++) {
+            const vec value = set(a[i]);
+            sum[i][0] = madd(value, b0, sum[i][0]);
+            sum[i][1] = madd(value, b1, sum[i][1]);
+        }
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < ROWS; i++)
+        for (int v = 0; v < 2; v++)
+            store(c + i * ldc + v * LANES, sum[i][v]);
+}
