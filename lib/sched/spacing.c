@@ -35,17 +35,20 @@ static int fill_leading(const struct dfi_spacing *spacing, const struct dfi_spac
     return request->steps;
 }
 
-/* round(numpy.arange(top, 0, -T / steps)) - 1; numpy's increment is the difference of its first two values. */
+/* round(numpy.arange(top, 0, -T / steps)) - 1; numpy's increment is the difference of its first two values. Where diffusers
+ * ends with timestep -1, the list ends before. */
 static int fill_trailing(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request, float *times)
 {
     (void)spacing;
-    const double ratio = (double)train_steps(request) / request->steps;
     const double top = request->top;
-    const double increment = (top - ratio) - top;
-    const double length = ceil(top / ratio);
-    const int count = length < request->steps ? (int)length : request->steps;
-    for (int i = 0; i < count; i++)
-        times[i] = (float)(rint(top + i * increment) - 1);
+    const double increment = (top - (double)train_steps(request) / request->steps) - top;
+    int count = 0;
+    for (; count < request->steps; count++) {
+        const double t = rint(top + count * increment) - 1;
+        if (t < 0)
+            break;
+        times[count] = (float)t;
+    }
     return count;
 }
 

@@ -21,11 +21,10 @@ void dfi_sampler_scale(const struct diffc_sampler *sampler, int step, const floa
         scaled[i] = x[i] / scale;
 }
 
-int dfi_sampler_begin(struct diffc_sampler *sampler, int step)
+void dfi_sampler_begin(struct diffc_sampler *sampler, int step)
 {
     sampler->next = step;
     sampler->kept = 0;
-    return DIFFC_OK;
 }
 
 /* Room for the estimates of a batch; what was kept is lost when it has to grow. */

@@ -13,7 +13,7 @@ struct draw {
 
 static struct draw draw_at(const struct dfi_batch *batch, int64_t index, int i)
 {
-    struct draw draw = { 0, 0, UINT32_MAX };
+    struct draw draw = { 0, 0, 0 };
     uint32_t words[4];
     if (batch->evaluates) {
         draw.noise_stream = dfi_stream(DFI_STREAM_EVALUATE, 2 * (uint64_t)index);
@@ -107,8 +107,10 @@ static void make_sample(void *work, int i, int worker)
         put_image(&job->target, i, e);
     if (job->t.data)
         ((float *)job->t.data)[i * job->t.sample_stride] = t;
-    if (job->cls.data)
-        put_one_hot(&job->cls, i, dfi_class_dropped(trainer->config.class_dropout, draw.dropout) ? -1 : trainer->labels[i]);
+    if (job->cls.data) {
+        const int dropped = !job->batch->evaluates && dfi_class_dropped(trainer->config.class_dropout, draw.dropout);
+        put_one_hot(&job->cls, i, dropped ? -1 : trainer->labels[i]);
+    }
 }
 
 static struct dfi_block block_of(const struct dfi_exec *exec, int value)

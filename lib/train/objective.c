@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "base/attributes.h"
+
 static float make_denoise(const struct dfi_objective_constants *constants, uint32_t word, float *x, float *e, size_t n)
 {
     (void)word;

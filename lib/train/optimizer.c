@@ -106,16 +106,15 @@ void dfi_optimizer_update(struct diffc_trainer *trainer, int64_t updates, double
 {
     const struct dfi_train_config *config = &trainer->config;
     const int chunks = dfi_optimizer_chunks(trainer->model->params.value_count);
-    struct update_job job = { trainer, { 0 }, dfi_ema_weight(config->ema_decay, updates) };
-    job.adam.learning_rate = learning_rate;
-    job.adam.beta1 = config->beta1;
-    job.adam.beta2 = config->beta2;
-    job.adam.epsilon = config->epsilon;
-    job.adam.weight_decay = config->weight_decay;
-    job.adam.correction1 = 1 - pow(config->beta1, (double)updates);
-    job.adam.correction2 = 1 - pow(config->beta2, (double)updates);
-    job.adam.decoupled = config->decoupled;
-    job.adam.gradient_scale = config->clip_norm > 0 && norm > config->clip_norm ? config->clip_norm / norm : 1;
+    struct update_job job = {
+        .trainer = trainer,
+        .adam = { .learning_rate = learning_rate, .beta1 = config->beta1, .beta2 = config->beta2,
+                  .epsilon = config->epsilon, .weight_decay = config->weight_decay,
+                  .correction1 = 1 - pow(config->beta1, (double)updates),
+                  .correction2 = 1 - pow(config->beta2, (double)updates), .decoupled = config->decoupled,
+                  .gradient_scale = config->clip_norm > 0 && norm > config->clip_norm ? config->clip_norm / norm : 1 },
+        .ema = dfi_ema_weight(config->ema_decay, updates),
+    };
 
     memset(trainer->done, 0, (size_t)chunks);
     dfi_parallel(trainer->object.context, update_piece, &job, chunks);

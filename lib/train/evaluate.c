@@ -1,0 +1,126 @@
+/* Mean loss over a data set in evaluation mode. Every sample has its own draw and its own sum, and the sums are added in the
+ * order of the set: the batch size leaves no trace. */
+
+#include <math.h>
+
+#include "base/float_mode.h"
+#include "train/trainer.h"
+
+struct job {
+    struct diffc_trainer *trainer;
+    struct dfi_block out, target;
+};
+
+static double squared_error(const struct dfi_block *out, const float *y, const struct dfi_block *target,
+                            const float *wanted)
+{
+    const int pixels = out->h * out->w;
+    double sum = 0;
+    for (int p = 0; p < pixels; p++) {
+        for (int c = 0; c < out->c; c++) {
+            const double difference = (double)y[p * out->ld + c] - (double)wanted[p * target->ld + c];
+            sum += difference * difference;
+        }
+    }
+    return sum / ((double)pixels * out->c);
+}
+
+/* -log softmax at the label, shifted by the largest logit. */
+static double cross_entropy(const float *logits, int count, int label, int *best)
+{
+    double sum = 0;
+    *best = 0;
+    for (int c = 1; c < count; c++)
+        if (logits[c] > logits[*best])
+            *best = c;
+    for (int c = 0; c < count; c++)
+        sum += exp((double)logits[c] - (double)logits[*best]);
+    return log(sum) - ((double)logits[label] - (double)logits[*best]);
+}
+
+static void judge_sample(void *work, int i, int worker)
+{
+    const struct job *job = work;
+    const struct diffc_trainer *trainer = job->trainer;
+    const float *y = (const float *)job->out.data + i * job->out.sample_stride;
+    int best = -1;
+    (void)worker;
+    if (trainer->config.objective->classifies)
+        trainer->losses[i] = cross_entropy(y, job->out.c, trainer->labels[i], &best);
+    else
+        trainer->losses[i] = squared_error(&job->out, y, &job->target,
+                                           (const float *)job->target.data + i * job->target.sample_stride);
+    trainer->right[i] = best == trainer->labels[i];
+}
+
+static int judge_batch(struct diffc_trainer *trainer)
+{
+    struct diffc_context *context = trainer->object.context;
+    const struct dfi_model_values *values = &trainer->model->loss_values;
+    struct dfi_float_mode saved;
+    dfi_float_enter(&saved, 1);
+    int status = dfi_exec_forward(trainer->exec, 0);
+    if (status == DIFFC_OK) {
+        struct job job = { trainer, dfi_exec_value(trainer->exec, values->out),
+                           dfi_exec_value(trainer->exec, values->target) };
+        dfi_parallel(context, judge_sample, &job, job.out.samples);
+        status = dfi_cancel_take(context);
+    }
+    dfi_float_leave(&saved);
+    return status;
+}
+
+struct result {
+    double loss;
+    int64_t right;
+};
+
+static int judge_all(struct diffc_trainer *trainer, const struct diffc_dataset *dataset, uint64_t seed,
+                     struct result *result)
+{
+    struct dfi_batch batch = { dataset, seed, 1, 0, 0, 0 };
+    for (; batch.first < dataset->count; batch.first += batch.count) {
+        const int64_t left = dataset->count - batch.first;
+        batch.count = left < trainer->config.batch ? (int)left : trainer->config.batch;
+        DFI_TRY(dfi_batch_load(trainer, &batch));
+        DFI_TRY(judge_batch(trainer));
+        for (int i = 0; i < batch.count; i++) {
+            result->loss += trainer->losses[i];
+            result->right += trainer->right[i];
+        }
+    }
+    return DIFFC_OK;
+}
+
+/* Lets the plan see other weights; called a second time, its own again. */
+static void swap_weights(struct diffc_trainer *trainer)
+{
+    struct dfi_params *params = &trainer->model->params;
+    void *values = params->values, *stats = params->stats;
+    params->values = trainer->ema;
+    params->stats = trainer->ema_stats;
+    trainer->ema = values;
+    trainer->ema_stats = stats;
+    dfi_exec_refresh(trainer->exec);
+}
+
+int dfi_trainer_evaluate(struct diffc_trainer *trainer, const struct diffc_dataset *dataset, uint64_t seed,
+                         int use_ema, double *loss, double *accuracy)
+{
+    struct result result = { 0, 0 };
+    if (use_ema && !trainer->ema)
+        return dfi_fail(DIFFC_ERR_STATE, "the trainer has no EMA: ema_decay is 0");
+    DFI_TRY(dfi_train_data_fits(&trainer->config, trainer->model, dataset));
+    if (use_ema)
+        swap_weights(trainer);
+    const int status = judge_all(trainer, dataset, seed, &result);
+    if (use_ema)
+        swap_weights(trainer);
+    if (status < 0)
+        return status;
+    if (loss)
+        *loss = result.loss / (double)dataset->count;
+    if (accuracy && trainer->config.objective->classifies)
+        *accuracy = (double)result.right / (double)dataset->count;
+    return DIFFC_OK;
+}

@@ -1,0 +1,329 @@
+/* The trainer: its memory, one update at a time, and the parts of an update. */
+
+#include "train/trainer.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/float_mode.h"
+#include "model/session.h"
+
+static void destroy(void *handle)
+{
+    struct diffc_trainer *trainer = handle;
+    dfi_exec_destroy(trainer->exec);
+    dfi_free(trainer->object.context, trainer->block);
+    dfi_release(trainer->schedule);
+    dfi_release(trainer->dataset);
+    dfi_release(trainer->model);
+    dfi_object_free(trainer);
+}
+
+/* Takes `count` elements at the end of a block; -1 when it grows past what can be addressed. */
+static int reserve(struct dfi_train_layout *layout, size_t *offset, size_t count, size_t size)
+{
+    size_t bytes;
+    *offset = layout->total;
+    if (dfi_ck_mul(count, size, &bytes) || dfi_ck_add(bytes, 63, &bytes))
+        return -1;
+    return dfi_ck_add(layout->total, bytes / 64 * 64, &layout->total);
+}
+
+static int plan_layout(const struct diffc_model *model, const struct diffc_dataset *dataset,
+                       const struct dfi_train_config *config, struct dfi_train_layout *layout)
+{
+    const size_t values = model->params.value_count, stats = model->params.stat_count, batch = (size_t)config->batch;
+    const size_t ema = config->ema_decay > 0, chunks = (size_t)dfi_optimizer_chunks(values);
+    size_t image;
+    memset(layout, 0, sizeof(*layout));
+    if (dfi_ck_mul(batch, dfi_dataset_values(dataset), &image) ||
+        reserve(layout, &layout->m, values, sizeof(float)) || reserve(layout, &layout->v, values, sizeof(float)) ||
+        reserve(layout, &layout->ema, ema * values, sizeof(float)) ||
+        reserve(layout, &layout->ema_stats, ema * stats, sizeof(float)) ||
+        reserve(layout, &layout->next_stats, stats, sizeof(float)) ||
+        reserve(layout, &layout->images, image, sizeof(float)) ||
+        reserve(layout, &layout->noise, image, sizeof(float)) ||
+        reserve(layout, &layout->indices, batch, sizeof(int64_t)) ||
+        reserve(layout, &layout->labels, batch, sizeof(int32_t)) ||
+        reserve(layout, &layout->losses, batch, sizeof(double)) || reserve(layout, &layout->right, batch, 1) ||
+        reserve(layout, &layout->sums, chunks, sizeof(double)) || reserve(layout, &layout->done, chunks, 1))
+        return dfi_fail(DIFFC_ERR_LIMIT, "a trainer for batch %d takes more than can be addressed", config->batch);
+    return DIFFC_OK;
+}
+
+static struct dfi_exec_options exec_options(const struct dfi_train_config *config)
+{
+    return (struct dfi_exec_options){ config->batch, 1, 1 };
+}
+
+static int plan_bytes(const struct diffc_model *model, const struct diffc_dataset *dataset,
+                      const struct dfi_train_config *config, struct dfi_train_layout *layout, size_t *bytes)
+{
+    const struct dfi_exec_options options = exec_options(config);
+    size_t plan = 0;
+    DFI_TRY(plan_layout(model, dataset, config, layout));
+    DFI_TRY(dfi_exec_bytes(model->loss_graph, &options, &plan));
+    if (dfi_ck_add(plan, layout->total, bytes) || *bytes > INT64_MAX)
+        return dfi_fail(DIFFC_ERR_LIMIT, "a trainer for batch %d takes more than can be addressed", config->batch);
+    return DIFFC_OK;
+}
+
+int dfi_trainer_bytes(const struct diffc_model *model, const struct diffc_dataset *dataset,
+                      const struct dfi_train_config *config, size_t *bytes)
+{
+    struct dfi_train_layout layout;
+    return plan_bytes(model, dataset, config, &layout, bytes);
+}
+
+static int make_schedule(struct diffc_trainer *trainer, const struct diffc_schedule *schedule)
+{
+    struct dfi_train_config *config = &trainer->config;
+    config->schedule_name = "none";
+    if (!config->objective->scaled_time)
+        return DIFFC_OK;
+    if (schedule) {
+        trainer->schedule = dfi_retain(schedule);
+    } else {
+        const diffc_schedule_options options = { .struct_size = sizeof(options),
+                                                 .train_steps = trainer->model->config.train_steps };
+        DFI_TRY(dfi_schedule_new(trainer->object.context, "linear", &options, &trainer->schedule));
+    }
+    config->schedule_name = trainer->schedule->rule->entry.name;
+    config->schedule_steps = trainer->schedule->options.train_steps;
+    config->beta_start = (double)trainer->schedule->betas[0];
+    config->beta_end = (double)trainer->schedule->betas[config->schedule_steps - 1];
+    trainer->constants.alpha_bars = trainer->schedule->alpha_bars;
+    trainer->constants.train_steps = config->schedule_steps;
+    return DIFFC_OK;
+}
+
+static void place_arrays(struct diffc_trainer *trainer, const struct dfi_train_layout *layout)
+{
+    char *block = trainer->block;
+    trainer->m = (float *)(void *)(block + layout->m);
+    trainer->v = (float *)(void *)(block + layout->v);
+    trainer->next_stats = (float *)(void *)(block + layout->next_stats);
+    trainer->images = (float *)(void *)(block + layout->images);
+    trainer->noise = (float *)(void *)(block + layout->noise);
+    trainer->indices = (int64_t *)(void *)(block + layout->indices);
+    trainer->labels = (int32_t *)(void *)(block + layout->labels);
+    trainer->losses = (double *)(void *)(block + layout->losses);
+    trainer->right = (unsigned char *)(block + layout->right);
+    trainer->sums = (double *)(void *)(block + layout->sums);
+    trainer->done = (unsigned char *)(block + layout->done);
+    if (trainer->config.ema_decay > 0) {
+        const struct dfi_params *params = &trainer->model->params;
+        trainer->ema = (float *)(void *)(block + layout->ema);
+        trainer->ema_stats = (float *)(void *)(block + layout->ema_stats);
+        memcpy(trainer->ema, params->values, params->value_count * sizeof(float));
+        memcpy(trainer->ema_stats, params->stats, params->stat_count * sizeof(float));
+    }
+}
+
+static int allocate(struct diffc_trainer *trainer)
+{
+    struct diffc_context *context = trainer->object.context;
+    const struct dfi_exec_options options = exec_options(&trainer->config);
+    struct dfi_train_layout layout;
+    size_t bytes = 0;
+    DFI_TRY(plan_bytes(trainer->model, trainer->dataset, &trainer->config, &layout, &bytes));
+    if (bytes > (size_t)context->limits.memory)
+        return dfi_fail(DIFFC_ERR_LIMIT, "a trainer for batch %d takes %zu bytes, limits.memory is %lld",
+                        trainer->config.batch, bytes, (long long)context->limits.memory);
+    trainer->block = dfi_calloc(context, layout.total, 1);
+    if (!trainer->block)
+        return DIFFC_ERR_NOMEM;
+    place_arrays(trainer, &layout);
+    return dfi_exec_create(trainer->model->loss_graph, &trainer->model->params, &options, &trainer->exec);
+}
+
+static void plan_run(struct diffc_trainer *trainer)
+{
+    struct dfi_train_config *config = &trainer->config;
+    const int64_t batches = (trainer->dataset->count + config->batch - 1) / config->batch;
+    trainer->updates_per_epoch = (batches + config->accumulate - 1) / config->accumulate;
+    trainer->steps = trainer->updates_per_epoch * config->epochs;
+    config->samples = trainer->dataset->count;
+    config->labelled = trainer->dataset->labelled;
+    config->lanes = DFI_LANES;
+}
+
+int dfi_trainer_new(struct diffc_model *model, const struct diffc_dataset *dataset,
+                    const struct dfi_train_config *config, const struct diffc_schedule *schedule,
+                    struct diffc_trainer **trainer)
+{
+    struct diffc_context *context = model->object.context;
+    DFI_TRY(dfi_train_config_fits(config, model, dataset, schedule));
+    struct diffc_trainer *made = dfi_object_new(context, sizeof(*made), destroy);
+    if (!made)
+        return DIFFC_ERR_NOMEM;
+    made->model = dfi_retain(model);
+    made->dataset = dfi_retain(dataset);
+    made->config = *config;
+    made->constants.sigma = (float)config->sigma;
+    made->kernels = dfi_kernels_get(context->cpu_flags, DIFFC_F32);
+    plan_run(made);
+    int status = make_schedule(made, schedule);
+    if (status == DIFFC_OK)
+        status = allocate(made);
+    if (status < 0) {
+        dfi_release(made);
+        return status;
+    }
+    model->config.objective = config->objective_name;
+    *trainer = made;
+    return DIFFC_OK;
+}
+
+/* The running statistics move with every batch, but the model's only with the update. */
+static void begin_statistics(struct diffc_trainer *trainer)
+{
+    const struct dfi_params *params = &trainer->model->params;
+    memcpy(trainer->next_stats, params->stats, params->stat_count * sizeof(float));
+    trainer->has_gradients = trainer->has_statistics = 0;
+}
+
+/* Forward and backward with what is in the inputs. */
+static int run_batch(struct diffc_trainer *trainer, int accumulate)
+{
+    struct dfi_params shadow = trainer->model->params;
+    struct dfi_float_mode saved;
+    shadow.stats = trainer->next_stats;
+    dfi_float_enter(&saved, 1);
+    int status = dfi_exec_forward(trainer->exec, 1);
+    if (status == DIFFC_OK)
+        dfi_exec_keep_statistics(trainer->exec, &shadow);
+    if (status == DIFFC_OK)
+        status = dfi_exec_backward(trainer->exec, accumulate);
+    dfi_float_leave(&saved);
+    return status;
+}
+
+static void commit_statistics(struct diffc_trainer *trainer)
+{
+    const struct dfi_params *params = &trainer->model->params;
+    if (trainer->has_statistics)
+        memcpy(params->stats, trainer->next_stats, params->stat_count * sizeof(float));
+    trainer->has_statistics = 0;
+}
+
+static int refuse_update(struct diffc_trainer *trainer, double norm)
+{
+    if (!trainer->config.skips)
+        return dfi_fail(DIFFC_ERR_NONFINITE, "update %" PRId64 ": loss %g, gradient norm %g", trainer->step,
+                        trainer->next_loss, norm);
+    dfi_log(trainer->object.context, DIFFC_LOG_WARNING, "update %" PRId64 " skipped: loss %g, gradient norm %g",
+            trainer->step, trainer->next_loss, norm);
+    trainer->skipped++;
+    return DIFFC_OK;
+}
+
+/* One update with the gradients at hand, which are multiplied by `scale` first. Up to the norm nothing has changed; from
+ * there on nothing can fail. */
+static int update(struct diffc_trainer *trainer, double scale)
+{
+    const double rate = dfi_learning_rate(&trainer->config, trainer->step, trainer->updates_per_epoch, trainer->steps);
+    double norm = 0;
+    DFI_TRY(dfi_optimizer_norm(trainer, scale, &norm));
+    if (!isfinite(trainer->next_loss) || !isfinite(norm)) {
+        DFI_TRY(refuse_update(trainer, norm));
+    } else {
+        commit_statistics(trainer);
+        dfi_optimizer_update(trainer, trainer->step + 1 - trainer->skipped, rate, norm);
+        dfi_exec_refresh(trainer->exec);
+    }
+    trainer->step++;
+    trainer->has_gradients = trainer->has_statistics = 0;
+    trainer->loss = trainer->next_loss;
+    trainer->learning_rate = rate;
+    trainer->gradient_norm = norm;
+    return DIFFC_OK;
+}
+
+int dfi_trainer_step(struct diffc_trainer *trainer)
+{
+    const struct dfi_train_config *config = &trainer->config;
+    if (trainer->step >= trainer->steps)
+        return dfi_fail(DIFFC_ERR_STATE, "the run has ended after %" PRId64 " updates", trainer->steps);
+    struct dfi_batch batch = { trainer->dataset, config->seed, 0, trainer->step / trainer->updates_per_epoch, 0, 0 };
+    const int64_t first = trainer->step % trainer->updates_per_epoch * config->accumulate * config->batch;
+    double loss = 0;
+    int batches = 0;
+    begin_statistics(trainer);
+    for (; batches < config->accumulate; batches++) {
+        batch.first = first + (int64_t)batches * config->batch;
+        if (batch.first >= trainer->dataset->count)
+            break;
+        const int64_t left = trainer->dataset->count - batch.first;
+        batch.count = left < config->batch ? (int)left : config->batch;
+        DFI_TRY(dfi_batch_load(trainer, &batch));
+        DFI_TRY(run_batch(trainer, batches > 0));
+        loss += dfi_exec_loss(trainer->exec);
+    }
+    trainer->next_loss = loss / batches;
+    trainer->has_statistics = 1;
+    return update(trainer, 1.0 / batches);
+}
+
+static struct diffc_tensor four_dimensions(const struct diffc_tensor *tensor)
+{
+    struct diffc_tensor view = *tensor;
+    for (; view.ndim < 4; view.ndim++)
+        view.shape[view.ndim] = view.strides[view.ndim] = 1;
+    return view;
+}
+
+int dfi_trainer_gradients(struct diffc_trainer *trainer, const diffc_binding *inputs, int input_count,
+                          const struct diffc_tensor *target, struct diffc_tensor *output, double *loss)
+{
+    const struct dfi_model_values *values = &trainer->model->loss_values;
+    struct diffc_tensor view, outside = four_dimensions(target);
+    int count = -1;
+    begin_statistics(trainer);
+    DFI_TRY(dfi_bind_inputs(trainer->model, values, trainer->exec, trainer->config.batch, inputs, input_count, &count));
+    DFI_TRY(dfi_bind_check(trainer->exec, values->target, "target", target, &count));
+    if (output)
+        DFI_TRY(dfi_bind_check(trainer->exec, values->out, "output", output, &count));
+    dfi_exec_view(trainer->exec, values->target, &view);
+    dfi_tensor_copy(&outside, &view);
+    DFI_TRY(run_batch(trainer, 0));
+    trainer->next_loss = dfi_exec_loss(trainer->exec);
+    trainer->has_gradients = trainer->has_statistics = 1;
+    if (output) {
+        outside = four_dimensions(output);
+        dfi_exec_view(trainer->exec, values->out, &view);
+        dfi_tensor_copy(&view, &outside);
+    }
+    if (loss)
+        *loss = trainer->next_loss;
+    return DIFFC_OK;
+}
+
+int dfi_trainer_apply(struct diffc_trainer *trainer)
+{
+    if (!trainer->has_gradients)
+        return dfi_fail(DIFFC_ERR_STATE, "no gradients since the last update");
+    return update(trainer, 1);
+}
+
+int dfi_trainer_keep_statistics(struct diffc_trainer *trainer)
+{
+    if (!trainer->has_statistics)
+        return dfi_fail(DIFFC_ERR_STATE, "no batch since the running statistics were moved");
+    commit_statistics(trainer);
+    return DIFFC_OK;
+}
+
+int dfi_trainer_ema_model(const struct diffc_trainer *trainer, struct diffc_model **model)
+{
+    struct diffc_model *made = NULL;
+    if (!trainer->ema)
+        return dfi_fail(DIFFC_ERR_STATE, "the trainer has no EMA: ema_decay is 0");
+    DFI_TRY(dfi_model_clone(trainer->model, &made));
+    memcpy(made->params.values, trainer->ema, made->params.value_count * sizeof(float));
+    memcpy(made->params.stats, trainer->ema_stats, made->params.stat_count * sizeof(float));
+    *model = made;
+    return DIFFC_OK;
+}
