@@ -1,0 +1,44 @@
+#ifndef TESTS_BENCH_H
+#define TESTS_BENCH_H
+
+#include "base/context.h"
+
+/* One measurement. Rates are best of many runs; the roof is the best seen between those runs. */
+struct bench_row {
+    const char *name;
+    char shape[64];
+    const char *algorithm; /* NULL: none to name */
+    double gflop;          /* of one run, counted as a direct computation; 0: no arithmetic to speak of */
+    double gigabytes;      /* moved by one run; 0: not counted */
+    double images;         /* of one run; 0: none */
+    double predicted_bytes, measured_bytes; /* memory rows */
+};
+
+struct bench {
+    struct diffc_context *context;
+    const char *isa; /* "c", "avx2", "avx512" */
+    const char *filter;
+    int threads, list_only;
+    double seconds; /* time for a row */
+    struct json_t *rows;
+};
+
+/* Whether a row of that name is wanted; lists it when only names are. */
+int bench_wants(const struct bench *bench, const char *name);
+
+/* Runs `work` again and again between measurements of the roof, prints the row and keeps it. */
+void bench_measure(struct bench *bench, const struct bench_row *row, void (*work)(void *), void *argument);
+
+/* A row without a run of its own. */
+void bench_report(struct bench *bench, const struct bench_row *row, double seconds, double roof);
+
+/* GFLOP/s of multiply-adds on registers alone, all threads of the context at once, in the instruction set of the row. */
+double bench_roof(const struct bench *bench);
+
+double bench_now(void);
+void *bench_memory(size_t bytes); /* touched, filled with small numbers; never freed */
+
+void bench_kernels(struct bench *bench);
+void bench_steps(struct bench *bench);
+
+#endif

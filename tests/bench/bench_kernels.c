@@ -1,0 +1,214 @@
+/* Kernels: convolutions through kernel/conv.h (packing of the image included), matrix products, passes over pixels. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "bench.h"
+#include "kernel/conv.h"
+#include "kernel/gemm.h"
+
+#define BATCH 64
+#define LANES 8
+
+struct conv_case {
+    const char *name;
+    int transposed, size, cin, cout, kernel, stride, padding;
+};
+
+struct conv_run {
+    struct diffc_context *context;
+    struct dfi_conv conv;
+    enum dfi_conv_pass pass;
+    const float *packed, *bias;
+    float *in, *out, *lanes, *gradient;
+    char *scratch;
+    size_t scratch_bytes, lane_size;
+    ptrdiff_t in_image, out_image;
+};
+
+static void conv_piece(void *work, int index, int worker)
+{
+    const struct conv_run *run = work;
+    const int bands = dfi_conv_bands(&run->conv, run->pass), n = index / bands;
+    const int forward = run->pass == DFI_CONV_FORWARD;
+    const float *x = forward ? run->in + n * run->in_image : run->out + n * run->out_image;
+    float *y = forward ? run->out + n * run->out_image : run->in + n * run->in_image;
+    dfi_conv_run(&run->conv, run->pass, run->packed, NULL, x, forward ? run->conv.cin : run->conv.cout, y,
+                 forward ? run->conv.cout : run->conv.cin, 0, index % bands,
+                 run->scratch + (size_t)worker * run->scratch_bytes);
+}
+
+static void run_conv(void *argument)
+{
+    struct conv_run *run = argument;
+    dfi_parallel(run->context, conv_piece, run, BATCH * dfi_conv_bands(&run->conv, run->pass));
+}
+
+static void weights_piece(void *work, int index, int worker)
+{
+    const struct conv_run *run = work;
+    const int parts = dfi_conv_dw_parts(&run->conv), lane = index / parts;
+    for (int n = lane * BATCH / LANES; n < (lane + 1) * BATCH / LANES; n++)
+        dfi_conv_dw(&run->conv, run->in + n * run->in_image, run->conv.cin, run->out + n * run->out_image,
+                    run->conv.cout, run->lanes + (size_t)lane * run->lane_size, index % parts,
+                    run->scratch + (size_t)worker * run->scratch_bytes);
+}
+
+static void run_weights(void *argument)
+{
+    struct conv_run *run = argument;
+    memset(run->lanes, 0, LANES * run->lane_size * sizeof(float));
+    dfi_parallel(run->context, weights_piece, run, LANES * dfi_conv_dw_parts(&run->conv));
+    dfi_conv_dw_reduce(&run->conv, run->lanes, run->lane_size, LANES, run->gradient, 0);
+}
+
+static void bench_conv(struct bench *bench, const struct conv_case *c, enum dfi_conv_pass pass)
+{
+    static const char *const suffix[] = { "forward", "backward_data", "backward_weights" };
+    char name[64];
+    struct bench_row row = { .name = name, .algorithm = "direct" };
+    snprintf(name, sizeof(name), "%s_%s", c->name, suffix[pass]);
+    if (!bench_wants(bench, name))
+        return;
+    struct conv_run run = { .context = bench->context, .pass = pass };
+    dfi_conv_init(&run.conv, dfi_kernels_get(bench->context->cpu_flags, DIFFC_F32), DIFFC_F32, c->transposed, c->cin,
+                  c->cout, c->kernel, c->stride, c->padding, c->size, c->size);
+    const struct dfi_conv *conv = &run.conv;
+    const size_t weights = (size_t)c->cin * (size_t)c->cout * (size_t)(c->kernel * c->kernel);
+    run.in_image = (ptrdiff_t)conv->in_h * conv->in_w * conv->cin;
+    run.out_image = (ptrdiff_t)conv->out_h * conv->out_w * conv->cout;
+    run.in = bench_memory((size_t)run.in_image * BATCH * sizeof(float));
+    run.out = bench_memory((size_t)run.out_image * BATCH * sizeof(float));
+    run.scratch_bytes = (dfi_conv_scratch(conv, pass) + 63) / 64 * 64;
+    run.scratch = bench_memory(run.scratch_bytes * (size_t)bench->threads + 64);
+    const int taps_pixels = c->transposed ? conv->in_h * conv->in_w : conv->out_h * conv->out_w;
+    row.gflop = 2e-9 * BATCH * taps_pixels * (double)weights;
+    snprintf(row.shape, sizeof(row.shape), "%dx%d %d->%d batch %d", c->size, c->size, c->cin, c->cout, BATCH);
+    if (pass == DFI_CONV_BACKWARD_WEIGHTS) {
+        run.lane_size = dfi_conv_dw_size(conv);
+        run.lanes = bench_memory(LANES * run.lane_size * sizeof(float));
+        run.gradient = bench_memory(weights * sizeof(float));
+        bench_measure(bench, &row, run_weights, &run);
+    } else {
+        float *packed = bench_memory(dfi_conv_packed(conv, pass) * sizeof(float));
+        dfi_conv_pack(conv, pass, bench_memory(weights * sizeof(float)), packed);
+        run.packed = packed;
+        bench_measure(bench, &row, run_conv, &run);
+    }
+}
+
+static void bench_convolutions(struct bench *bench)
+{
+    static const struct conv_case cases[] = {
+        { "conv3x3", 0, 28, 64, 64, 3, 1, 1 },      { "conv3x3", 0, 28, 128, 64, 3, 1, 1 },
+        { "conv3x3", 0, 14, 64, 64, 3, 1, 1 },      { "conv3x3", 0, 14, 128, 128, 3, 1, 1 },
+        { "conv3x3", 0, 7, 128, 128, 3, 1, 1 },     { "conv3x3_stride2", 0, 28, 64, 64, 3, 2, 1 },
+        { "conv3x3_stride2", 0, 14, 64, 128, 3, 2, 1 }, { "conv1x1", 0, 14, 128, 128, 1, 1, 0 },
+        { "conv3x3_one_in", 0, 28, 1, 64, 3, 1, 1 }, { "conv3x3_one_out", 0, 28, 64, 1, 3, 1, 1 },
+        { "conv_transpose4x4", 1, 7, 256, 64, 4, 2, 1 }, { "conv_transpose4x4", 1, 14, 128, 64, 4, 2, 1 },
+    };
+    for (int i = 0; i < DFI_COUNT(cases); i++)
+        for (int pass = DFI_CONV_FORWARD; pass <= DFI_CONV_BACKWARD_WEIGHTS; pass++)
+            bench_conv(bench, &cases[i], (enum dfi_conv_pass)pass);
+}
+
+struct gemm_run {
+    struct diffc_context *context;
+    struct dfi_gemm gemm;
+};
+
+static void gemm_piece(void *work, int index, int worker)
+{
+    const struct gemm_run *run = work;
+    (void)index;
+    (void)worker;
+    dfi_gemm(run->context->cpu_flags, DIFFC_F32, &run->gemm);
+}
+
+static void run_gemm(void *argument)
+{
+    gemm_piece(argument, 0, 0);
+}
+
+static void bench_gemm(struct bench *bench)
+{
+    if (bench->threads != 1 || !bench_wants(bench, "gemm"))
+        return; /* a product runs on one thread */
+    const size_t n = 768;
+    float *a = bench_memory(n * n * sizeof(float)), *b = bench_memory(n * n * sizeof(float));
+    struct gemm_run run = { bench->context, { n, n, n, a, (ptrdiff_t)n, 1, b, (ptrdiff_t)n, 1,
+                                              bench_memory(n * n * sizeof(float)), (ptrdiff_t)n, 1, 0 } };
+    struct bench_row row = { .name = "gemm", .algorithm = diffc_context_kernel_set(bench->context) };
+    row.gflop = 2e-9 * (double)(n * n * n);
+    snprintf(row.shape, sizeof(row.shape), "%zux%zux%zu", n, n, n);
+    bench_measure(bench, &row, run_gemm, &run);
+}
+
+/* Passes over pixels, 64 channels of 28 x 28, an image a piece. */
+struct pass_run {
+    struct diffc_context *context;
+    const struct dfi_kernels *kernels;
+    const char *name;
+    float *x, *y, *z, *scale;
+    double *sums;
+};
+
+#define PIXELS 784
+#define CHANNELS 64
+
+static void pass_piece(void *work, int n, int worker)
+{
+    const struct pass_run *run = work;
+    const struct dfi_kernels *k = run->kernels;
+    float *x = run->x + (size_t)n * PIXELS * CHANNELS, *y = run->y + (size_t)n * PIXELS * CHANNELS;
+    float *z = run->z + (size_t)n * PIXELS * CHANNELS;
+    double *sums = run->sums + (size_t)worker * 2 * CHANNELS;
+    if (strcmp(run->name, "moments") == 0)
+        k->moments(x, CHANNELS, PIXELS, CHANNELS, sums, sums + CHANNELS);
+    else if (strcmp(run->name, "affine_gelu") == 0)
+        k->affine_act(x, CHANNELS, y, CHANNELS, PIXELS, CHANNELS, run->scale, run->scale, DFI_ACT_GELU);
+    else if (strcmp(run->name, "affine_gelu_backward") == 0)
+        k->affine_act_backward(x, CHANNELS, y, CHANNELS, z, CHANNELS, PIXELS, CHANNELS, run->scale, run->scale,
+                               DFI_ACT_GELU, sums, sums + CHANNELS);
+    else
+        k->affine2(y, CHANNELS, x, CHANNELS, z, CHANNELS, PIXELS, CHANNELS, run->scale, run->scale, run->scale, 0);
+}
+
+static void run_pass(void *argument)
+{
+    struct pass_run *run = argument;
+    dfi_parallel(run->context, pass_piece, run, BATCH);
+}
+
+static void bench_passes(struct bench *bench)
+{
+    static const struct {
+        const char *name;
+        int streams;
+    } cases[] = { { "moments", 1 }, { "affine_gelu", 2 }, { "affine_gelu_backward", 3 }, { "affine2", 3 } };
+    const size_t bytes = (size_t)BATCH * PIXELS * CHANNELS * sizeof(float);
+    struct pass_run run = { .context = bench->context,
+                            .kernels = dfi_kernels_get(bench->context->cpu_flags, DIFFC_F32) };
+    for (int i = 0; i < DFI_COUNT(cases); i++) {
+        if (!bench_wants(bench, cases[i].name))
+            continue;
+        if (!run.x) {
+            run.x = bench_memory(bytes);
+            run.y = bench_memory(bytes);
+            run.z = bench_memory(bytes);
+            run.scale = bench_memory(CHANNELS * sizeof(float));
+            run.sums = bench_memory((size_t)bench->threads * 2 * CHANNELS * sizeof(double));
+        }
+        struct bench_row row = { .name = cases[i].name, .gigabytes = 1e-9 * cases[i].streams * (double)bytes };
+        snprintf(row.shape, sizeof(row.shape), "28x28 %d batch %d", CHANNELS, BATCH);
+        run.name = cases[i].name;
+        bench_measure(bench, &row, run_pass, &run);
+    }
+}
+
+void bench_kernels(struct bench *bench)
+{
+    bench_convolutions(bench);
+    bench_gemm(bench);
+    bench_passes(bench);
+}

@@ -1,0 +1,150 @@
+/* Whole steps of the course's UNet, and what memory they take. */
+
+#include <diffc/diffc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+
+#define GFLOP_FORWARD_64 0.536 /* of one 28 x 28 image at width 64, by multiply-adds of a direct computation; training takes three times it */
+
+static void check(int status)
+{
+    if (status < 0) {
+        fprintf(stderr, "diffc-bench: %s\n", diffc_message());
+        exit(1);
+    }
+}
+
+static int read_sample(void *opaque, int64_t index, float *image, int32_t *label)
+{
+    (void)opaque;
+    for (int i = 0; i < 784; i++)
+        image[i] = (float)((index * 31 + i) % 97) / 97.0f;
+    *label = (int32_t)(index % 10);
+    return DIFFC_OK;
+}
+
+static diffc_model *make_model(struct bench *bench, int width)
+{
+    diffc_model_options options = DIFFC_MODEL_OPTIONS;
+    diffc_model *model = NULL;
+    options.width = width;
+    options.condition = "class";
+    options.objective = "ddpm";
+    options.train_steps = 300;
+    check(diffc_model_create(bench->context, "cs180_unet", &options, &model));
+    return model;
+}
+
+static void run_step(void *argument)
+{
+    check(diffc_trainer_step(argument, NULL));
+}
+
+/* Peak resident set so far, bytes. */
+static double peak_memory(void)
+{
+    char line[256];
+    double kilobytes = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status && fgets(line, sizeof(line), status))
+        if (sscanf(line, "VmHWM: %lf kB", &kilobytes) == 1)
+            break;
+    if (status)
+        fclose(status);
+    return kilobytes * 1024;
+}
+
+static void bench_training(struct bench *bench, int width, int batch)
+{
+    char name[64], memory_name[64];
+    snprintf(name, sizeof(name), "mnist_train_d%d_b%d", width, batch);
+    snprintf(memory_name, sizeof(memory_name), "memory_train_d%d_b%d", width, batch);
+    const int wants_time = bench_wants(bench, name), wants_memory = bench_wants(bench, memory_name);
+    if (!wants_time && !wants_memory)
+        return;
+    const double before = peak_memory();
+    diffc_model *model = make_model(bench, width);
+    diffc_dataset *dataset = NULL;
+    diffc_trainer *trainer = NULL;
+    diffc_trainer_options options = DIFFC_TRAINER_OPTIONS;
+    int64_t bytes = 0;
+    options.batch = batch;
+    options.epochs = 1000000;
+    check(diffc_dataset_from_function(bench->context, 4 * batch, 1, 28, 28, read_sample, NULL, &dataset));
+    check(diffc_trainer_bytes(model, dataset, &options, &bytes));
+    check(diffc_trainer_create(model, dataset, &options, &trainer));
+
+    struct bench_row row = { .name = name, .algorithm = "direct", .images = batch };
+    row.gflop = 3 * GFLOP_FORWARD_64 * batch * (width / 64.0) * (width / 64.0);
+    snprintf(row.shape, sizeof(row.shape), "width %d batch %d", width, batch);
+    if (wants_time)
+        bench_measure(bench, &row, run_step, trainer);
+    else
+        run_step(trainer);
+    if (wants_memory) {
+        row.name = memory_name;
+        row.gflop = row.images = 0;
+        row.predicted_bytes = (double)bytes + (double)diffc_model_parameter_count(model) * sizeof(float);
+        row.measured_bytes = peak_memory() - before;
+        bench_report(bench, &row, 0, 0);
+    }
+    diffc_release(&trainer);
+    diffc_release(&dataset);
+    diffc_release(&model);
+}
+
+struct sampling {
+    diffc_guide *guide;
+    diffc_denoiser denoiser;
+    diffc_tensor *x, *out;
+    float t[256];
+};
+
+static void run_guided(void *argument)
+{
+    struct sampling *sampling = argument;
+    check(diffc_guide_predict(sampling->guide, &sampling->denoiser, 0, sampling->t, sampling->x, sampling->out));
+}
+
+/* One guided prediction of a batch of digits; a picture takes 300. */
+static void bench_sampling(struct bench *bench, int width, int batch)
+{
+    char name[64];
+    snprintf(name, sizeof(name), "mnist_sample_d%d_cfg%d", width, batch);
+    if (!bench_wants(bench, name))
+        return;
+    struct sampling sampling = { 0 };
+    const int64_t shape[4] = { batch, 1, 28, 28 };
+    const float scale = 5;
+    diffc_model *model = make_model(bench, width);
+    diffc_session *session = NULL;
+    diffc_session_options options = DIFFC_SESSION_OPTIONS;
+    options.batch = batch;
+    check(diffc_session_create(model, &options, &session));
+    check(diffc_session_denoiser(session, &sampling.denoiser));
+    check(diffc_guide_create_cfg(bench->context, &scale, 1, &sampling.guide));
+    check(diffc_tensor_create(bench->context, DIFFC_F32, 4, shape, &sampling.x));
+    check(diffc_tensor_create(bench->context, DIFFC_F32, 4, shape, &sampling.out));
+    for (int i = 0; i < batch; i++)
+        sampling.t[i] = 150;
+    struct bench_row row = { .name = name, .algorithm = "direct", .images = batch / 300.0 };
+    row.gflop = 2 * GFLOP_FORWARD_64 * batch * (width / 64.0) * (width / 64.0);
+    snprintf(row.shape, sizeof(row.shape), "width %d, 1 of 300 steps", width);
+    bench_measure(bench, &row, run_guided, &sampling);
+    diffc_release(&sampling.x);
+    diffc_release(&sampling.out);
+    diffc_release(&sampling.guide);
+    diffc_release(&session);
+    diffc_release(&model);
+}
+
+void bench_steps(struct bench *bench)
+{
+    bench_training(bench, 64, 128);
+    bench_training(bench, 128, 64);
+    bench_sampling(bench, 64, 40);
+    bench_sampling(bench, 64, 1);
+}

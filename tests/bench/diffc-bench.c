@@ -1,0 +1,206 @@
+/* Measures kernels and whole steps as shares of what the machine can do. See --help. */
+
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bench.h"
+#include "roof.h"
+
+double bench_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void *bench_memory(size_t bytes)
+{
+    float *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!memory) {
+        fprintf(stderr, "diffc-bench: no memory for %zu bytes\n", bytes);
+        exit(1);
+    }
+    for (size_t i = 0; i < bytes / sizeof(float); i++)
+        memory[i] = (float)(i * 7919 % 2001) / 1000.0f - 1;
+    return memory;
+}
+
+int bench_wants(const struct bench *bench, const char *name)
+{
+    if (bench->filter && !strstr(name, bench->filter))
+        return 0;
+    if (bench->list_only)
+        puts(name);
+    return !bench->list_only;
+}
+
+#define ROOF_ROUNDS 60000
+
+static void roof_piece(void *work, int index, int worker)
+{
+    const char *isa = work;
+    (void)index;
+    (void)worker;
+#if defined(__x86_64__)
+    if (strcmp(isa, "avx512") == 0)
+        bench_roof_avx512(ROOF_ROUNDS);
+    else if (strcmp(isa, "avx2") == 0)
+        bench_roof_avx2(ROOF_ROUNDS);
+    else
+#endif
+        bench_roof_c(ROOF_ROUNDS);
+}
+
+double bench_roof(const struct bench *bench)
+{
+    const double width = strcmp(bench->isa, "avx512") == 0 ? 16 : strcmp(bench->isa, "avx2") == 0 ? 8 : 4;
+    const double start = bench_now();
+    dfi_parallel(bench->context, roof_piece, (void *)(uintptr_t)bench->isa, bench->threads);
+    return 2.0 * 12 * width * ROOF_ROUNDS * bench->threads / (bench_now() - start) * 1e-9;
+}
+
+void bench_report(struct bench *bench, const struct bench_row *row, double seconds, double roof)
+{
+    const double rate = seconds > 0 ? row->gflop / seconds : 0;
+    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:f}", "name", row->name, "shape", row->shape, "dtype",
+                               "f32", "isa", bench->isa, "threads", bench->threads, "algorithm",
+                               row->algorithm ? row->algorithm : "", "seconds", seconds);
+    printf("%-28s %-28s %-7s x%d %10.3f ms", row->name, row->shape, bench->isa, bench->threads, seconds * 1e3);
+    if (row->gflop > 0) {
+        json_object_set_new(object, "gflops", json_real(rate));
+        json_object_set_new(object, "roof_gflops", json_real(roof));
+        json_object_set_new(object, "ratio", json_real(rate / roof));
+        printf("  %7.1f of %6.1f GFLOP/s = %.3f", rate, roof, rate / roof);
+    }
+    if (row->gigabytes > 0) {
+        json_object_set_new(object, "gigabytes_per_second", json_real(row->gigabytes / seconds));
+        printf("  %6.1f GB/s", row->gigabytes / seconds);
+    }
+    if (row->images > 0) {
+        json_object_set_new(object, "images_per_second", json_real(row->images / seconds));
+        json_object_set_new(object, "numerics", json_string("exact"));
+        printf("  %7.1f images/s", row->images / seconds);
+    }
+    if (row->measured_bytes > 0) {
+        json_object_set_new(object, "predicted_bytes", json_real(row->predicted_bytes));
+        json_object_set_new(object, "measured_bytes", json_real(row->measured_bytes));
+        printf("  %.1f MB predicted, %.1f MB measured", row->predicted_bytes / 1e6, row->measured_bytes / 1e6);
+    }
+    putchar('\n');
+    fflush(stdout);
+    json_array_append_new(bench->rows, object);
+}
+
+void bench_measure(struct bench *bench, const struct bench_row *row, void (*work)(void *), void *argument)
+{
+    double best = 1e30, roof = 0;
+    const double start = bench_now();
+    work(argument);
+    for (int run = 0; run < 3 || bench_now() - start < bench->seconds; run++) {
+        const double before = row->gflop > 0 ? bench_roof(bench) : 0, begin = bench_now();
+        work(argument);
+        const double seconds = bench_now() - begin;
+        best = seconds < best ? seconds : best;
+        roof = before > roof ? before : roof;
+    }
+    bench_report(bench, row, best, roof);
+}
+
+static void usage(FILE *stream)
+{
+    fputs("usage: diffc-bench [--json FILE] [--filter NAME] [--threads N] [--isa avx2|avx512|c] [--seconds S] [--list]\n"
+          "Runs every kernel and whole steps, best of many runs, beside the machine's register-only roof measured in\n"
+          "between. --filter takes the rows whose name contains NAME; --threads 0, the default, measures with one thread\n"
+          "and with all; --seconds is the time for a row, default 0.6.\n",
+          stream);
+}
+
+struct settings {
+    const char *json, *filter, *isa;
+    int threads, list_only;
+    double seconds;
+};
+
+static void read_arguments(int argc, char **argv, struct settings *settings)
+{
+    static const struct option options[] = {
+        { "json", required_argument, NULL, 'j' },    { "filter", required_argument, NULL, 'f' },
+        { "threads", required_argument, NULL, 't' }, { "isa", required_argument, NULL, 'i' },
+        { "seconds", required_argument, NULL, 's' }, { "list", no_argument, NULL, 'l' },
+        { "help", no_argument, NULL, 'h' },          { NULL, 0, NULL, 0 },
+    };
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (option) {
+        case 'j': settings->json = optarg; break;
+        case 'f': settings->filter = optarg; break;
+        case 't': settings->threads = atoi(optarg); break;
+        case 'i': settings->isa = optarg; break;
+        case 's': settings->seconds = atof(optarg); break;
+        case 'l': settings->list_only = 1; break;
+        case 'h': usage(stdout); exit(0);
+        default: usage(stderr); exit(2);
+        }
+    }
+    if (optind < argc || settings->threads < 0 || settings->threads > 64 || settings->seconds < 0) {
+        usage(stderr);
+        exit(2);
+    }
+}
+
+/* All rows for one instruction set and number of threads. */
+static void run_all(const struct settings *settings, const char *isa, uint32_t mask, int threads, json_t *rows)
+{
+    diffc_context_options options = DIFFC_CONTEXT_OPTIONS;
+    struct bench bench = { NULL, isa, settings->filter, threads, settings->list_only, settings->seconds, rows };
+    options.threads = threads;
+    options.cpu_mask = mask;
+    if (diffc_context_create(&options, &bench.context) < 0) {
+        fprintf(stderr, "diffc-bench: %s\n", diffc_message());
+        exit(1);
+    }
+    const uint32_t flags = diffc_context_cpu_flags(bench.context);
+    const int have = strcmp(isa, "c") == 0 || (strcmp(isa, "avx2") == 0 && (flags & DIFFC_CPU_AVX2)) ||
+                     (strcmp(isa, "avx512") == 0 && (flags & DIFFC_CPU_AVX512));
+    if (have) {
+        bench_kernels(&bench);
+        bench_steps(&bench);
+    }
+    diffc_release(&bench.context);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *isa;
+        uint32_t mask;
+    } sets[] = { { "avx512", DIFFC_CPU_AVX2 | DIFFC_CPU_AVX512 }, { "avx2", DIFFC_CPU_AVX2 }, { "c", DIFFC_CPU_NONE } };
+    struct settings settings = { .seconds = 0.6 };
+    read_arguments(argc, argv, &settings);
+    diffc_context *probe = NULL;
+    if (diffc_context_create(NULL, &probe) < 0)
+        return 1;
+    const int all = diffc_context_threads(probe);
+    diffc_release(&probe);
+
+    json_t *rows = json_array();
+    for (int i = 0; i < DFI_COUNT(sets); i++) {
+        /* Plain C is slow and of no interest unless asked for. */
+        if (settings.isa ? strcmp(settings.isa, sets[i].isa) != 0 : strcmp(sets[i].isa, "c") == 0)
+            continue;
+        const int first = settings.threads ? settings.threads : 1, last = settings.threads ? settings.threads : all;
+        run_all(&settings, sets[i].isa, sets[i].mask, first, rows);
+        if (last != first && !settings.list_only)
+            run_all(&settings, sets[i].isa, sets[i].mask, last, rows);
+    }
+    if (settings.json && json_dump_file(rows, settings.json, JSON_INDENT(1)) != 0) {
+        fprintf(stderr, "diffc-bench: %s: cannot write\n", settings.json);
+        return 1;
+    }
+    json_decref(rows);
+    return 0;
+}
