@@ -172,7 +172,6 @@ int dfi_trainer_new(struct diffc_model *model, const struct diffc_dataset *datas
         dfi_release(made);
         return status;
     }
-    model->config.objective = config->objective_name;
     *trainer = made;
     return DIFFC_OK;
 }
@@ -231,6 +230,7 @@ static int update(struct diffc_trainer *trainer, double scale)
         DFI_TRY(refuse_update(trainer, norm));
     } else {
         commit_statistics(trainer);
+        trainer->model->config.objective = trainer->config.objective_name; /* what its weights are now made for */
         dfi_optimizer_update(trainer, trainer->step + 1 - trainer->skipped, rate, norm);
         dfi_exec_refresh(trainer->exec);
     }

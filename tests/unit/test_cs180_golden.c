@@ -308,6 +308,9 @@ static void test_parameter_counts(void **state)
     }
 }
 
+/* A group for each instruction set: the numbers do not depend on it. */
+static uint32_t mask;
+
 static int set_up(void **state)
 {
     char path[512];
@@ -315,6 +318,7 @@ static int set_up(void **state)
     snprintf(path, sizeof(path), "%s/cs180_golden.json", getenv("DIFFC_TEST_DATA"));
     golden = json_load_file(path, 0, NULL);
     diffc_context_options options = DIFFC_CONTEXT_OPTIONS;
+    options.cpu_mask = mask;
     return golden ? dfi_context_new(&options, &context) : -1;
 }
 
@@ -328,10 +332,16 @@ static int tear_down(void **state)
 
 int main(void)
 {
+    static const uint32_t masks[] = { DIFFC_CPU_NONE, DIFFC_CPU_AVX2, DIFFC_CPU_AVX2 | DIFFC_CPU_AVX512 };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parameter_counts),
         cmocka_unit_test(test_steps),
         cmocka_unit_test(test_adam),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    int failed = 0;
+    for (int i = 0; i < DFI_COUNT(masks); i++) {
+        mask = masks[i];
+        failed += cmocka_run_group_tests(tests, set_up, tear_down);
+    }
+    return failed;
 }
