@@ -7,6 +7,7 @@
 #define FONT_SIZE 13.0
 #define LINE 18
 #define GAP 4
+#define MIN_WIDTH 320
 
 struct layout {
     int scale, cell_width, cell_height, left, top, width, height;
@@ -53,6 +54,8 @@ static struct layout plan(const struct ex_grid *grid)
     int title_width = grid->title ? (int)(text_width(cr, grid->title) * 1.1) + 20 : 0;
     if (l.width < title_width)
         l.width = title_width;
+    if (l.width < MIN_WIDTH) /* frames of an animation keep one width whatever number stands in the title */
+        l.width = MIN_WIDTH;
     l.height = l.top + grid->rows * l.cell_height + 8;
     cairo_destroy(cr);
     cairo_surface_destroy(probe);
@@ -135,6 +138,14 @@ cairo_surface_t *ex_grid_draw(const struct ex_grid *grid)
         put_image(surface, grid, i, &l);
     cairo_surface_mark_dirty(surface);
     return surface;
+}
+
+void ex_image_copy(diffc_tensor *to, int64_t at, const diffc_tensor *from, int64_t index)
+{
+    size_t size = (size_t)(diffc_tensor_stride(from, 0));
+    float *target = diffc_tensor_data(to);
+    const float *source = diffc_tensor_data(from);
+    memcpy(target + (size_t)at * size, source + (size_t)index * size, size * sizeof *target);
 }
 
 int ex_surface_write(cairo_surface_t *surface, const char *path)

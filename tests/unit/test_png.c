@@ -139,7 +139,7 @@ static void expect_picture(const struct picture *picture, const struct bytes *fi
                 rgba[0] = 0.299 * rgba[0] + 0.587 * rgba[1] + 0.114 * rgba[2];
             for (int c = 0; c < got; c++) {
                 const float value = data[(c * picture->height + y) * picture->width + x];
-                assert_true(fabs(value - rgba[c]) <= (got == 1 ? 2e-7 : 3.1e-8 * rgba[c]));
+                assert_true(fabs(value - rgba[c]) <= (got == 1 ? 2e-7 : 6e-8 * rgba[c]));
             }
         }
     }
