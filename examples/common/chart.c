@@ -124,6 +124,7 @@ static void draw_series(cairo_t *cr, const struct axes *a, const struct ex_serie
 {
     cairo_set_source_rgb(cr, series->colour[0], series->colour[1], series->colour[2]);
     cairo_set_line_width(cr, series->line_width);
+    cairo_new_path(cr); /* text leaves a current point behind */
     for (int i = 0; i < series->count; i++)
         if (drawable(a, series->y[i]))
             cairo_line_to(cr, map_x(a, series->x[i]), map_y(a, series->y[i]));
@@ -131,37 +132,32 @@ static void draw_series(cairo_t *cr, const struct axes *a, const struct ex_serie
     for (int i = 0; series->marks && i < series->count; i++) {
         if (!drawable(a, series->y[i]))
             continue;
+        cairo_new_path(cr);
         cairo_arc(cr, map_x(a, series->x[i]), map_y(a, series->y[i]), 4, 0, 2 * M_PI);
         cairo_fill(cr);
     }
 }
 
+/* On the line of the title, at the right, where no curve runs. */
 static void draw_legend(cairo_t *cr, const struct ex_chart *chart)
 {
-    double y = TOP + 20, widest = 0;
-    for (int s = 0; s < chart->series_count; s++) {
-        cairo_text_extents_t extents;
-        if (!chart->series[s].label)
-            continue;
-        cairo_text_extents(cr, chart->series[s].label, &extents);
-        widest = fmax(widest, extents.x_advance);
-    }
-    double x = WIDTH - RIGHT - widest - 12;
-    for (int s = 0; s < chart->series_count; s++) {
+    double x = WIDTH - RIGHT, y = TOP - 16;
+    for (int s = chart->series_count - 1; s >= 0; s--) {
         const struct ex_series *series = &chart->series[s];
+        cairo_text_extents_t extents;
         if (!series->label)
             continue;
-        cairo_set_source_rgb(cr, 1, 1, 1);
-        cairo_rectangle(cr, x - 38, y - 14, widest + 46, 20);
-        cairo_fill(cr);
+        cairo_text_extents(cr, series->label, &extents);
+        x -= extents.x_advance;
+        put_text(cr, x, y, 0, series->label);
         cairo_set_source_rgb(cr, series->colour[0], series->colour[1], series->colour[2]);
         cairo_set_line_width(cr, fmax(series->line_width, 2));
-        cairo_move_to(cr, x - 34, y - 4);
+        cairo_new_path(cr);
+        cairo_move_to(cr, x - 32, y - 4);
         cairo_line_to(cr, x - 8, y - 4);
         cairo_stroke(cr);
         cairo_set_source_rgb(cr, 0, 0, 0);
-        put_text(cr, x, y, 0, series->label);
-        y += 20;
+        x -= 52;
     }
 }
 

@@ -44,10 +44,16 @@ void ex_progress_show(struct ex_progress *progress, int64_t done, const char *te
     memset(bar, '#', (size_t)filled);
     bar[BAR] = '\0';
     fprintf(stderr, progress->terminal ? "\r%s [%s] " : "%s%.0s ", progress->label, bar);
-    fprintf(stderr, "%lld/%lld  %.3g %s%s%s  %s left", (long long)done, (long long)progress->total,
-            made * progress->per_step / elapsed, progress->unit, *text ? "  " : "", text, left);
+    double rate = made * progress->per_step / elapsed;
+    fprintf(stderr, "%lld/%lld  %.*f %s%s%s  %s left", (long long)done, (long long)progress->total,
+            rate < 10 ? 2 : rate < 100 ? 1 : 0, rate, progress->unit, *text ? "  " : "", text, left);
     fputs(progress->terminal ? "\033[K" : "\n", stderr);
     fflush(stderr);
+}
+
+void ex_progress_skip(struct ex_progress *progress, double seconds)
+{
+    progress->start += seconds;
 }
 
 void ex_progress_end(struct ex_progress *progress)

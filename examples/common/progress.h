@@ -17,6 +17,9 @@ void ex_progress_start(struct ex_progress *progress, int64_t first);
 /* `text` stands behind the rate, e.g. the loss. */
 void ex_progress_show(struct ex_progress *progress, int64_t done, const char *text);
 
+/* Other work took so long: it does not count in the rate. */
+void ex_progress_skip(struct ex_progress *progress, double seconds);
+
 /* Leaves the line of the bar. */
 void ex_progress_end(struct ex_progress *progress);
 

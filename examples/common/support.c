@@ -90,7 +90,9 @@ void ex_signals_install(void)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    struct sigaction present;
+    if (!sigaction(SIGHUP, NULL, &present) && present.sa_handler != SIG_IGN) /* nohup stays what it is */
+        sigaction(SIGHUP, &action, NULL);
     /* A full disk or a closed pipe then arrives as an error of the call. */
     signal(SIGXFSZ, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);

@@ -11,7 +11,7 @@
 
 #define EX_FAILED 1 /* exit code of run-time errors */
 #define EX_USAGE 2  /* exit code of wrong options */
-#define EX_PATH 4096
+#define EX_PATH 2048
 
 /* Prints "program: what: reason" and returns `code`. */
 int ex_error(int code, const char *what, const char *format, ...) __attribute__((format(printf, 3, 4)));

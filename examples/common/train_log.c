@@ -7,7 +7,7 @@
 #include "train_log.h"
 
 #define HEADER "step,epoch,loss,lr,grad_norm,seconds\n"
-#define WINDOW 50
+#define WINDOW 50 /* steps of the running mean; fewer in a short run */
 
 /* Where the lines after `step`, or a torn one, begin. The seconds of the last line that stays go to *seconds. */
 static long find_end(FILE *file, int64_t step, double *seconds)
@@ -113,21 +113,21 @@ double ex_losses_last(const struct ex_losses *losses, int count)
 
 int ex_losses_chart(const struct ex_losses *losses, const char *title, const char *y_axis, const char *path)
 {
-    size_t count = (size_t)losses->count;
+    size_t count = (size_t)losses->count, window = count / 20 < WINDOW ? count / 20 : WINDOW;
     double *mean = malloc((count ? count : 1) * sizeof *mean), sum = 0;
     if (!mean)
         return ex_error(EX_FAILED, path, "no memory for %zu losses", count);
-    for (size_t i = 0; i < count; i++) {
-        sum += losses->loss[i] - (i >= WINDOW ? losses->loss[i - WINDOW] : 0);
-        mean[i] = sum / (double)(i < WINDOW ? i + 1 : WINDOW);
+    for (size_t i = 0; i < count && window; i++) {
+        sum += losses->loss[i] - (i >= window ? losses->loss[i - window] : 0);
+        mean[i] = sum / (double)(i < window ? i + 1 : window);
     }
     char label[48];
-    snprintf(label, sizeof label, "mean of %d steps", WINDOW);
+    snprintf(label, sizeof label, "mean of %zu steps", window);
     struct ex_chart chart = { .title = title, .x_axis = "training step", .y_axis = y_axis, .log_y = 1 };
     chart.series[0] = (struct ex_series){ "each step", losses->count, losses->step, losses->loss,
                                           { 0.62, 0.76, 0.92 }, 1, 0 };
     chart.series[1] = (struct ex_series){ label, losses->count, losses->step, mean, { 0.75, 0.1, 0.1 }, 2, 0 };
-    chart.series_count = 2;
+    chart.series_count = window > 1 ? 2 : 1;
     int code = ex_chart_write(&chart, path);
     free(mean);
     return code;

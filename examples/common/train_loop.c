@@ -179,6 +179,7 @@ static int run_steps(struct ex_training *run, struct ex_log *log, diffc_train_re
             ex_progress_end(&bar);
             code = show_epoch(run, log, report->epoch, (int)epoch_steps);
         }
+        ex_progress_skip(&bar, ex_seconds() - now);
     }
     return code;
 }

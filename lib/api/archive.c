@@ -73,7 +73,8 @@ const char *diffc_archive_metadata(const diffc_archive *archive, const char *key
 
 const char *diffc_archive_metadata_key(const diffc_archive *archive, int position)
 {
-    return archive && position >= 0 && position < archive->metadata_count ? archive->metadata[position].key : NULL;
+    return archive && position >= 0 && position < archive->metadata_count ? archive->metadata[position].key
+                                                                          : NULL;
 }
 
 int diffc_archive_add(diffc_archive *archive, const char *name, const diffc_tensor *tensor)

@@ -20,7 +20,7 @@ static void warm_worker(void *opaque, int index, int worker)
 /* Matrix products allocate on their first call, per concurrent caller: let every worker have had one. */
 static void warm_up_products(struct diffc_context *context)
 {
-    struct warm_up warm_up = {context->cpu_flags};
+    struct warm_up warm_up = { context->cpu_flags };
     context->kernel_set = dfi_gemm_prepare(context->cpu_flags);
     if (context->threads > 1)
         dfi_parallel(context, warm_worker, &warm_up, 2 * context->threads);

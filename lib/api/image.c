@@ -37,7 +37,8 @@ static int check_picture(const diffc_tensor *image)
         return dfi_fail(DIFFC_ERR_ARG, "image is %s, must have 1, 3 or 4 channels",
                         dfi_tensor_text(image, text, sizeof(text)));
     if (dfi_tensor_count(image) == 0)
-        return dfi_fail(DIFFC_ERR_ARG, "image is %s, must not be empty", dfi_tensor_text(image, text, sizeof(text)));
+        return dfi_fail(DIFFC_ERR_ARG, "image is %s, must not be empty",
+                        dfi_tensor_text(image, text, sizeof(text)));
     return DIFFC_OK;
 }
 
@@ -89,16 +90,18 @@ int diffc_image_blur(const diffc_tensor *image, int kernel_size, double sigma, d
     DFI_TRY(require(blurred, "blurred"));
     const int last = image->ndim - 1;
     if (image->dtype != DIFFC_F32 || last < 1)
-        return dfi_fail(DIFFC_ERR_ARG, "image is %s, must be F32 [..., H, W]", dfi_tensor_text(image, text, sizeof(text)));
+        return dfi_fail(DIFFC_ERR_ARG, "image is %s, must be F32 [..., H, W]",
+                        dfi_tensor_text(image, text, sizeof(text)));
     if (kernel_size < 1 || kernel_size % 2 == 0)
         return dfi_fail(DIFFC_ERR_ARG, "kernel_size is %d, must be odd and positive", kernel_size);
     if (!isfinite(sigma) || sigma <= 0)
         return dfi_fail(DIFFC_ERR_ARG, "sigma is %g, must be positive", sigma);
     if (kernel_size / 2 >= image->shape[last - 1] || kernel_size / 2 >= image->shape[last])
-        return dfi_fail(DIFFC_ERR_ARG, "kernel_size is %d, half of it must be less than the sides of %s", kernel_size,
-                        dfi_tensor_text(image, text, sizeof(text)));
+        return dfi_fail(DIFFC_ERR_ARG, "kernel_size is %d, half of it must be less than the sides of %s",
+                        kernel_size, dfi_tensor_text(image, text, sizeof(text)));
     if (image->shape[last - 1] > INT_MAX || image->shape[last] > INT_MAX ||
         dfi_tensor_count(image) / image->shape[last] / image->shape[last - 1] > INT_MAX)
-        return dfi_fail(DIFFC_ERR_LIMIT, "image is %s, too large", dfi_tensor_text(image, text, sizeof(text)));
+        return dfi_fail(DIFFC_ERR_LIMIT, "image is %s, too large",
+                        dfi_tensor_text(image, text, sizeof(text)));
     return dfi_image_blur(image, kernel_size, sigma, blurred);
 }

@@ -52,8 +52,9 @@ static int fill_tensor(diffc_tensor *tensor, uint64_t seed, uint64_t stream, uin
     if (!tensor)
         return dfi_fail(DIFFC_ERR_ARG, "tensor is NULL");
     if (tensor->dtype != DIFFC_F32 && tensor->dtype != DIFFC_F64)
-        return dfi_fail(DIFFC_ERR_ARG, "tensor is of dtype %s, must be F32 or F64", dfi_dtype_name(tensor->dtype));
-    struct filling filling = {fill, seed, stream, first, tensor->data, (size_t)dfi_tensor_count(tensor)};
+        return dfi_fail(DIFFC_ERR_ARG, "tensor is of dtype %s, must be F32 or F64",
+                        dfi_dtype_name(tensor->dtype));
+    struct filling filling = { fill, seed, stream, first, tensor->data, (size_t)dfi_tensor_count(tensor) };
     if (tensor->dtype == DIFFC_F32 && dfi_tensor_is_contiguous(tensor))
         return fill_contiguous(tensor->object.context, &filling);
     return fill_by_copy(tensor, &filling);

@@ -19,7 +19,8 @@ int diffc_sample(diffc_sampler *sampler, const diffc_denoiser *denoiser, const d
     const int64_t channels = !read.start ? read.channels : read.start->ndim == 4 ? read.start->shape[1] : 0;
     const int64_t given = network.out_channels ? network.out_channels : channels;
     if (given % needed != 0 || given / needed != channels)
-        return dfi_fail(DIFFC_ERR_CONFIG, "the denoiser gives %lld channels, but x has %lld and the sampler needs %s",
+        return dfi_fail(DIFFC_ERR_CONFIG,
+                        "the denoiser gives %lld channels, but x has %lld and the sampler needs %s",
                         (long long)given, (long long)channels, needed == 2 ? "twice as many" : "as many");
     return dfi_sample(sampler->object.context, sampler, &network, &read, images);
 }

@@ -6,7 +6,8 @@
 
 static const int64_t any_shape[4] = { -1, -1, -1, -1 };
 
-int diffc_sampler_create(const diffc_schedule *schedule, const diffc_sampler_options *options, diffc_sampler **sampler)
+int diffc_sampler_create(const diffc_schedule *schedule, const diffc_sampler_options *options,
+                         diffc_sampler **sampler)
 {
     if (!schedule || !sampler)
         return dfi_fail(DIFFC_ERR_ARG, "schedule and sampler must not be NULL");
@@ -60,7 +61,8 @@ int diffc_sampler_begin(diffc_sampler *sampler, int step)
     return DIFFC_OK;
 }
 
-int diffc_sampler_scale_input(const diffc_sampler *sampler, int step, const diffc_tensor *x, diffc_tensor *scaled)
+int diffc_sampler_scale_input(const diffc_sampler *sampler, int step, const diffc_tensor *x,
+                              diffc_tensor *scaled)
 {
     if (!sampler || !x || !scaled)
         return dfi_fail(DIFFC_ERR_ARG, "sampler, x and scaled must not be NULL");
@@ -77,12 +79,13 @@ int diffc_sampler_scale_input(const diffc_sampler *sampler, int step, const diff
 static int check_output(const diffc_sampler *sampler, const diffc_tensor *output, const diffc_tensor *x)
 {
     const int learned = sampler->variance == DFI_VARIANCE_LEARNED;
-    const int64_t shape[4] = { x->shape[0], learned ? 2 * x->shape[1] : x->shape[1], x->shape[2], x->shape[3] };
+    const int64_t shape[4] = { x->shape[0], learned ? 2 * x->shape[1] : x->shape[1], x->shape[2],
+                               x->shape[3] };
     return dfi_tensor_expect(output, learned ? "output (with variance channels)" : "output", 4, shape);
 }
 
-static int check_tensors(const diffc_sampler *sampler, int step, const diffc_tensor *output, const diffc_tensor *noise,
-                         const diffc_tensor *x, const diffc_tensor *x0)
+static int check_tensors(const diffc_sampler *sampler, int step, const diffc_tensor *output,
+                         const diffc_tensor *noise, const diffc_tensor *x, const diffc_tensor *x0)
 {
     DFI_TRY(dfi_tensor_expect(x, "x", 4, any_shape));
     DFI_TRY(check_output(sampler, output, x));
@@ -98,8 +101,8 @@ static int check_tensors(const diffc_sampler *sampler, int step, const diffc_ten
     return DIFFC_OK;
 }
 
-int diffc_sampler_step(diffc_sampler *sampler, int step, const diffc_tensor *output, const diffc_tensor *noise,
-                       diffc_tensor *x, diffc_tensor *x0)
+int diffc_sampler_step(diffc_sampler *sampler, int step, const diffc_tensor *output,
+                       const diffc_tensor *noise, diffc_tensor *x, diffc_tensor *x0)
 {
     if (!sampler || !output || !x)
         return dfi_fail(DIFFC_ERR_ARG, "sampler, output and x must not be NULL");

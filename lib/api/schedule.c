@@ -44,8 +44,8 @@ static void mix(float a, const float *x0, float b, const float *noise, float *no
         noisy[i] = a * x0[i] + b * noise[i];
 }
 
-static int add_noise(const diffc_schedule *schedule, const diffc_tensor *x0, const diffc_tensor *noise, const float *t,
-                     diffc_tensor *noisy)
+static int add_noise(const diffc_schedule *schedule, const diffc_tensor *x0, const diffc_tensor *noise,
+                     const float *t, diffc_tensor *noisy)
 {
     const int64_t samples = x0->shape[0];
     const size_t n = (size_t)(x0->shape[1] * x0->shape[2] * x0->shape[3]);
@@ -55,13 +55,14 @@ static int add_noise(const diffc_schedule *schedule, const diffc_tensor *x0, con
     for (int64_t k = 0; k < samples; k++) {
         const size_t at = (size_t)k * n;
         DFI_TRY(dfi_schedule_mix(schedule, t[k], &a, &b));
-        mix(a, (const float *)x0->data + at, b, (const float *)noise->data + at, (float *)noisy->data + at, n);
+        mix(a, (const float *)x0->data + at, b, (const float *)noise->data + at, (float *)noisy->data + at,
+            n);
     }
     return DIFFC_OK;
 }
 
-int diffc_schedule_add_noise(const diffc_schedule *schedule, const diffc_tensor *x0, const diffc_tensor *noise,
-                             const float *t, diffc_tensor *noisy)
+int diffc_schedule_add_noise(const diffc_schedule *schedule, const diffc_tensor *x0,
+                             const diffc_tensor *noise, const float *t, diffc_tensor *noisy)
 {
     static const int64_t any[4] = { -1, -1, -1, -1 };
     if (!schedule || !x0 || !noise || !t || !noisy)

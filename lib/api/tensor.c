@@ -9,15 +9,17 @@ static int fail_null(const char *name)
     return dfi_fail(DIFFC_ERR_ARG, "%s is NULL", name);
 }
 
-int diffc_tensor_create(diffc_context *context, int dtype, int ndim, const int64_t *shape, diffc_tensor **tensor)
+int diffc_tensor_create(diffc_context *context, int dtype, int ndim, const int64_t *shape,
+                        diffc_tensor **tensor)
 {
     if (!context || !tensor)
         return fail_null(context ? "tensor" : "context");
     return dfi_tensor_create(context, dtype, ndim, shape, tensor);
 }
 
-int diffc_tensor_wrap(diffc_context *context, int dtype, int ndim, const int64_t *shape, const int64_t *strides,
-                      void *data, void (*release)(void *opaque), void *opaque, diffc_tensor **tensor)
+int diffc_tensor_wrap(diffc_context *context, int dtype, int ndim, const int64_t *shape,
+                      const int64_t *strides, void *data, void (*release)(void *opaque), void *opaque,
+                      diffc_tensor **tensor)
 {
     if (!context || !tensor)
         return fail_null(context ? "tensor" : "context");
@@ -93,7 +95,8 @@ int diffc_tensor_copy(const diffc_tensor *source, diffc_tensor *destination)
         same = source->shape[i] == destination->shape[i];
     if (!same)
         return dfi_fail(DIFFC_ERR_ARG, "source is %s, destination %s: the shapes differ",
-                        dfi_tensor_text(source, from, sizeof(from)), dfi_tensor_text(destination, to, sizeof(to)));
+                        dfi_tensor_text(source, from, sizeof(from)),
+                        dfi_tensor_text(destination, to, sizeof(to)));
     dfi_tensor_copy(source, destination);
     return DIFFC_OK;
 }
@@ -103,7 +106,8 @@ int diffc_tensor_convert(const diffc_tensor *source, int dtype, diffc_tensor **c
     struct diffc_tensor *made;
     if (!source || !copy)
         return fail_null(source ? "copy" : "source");
-    DFI_TRY(dfi_tensor_create(source->object.context, dtype ? dtype : source->dtype, source->ndim, source->shape, &made));
+    DFI_TRY(dfi_tensor_create(source->object.context, dtype ? dtype : source->dtype, source->ndim,
+                              source->shape, &made));
     dfi_tensor_copy(source, made);
     *copy = made;
     return DIFFC_OK;
@@ -114,7 +118,7 @@ int diffc_tensor_fill(diffc_tensor *tensor, double value)
     if (!tensor)
         return fail_null("tensor");
     /* a source of the same shape whose strides are all 0 */
-    struct diffc_tensor constant = {.dtype = DIFFC_F64, .ndim = tensor->ndim, .data = &value};
+    struct diffc_tensor constant = { .dtype = DIFFC_F64, .ndim = tensor->ndim, .data = &value };
     memcpy(constant.shape, tensor->shape, sizeof(constant.shape));
     dfi_tensor_copy(&constant, tensor);
     return DIFFC_OK;

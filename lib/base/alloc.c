@@ -8,8 +8,8 @@
 #define HUGE_BLOCK ((size_t)4 << 20)
 #define HUGE_PAGE ((uintptr_t)2 << 20)
 
-/* The weights and activations of a network are read over and over: with 4 KiB pages the TLB misses cost more than the
- * cache misses. Only a hint, so its failure is no concern. */
+/* The weights and activations of a network are read over and over: with 4 KiB pages the TLB misses cost more
+ * than the cache misses. Only a hint, so its failure is no concern. */
 static void advise_huge(void *block, size_t bytes)
 {
 #ifdef MADV_HUGEPAGE
@@ -35,7 +35,8 @@ void *dfi_alloc(struct diffc_context *context, size_t bytes)
         dfi_fail(DIFFC_ERR_NOMEM, "out of memory: %zu bytes wanted", bytes);
         return NULL;
     }
-    const size_t skip = sizeof(void *) + ALIGNMENT - 1 - ((uintptr_t)raw + sizeof(void *) + ALIGNMENT - 1) % ALIGNMENT;
+    const size_t skip = sizeof(void *) + ALIGNMENT - 1 -
+                        ((uintptr_t)raw + sizeof(void *) + ALIGNMENT - 1) % ALIGNMENT;
     char *block = raw + skip;
     ((void **)(void *)block)[-1] = raw;
     if (bytes >= HUGE_BLOCK)

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Sizes that come from files or callers are only ever combined with these. Each returns 0, or -1 on overflow. */
+/* Sizes from files or callers are only ever combined with these. Each returns 0, or -1 on overflow. */
 static inline int dfi_ck_mul(size_t a, size_t b, size_t *out)
 {
     return __builtin_mul_overflow(a, b, out) ? -1 : 0;

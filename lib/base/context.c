@@ -23,8 +23,9 @@ int dfi_options_read(void *options, size_t size, const void *source, const char 
         return dfi_fail(DIFFC_ERR_ARG, "%s.struct_size is %zu, must be the size of the struct", name, given);
     for (size_t i = size; i < given; i++)
         if (((const unsigned char *)source)[i])
-            return dfi_fail(DIFFC_ERR_VERSION, "%s is of a newer version: byte %zu is set, this library knows %zu bytes",
-                            name, i, size);
+            return dfi_fail(DIFFC_ERR_VERSION,
+                            "%s is of a newer version: byte %zu is set, this library knows %zu bytes", name,
+                            i, size);
     memcpy(options, source, given < size ? given : size);
     memcpy(options, &size, sizeof(size));
     return DIFFC_OK;
@@ -95,12 +96,14 @@ static int check_options(const diffc_context_options *options)
         return dfi_fail(DIFFC_ERR_ARG, "options.cpu_mask is 0x%x, has bits that are no DIFFC_CPU_ flag",
                         (unsigned)options->cpu_mask);
     if (!options->allocator.alloc != !options->allocator.release)
-        return dfi_fail(DIFFC_ERR_ARG, "options.allocator has alloc without release, or release without alloc");
+        return dfi_fail(DIFFC_ERR_ARG,
+                        "options.allocator has alloc without release, or release without alloc");
     if (options->log_level < 0 || options->log_level > DIFFC_LOG_DEBUG)
         return dfi_fail(DIFFC_ERR_ARG, "options.log_level is %d, must be 1 to %d, or 0 for the default",
                         (int)options->log_level, DIFFC_LOG_DEBUG);
     if (options->runner && options->threads == 0)
-        return dfi_fail(DIFFC_ERR_ARG, "options.runner is set but options.threads is 0: how many workers has it?");
+        return dfi_fail(DIFFC_ERR_ARG,
+                        "options.runner is set but options.threads is 0: how many workers has it?");
     return DIFFC_OK;
 }
 
@@ -119,7 +122,7 @@ static void destroy_context(void *handle)
     dfi_pool_destroy(context, context->pool);
     pthread_mutex_destroy(&context->log_mutex);
     const diffc_allocator allocator = context->allocator;
-    struct diffc_context last = {.allocator = allocator};
+    struct diffc_context last = { .allocator = allocator };
     dfi_free(&last, context);
 }
 
@@ -160,11 +163,11 @@ int dfi_context_new(const diffc_context_options *source, struct diffc_context **
     DFI_TRY(dfi_options_read(&options, sizeof(options), source, "options"));
     DFI_TRY(check_options(&options));
     DFI_TRY(read_limits(options.limits, &limits));
-    diffc_allocator allocator = {system_alloc, system_release, NULL};
+    diffc_allocator allocator = { system_alloc, system_release, NULL };
     if (options.allocator.alloc)
         allocator = options.allocator;
 
-    struct diffc_context first = {.allocator = allocator};
+    struct diffc_context first = { .allocator = allocator };
     struct diffc_context *context = dfi_calloc(&first, 1, sizeof(*context));
     if (!context)
         return DIFFC_ERR_NOMEM;

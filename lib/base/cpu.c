@@ -7,7 +7,8 @@
 
 #define BITS(value, mask) (((value) & (mask)) == (mask))
 
-/* Registers that the operating system saves on a task switch: without its consent wide registers must not be used. */
+/* Registers that the operating system saves on a task switch: without its consent wide registers must not be
+ * used. */
 static uint32_t saved_state(void)
 {
     uint32_t low, high;
@@ -32,7 +33,8 @@ uint32_t dfi_cpu_detect(void)
     const uint32_t f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
     if (flags && BITS(b7, f_dq_bw_vl) && BITS(state, 0xe6u))
         flags |= DIFFC_CPU_AVX512;
-    if ((flags & DIFFC_CPU_AVX512) && subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && BITS(a, 1u << 5))
+    if ((flags & DIFFC_CPU_AVX512) && subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) &&
+        BITS(a, 1u << 5))
         flags |= DIFFC_CPU_AVX512_BF16;
     return flags;
 }

@@ -112,7 +112,8 @@ int dfi_file_read(int fd, const char *path, void *data, size_t size)
         const size_t piece = size - done < PIECE ? size - done : PIECE;
         const ssize_t got = dfi_file_calls()->read(fd, (char *)data + done, piece);
         if (got == 0)
-            return dfi_fail(DIFFC_ERR_TRUNCATED, "\"%s\" ends early: %zu of %zu bytes read", path, done, size);
+            return dfi_fail(DIFFC_ERR_TRUNCATED, "\"%s\" ends early: %zu of %zu bytes read", path, done,
+                            size);
         if (got > 0)
             done += (size_t)got;
         else if (errno != EINTR)
@@ -158,8 +159,8 @@ static int open_temporary(struct dfi_atomic_file *file, size_t capacity)
         char suffix[16] = "";
         if (i)
             (void)snprintf(suffix, sizeof(suffix), "-%d", i);
-        (void)snprintf(file->temporary, capacity, "%.*s.%s.%ld%s.tmp", directory, file->path, file->path + directory,
-                       (long)getpid(), suffix);
+        (void)snprintf(file->temporary, capacity, "%.*s.%s.%ld%s.tmp", directory, file->path,
+                       file->path + directory, (long)getpid(), suffix);
         file->fd = open_retry(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOCTTY, 0666);
         if (file->fd >= 0 || errno != EEXIST)
             break;
@@ -171,9 +172,10 @@ static int open_temporary(struct dfi_atomic_file *file, size_t capacity)
     return status;
 }
 
-int dfi_atomic_begin(struct diffc_context *context, const char *path, size_t size, struct dfi_atomic_file *file)
+int dfi_atomic_begin(struct diffc_context *context, const char *path, size_t size,
+                     struct dfi_atomic_file *file)
 {
-    *file = (struct dfi_atomic_file){.context = context, .fd = -1};
+    *file = (struct dfi_atomic_file) { .context = context, .fd = -1 };
     if (!path[directory_length(path)])
         return dfi_fail(DIFFC_ERR_IO, "cannot write \"%s\": not the name of a file", path);
     const size_t capacity = strlen(path) + 64;
@@ -229,7 +231,8 @@ static void free_names(struct dfi_atomic_file *file)
     file->path = file->temporary = NULL;
 }
 
-/* A failed fsync is final: the kernel may have dropped the pages, and a second call would succeed over lost data. */
+/* A failed fsync is final: the kernel may have dropped the pages, and a second call would succeed over lost
+ * data. */
 int dfi_atomic_commit(struct dfi_atomic_file *file)
 {
     if (sync_retry(file->fd) != 0)

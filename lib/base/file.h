@@ -28,16 +28,18 @@ int dfi_file_read(int fd, const char *path, void *data, size_t size);
 /* The whole file in one block of the context's allocator, at most `limit` bytes. */
 int dfi_file_load(struct diffc_context *context, const char *path, size_t limit, void **data, size_t *size);
 
-/* A file that appears whole or not at all: begin makes `.NAME.PID.tmp` beside `path` (`.NAME.PID-1.tmp` and so on if that is
- * taken), append adds to it, commit syncs, closes, renames and syncs the directory; abort (also after a failed begin, append
- * or commit) removes it. `size` of begin, if not 0, is reserved first so that a full disk shows before a byte is
- * written. When only the last step of commit fails, the new file is in place, but a power cut may still undo it. */
+/* A file that appears whole or not at all: begin makes `.NAME.PID.tmp` beside `path` (`.NAME.PID-1.tmp` and
+ * so on if that is taken), append adds to it, commit syncs, closes, renames and syncs the directory; abort
+ * (also after a failed begin, append or commit) removes it. `size` of begin, if not 0, is reserved first so
+ * that a full disk shows before a byte is written. When only the last step of commit fails, the new file is
+ * in place, but a power cut may still undo it. */
 struct dfi_atomic_file {
     struct diffc_context *context;
     char *path, *temporary;
     int fd;
 };
-int dfi_atomic_begin(struct diffc_context *context, const char *path, size_t size, struct dfi_atomic_file *file);
+int dfi_atomic_begin(struct diffc_context *context, const char *path, size_t size,
+                     struct dfi_atomic_file *file);
 int dfi_atomic_append(struct dfi_atomic_file *file, const void *data, size_t size);
 int dfi_atomic_commit(struct dfi_atomic_file *file);
 void dfi_atomic_abort(struct dfi_atomic_file *file); /* does nothing after a commit that succeeded */

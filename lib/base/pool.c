@@ -10,12 +10,13 @@
 #include "base/pool.h"
 
 #define STACK_SIZE ((size_t)2 << 20)
-#define SPINS 1000 /* some 20 to 50 microseconds: nodes of a graph follow each other faster than a thread wakes */
+/* Some 20 to 50 microseconds: nodes of a graph follow each other faster than a thread wakes. */
+#define SPINS 1000
 #define REBUILDING (-1)
 
-/* `left` counts the pieces not yet handed out; whoever brings it down by one owns the piece, and only then looks at
- * the job: it cannot change before the piece is finished. So a thread that wakes late finds either a piece of the
- * present job or nothing. */
+/* `left` counts the pieces not yet handed out; whoever brings it down by one owns the piece, and only then
+ * looks at the job: it cannot change before the piece is finished. So a thread that wakes late finds either a
+ * piece of the present job or nothing. */
 struct dfi_pool {
     struct diffc_context *context;
     atomic_int pid; /* the process whose threads these are, or REBUILDING */
@@ -176,7 +177,8 @@ fail_mutex:
 int dfi_pool_create(struct diffc_context *context, int threads, struct dfi_pool **result)
 {
     size_t bytes;
-    if (dfi_ck_mul((size_t)threads, sizeof(struct worker), &bytes) || dfi_ck_add(bytes, sizeof(struct dfi_pool), &bytes))
+    if (dfi_ck_mul((size_t)threads, sizeof(struct worker), &bytes) ||
+        dfi_ck_add(bytes, sizeof(struct dfi_pool), &bytes))
         return dfi_fail(DIFFC_ERR_ARG, "%d threads are too many", threads);
     struct dfi_pool *pool = dfi_calloc(context, 1, bytes);
     if (!pool)
@@ -267,7 +269,8 @@ static int have_threads(struct dfi_pool *pool)
     return pid == here && pool->workers > 0;
 }
 
-void dfi_pool_run(struct diffc_context *context, struct dfi_pool *pool, diffc_task_fn task, void *work, int count)
+void dfi_pool_run(struct diffc_context *context, struct dfi_pool *pool, diffc_task_fn task, void *work,
+                  int count)
 {
     (void)context;
     if (count == 1 || !have_threads(pool) || pthread_mutex_trylock(&pool->turn) != 0) {
@@ -300,7 +303,7 @@ void dfi_parallel(struct diffc_context *context, diffc_task_fn task, void *work,
     if (count <= 0)
         return;
     if (context->runner) {
-        struct guest guest = {context, task, work};
+        struct guest guest = { context, task, work };
         context->runner(context->runner_opaque, run_guest, &guest, count);
         return;
     }

@@ -6,7 +6,8 @@
 
 #define CHUNK 256 /* values made at once: a multiple of 4 */
 
-/* Multipliers and key increments: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011. */
+/* Multipliers and key increments: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3",
+ * 2011. */
 DFI_INLINE void philox_round(uint32_t x[4], uint32_t key0, uint32_t key1)
 {
     const uint64_t p = (uint64_t)0xD2511F53u * x[0], q = (uint64_t)0xCD9E8D57u * x[2];
@@ -18,7 +19,7 @@ DFI_INLINE void philox_round(uint32_t x[4], uint32_t key0, uint32_t key1)
 
 DFI_INLINE void philox(uint64_t seed, uint64_t stream, uint64_t index, uint32_t words[4])
 {
-    uint32_t x[4] = {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)};
+    uint32_t x[4] = { (uint32_t)index, (uint32_t)(index >> 32), (uint32_t)stream, (uint32_t)(stream >> 32) };
     uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
     for (int round = 0; round < 10; round++) {
         philox_round(x, key0, key1);
@@ -59,8 +60,8 @@ DFI_INLINE uint32_t to_bits(float value)
     return bits;
 }
 
-/* Natural logarithm of a positive normal number: x = 2^e m with m near 1, log m = 2 artanh s = 2 (s + s^3/3 + ...) with
- * s = (m - 1) / (m + 1), |s| < 0.172; the terms left out are below 2e-9. */
+/* Natural logarithm of a positive normal number: x = 2^e m with m near 1, log m = 2 artanh s =
+ * 2 (s + s^3/3 + ...) with s = (m - 1) / (m + 1), |s| < 0.172; the terms left out are below 2e-9. */
 DFI_INLINE float log_of(float x)
 {
     const uint32_t shifted = to_bits(x) + 0x004afb0du; /* carries into the exponent from m = sqrt(2) on */
@@ -81,10 +82,12 @@ DFI_INLINE float sin_near(float x)
 DFI_INLINE float cos_near(float x)
 {
     const float t = x * x;
-    return 1.0f + t * (-1.0f / 2 + t * (1.0f / 24 + t * (-1.0f / 720 + t * (1.0f / 40320 + t * (-1.0f / 3628800)))));
+    return 1.0f +
+           t * (-1.0f / 2 + t * (1.0f / 24 + t * (-1.0f / 720 + t * (1.0f / 40320 + t * (-1.0f / 3628800)))));
 }
 
-/* Box-Muller: u in (0, 1], the angle in units of 2^-32 turns. The nearest quarter turn only swaps and negates. */
+/* Box-Muller: u in (0, 1], the angle in units of 2^-32 turns. The nearest quarter turn only swaps and
+ * negates. */
 DFI_INLINE void box_muller(float u, uint32_t angle, float *first, float *second)
 {
     const float radius = sqrtf(-2.0f * log_of(u));

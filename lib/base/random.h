@@ -7,18 +7,18 @@
 /* Philox4x32-10 (Salmon et al. 2011): four words for counter (index, stream) under key seed. */
 void dfi_philox(uint64_t seed, uint64_t stream, uint64_t index, uint32_t words[4]);
 
-/* Values first .. first + count - 1 (modulo 2^64) of a stream. Word k of the stream is word k % 4 of block k / 4; uniform k
- * uses word k, normals 2j and 2j + 1 are the Box-Muller pair of words 2j and 2j + 1. Bits depend on nothing but the
- * arguments (no libm); the largest normal is 6.66. */
+/* Values first .. first + count - 1 (modulo 2^64) of a stream. Word k of the stream is word k % 4 of block
+ * k / 4; uniform k uses word k, normals 2j and 2j + 1 are the Box-Muller pair of words 2j and 2j + 1. Bits
+ * depend on nothing but the arguments (no libm); the largest normal is 6.66. */
 void dfi_uniform_fill(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t count);
 void dfi_normal_fill(uint64_t seed, uint64_t stream, uint64_t first, float *values, size_t count);
 float dfi_uniform_at(uint64_t seed, uint64_t stream, uint64_t index);
 
 /* Streams of the library, so that no two purposes share numbers: the number is purpose << 48 | which. */
 enum dfi_stream {
-    DFI_STREAM_INIT = 1,     /* which: parameter */
-    DFI_STREAM_SHUFFLE = 2,  /* which: epoch */
-    DFI_STREAM_TIME = 3,     /* which: update and sample in the batch */
+    DFI_STREAM_INIT = 1,    /* which: parameter */
+    DFI_STREAM_SHUFFLE = 2, /* which: epoch */
+    DFI_STREAM_TIME = 3,    /* which: update and sample in the batch */
     DFI_STREAM_NOISE = 4,
     DFI_STREAM_DROPOUT = 5,
     DFI_STREAM_SAMPLE_START = 6, /* which: sample */
@@ -30,8 +30,8 @@ static inline uint64_t dfi_stream(enum dfi_stream purpose, uint64_t which)
     return (uint64_t)purpose << 48 | which;
 }
 
-/* A permutation of 0 .. count - 1 chosen by (seed, stream): position -> element, without storing it (a Feistel network
- * over the next power of four, walked until inside). */
+/* A permutation of 0 .. count - 1 chosen by (seed, stream): position -> element, without storing it (a
+ * Feistel network over the next power of four, walked until inside). */
 uint64_t dfi_permute(uint64_t seed, uint64_t stream, uint64_t count, uint64_t position);
 
 /* MT19937 with PyTorch's rule for randn on a CPU (deepfloyd-if.md, appendix C). */

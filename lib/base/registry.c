@@ -4,7 +4,8 @@
 #include "base/registry.h"
 #include "base/status.h"
 
-const void *dfi_registry_find(const void *entries, size_t stride, int count, const char *what, const char *name)
+const void *dfi_registry_find(const void *entries, size_t stride, int count, const char *what,
+                              const char *name)
 {
     char names[400] = "";
     size_t used = 0;

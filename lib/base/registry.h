@@ -9,8 +9,9 @@ struct dfi_entry {
     const char *description;
 };
 
-/* The entry of that name among `count` entries `stride` bytes apart; NULL with a message that lists the names if there is
- * none: "unknown WHAT "name"; known: a, b, c". */
-const void *dfi_registry_find(const void *entries, size_t stride, int count, const char *what, const char *name);
+/* The entry of that name among `count` entries `stride` bytes apart; NULL with a message that lists the names
+ * if there is none: "unknown WHAT "name"; known: a, b, c". */
+const void *dfi_registry_find(const void *entries, size_t stride, int count, const char *what,
+                              const char *name);
 
 #endif

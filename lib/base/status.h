@@ -15,11 +15,11 @@ int dfi_fail_in(int status, const char *format, ...) DFI_PRINTF(2, 3);
 /* The calling thread's message; "" before the first failure. */
 const char *dfi_message(void);
 
-#define DFI_TRY(expression)              \
-    do {                                 \
+#define DFI_TRY(expression) \
+    do { \
         const int status_ = (expression); \
-        if (status_ < 0)                 \
-            return status_;              \
+        if (status_ < 0) \
+            return status_; \
     } while (0)
 
 #endif

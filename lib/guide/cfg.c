@@ -4,8 +4,8 @@
 #include "base/float_mode.h"
 #include "guide/guide.h"
 
-/* Classifier-free guidance (Ho and Salimans 2022) as a combiner. Scales 1 and 0 give the bits of the one pass that counts,
- * so a sample does not depend on the scales of its neighbours. */
+/* Classifier-free guidance (Ho and Salimans 2022) as a combiner. Scales 1 and 0 give the bits of the one pass
+ * that counts, so a sample does not depend on the scales of its neighbours. */
 struct cfg {
     struct diffc_context *context; /* not kept: the guide keeps it */
     float *scales;
@@ -25,8 +25,8 @@ static int expand(void *opaque, int step, const diffc_tensor *x, diffc_query *qu
     const struct cfg *cfg = opaque;
     (void)step;
     if (cfg->count != 1 && cfg->count != x->shape[0])
-        return dfi_fail(DIFFC_ERR_CONFIG, "%d guidance scales for %lld samples, must be one or one for each", cfg->count,
-                        (long long)x->shape[0]);
+        return dfi_fail(DIFFC_ERR_CONFIG, "%d guidance scales for %lld samples, must be one or one for each",
+                        cfg->count, (long long)x->shape[0]);
     for (int i = 0; i < count; i++) {
         queries[i].x = x;
         queries[i].condition = i == 0 && cfg->unconditional ? DIFFC_UNCONDITIONAL : 0;
@@ -63,8 +63,8 @@ static int combine(void *opaque, int step, const diffc_query *queries, int count
     for (int64_t k = 0; k < out->shape[0]; k++) {
         const float scale = cfg->scales[cfg->count == 1 ? 0 : k];
         const size_t at = (size_t)k * n;
-        combine_sample(scale, (const float *)u->data + at, (const float *)c->data + at, (float *)out->data + at, guided,
-                       n);
+        combine_sample(scale, (const float *)u->data + at, (const float *)c->data + at,
+                       (float *)out->data + at, guided, n);
     }
     dfi_float_leave(&mode);
     return DIFFC_OK;
@@ -91,7 +91,8 @@ static int set_scales(struct cfg *cfg, const float *scales, int count)
     return DIFFC_OK;
 }
 
-int dfi_guide_new_cfg(struct diffc_context *context, const float *scales, int count, struct diffc_guide **guide)
+int dfi_guide_new_cfg(struct diffc_context *context, const float *scales, int count,
+                      struct diffc_guide **guide)
 {
     for (int i = 0; i < count; i++)
         if (!isfinite(scales[i]))

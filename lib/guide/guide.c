@@ -37,8 +37,8 @@ static int grow_list(struct diffc_guide *guide, int count)
     if (count <= guide->capacity)
         return DIFFC_OK;
     const size_t size = sizeof(*guide->queries);
-    diffc_query *queries =
-        dfi_realloc(guide->object.context, guide->queries, (size_t)guide->capacity * size, (size_t)count * size);
+    diffc_query *queries = dfi_realloc(guide->object.context, guide->queries, (size_t)guide->capacity * size,
+                                       (size_t)count * size);
     if (!queries)
         return DIFFC_ERR_NOMEM;
     memset(queries + guide->capacity, 0, (size_t)(count - guide->capacity) * size);
@@ -56,7 +56,8 @@ static int reserve(struct diffc_guide *guide, int count, const int64_t shape[4])
     }
     DFI_TRY(grow_list(guide, count));
     for (; guide->made < count; guide->made++)
-        DFI_TRY(dfi_tensor_create(guide->object.context, DIFFC_F32, 4, shape, &guide->queries[guide->made].out));
+        DFI_TRY(
+            dfi_tensor_create(guide->object.context, DIFFC_F32, 4, shape, &guide->queries[guide->made].out));
     return DIFFC_OK;
 }
 
@@ -82,7 +83,8 @@ static void forget_message(void)
     dfi_fail(DIFFC_OK, "%s", "");
 }
 
-static int predict(const diffc_denoiser *denoiser, int step, const float *t, const diffc_query *queries, int count)
+static int predict(const diffc_denoiser *denoiser, int step, const float *t, const diffc_query *queries,
+                   int count)
 {
     forget_message();
     return check_callback(denoiser->predict(denoiser->opaque, t, queries, count), "denoiser", step);
@@ -109,11 +111,13 @@ static int ask(struct diffc_guide *guide, const diffc_denoiser *denoiser, int st
         queries[i].condition = 0;
     }
     forget_message();
-    DFI_TRY(check_callback(combiner->expand(combiner->opaque, step, x, queries, count), "combiner's expand", step));
+    DFI_TRY(check_callback(combiner->expand(combiner->opaque, step, x, queries, count), "combiner's expand",
+                           step));
     DFI_TRY(check_queries(guide, count, x));
     DFI_TRY(predict(denoiser, step, t, queries, count));
     forget_message();
-    return check_callback(combiner->combine(combiner->opaque, step, queries, count, out), "combiner's combine", step);
+    return check_callback(combiner->combine(combiner->opaque, step, queries, count, out),
+                          "combiner's combine", step);
 }
 
 int dfi_guide_predict(struct diffc_guide *guide, const diffc_denoiser *denoiser, int step, const float *t,
@@ -126,7 +130,8 @@ int dfi_guide_predict(struct diffc_guide *guide, const diffc_denoiser *denoiser,
     const int count = guide->combiner.query_count(guide->combiner.opaque, step);
     if (count < 1 || count > DFI_MAX_QUERIES)
         return dfi_fail(count < 0 ? count : DIFFC_ERR_CONFIG,
-                        "step %d: the combiner's query_count gave %d, must be 1 to %d", step, count, DFI_MAX_QUERIES);
+                        "step %d: the combiner's query_count gave %d, must be 1 to %d", step, count,
+                        DFI_MAX_QUERIES);
     DFI_TRY(reserve(guide, count, out->shape));
     return ask(guide, denoiser, step, t, x, count, out);
 }

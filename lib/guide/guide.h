@@ -16,7 +16,8 @@ struct diffc_guide {
 };
 
 int dfi_guide_new(struct diffc_context *context, const diffc_combiner *combiner, struct diffc_guide **guide);
-int dfi_guide_new_cfg(struct diffc_context *context, const float *scales, int count, struct diffc_guide **guide);
+int dfi_guide_new_cfg(struct diffc_context *context, const float *scales, int count,
+                      struct diffc_guide **guide);
 
 /* `guide` may be NULL. Shapes of x and out are checked already. */
 int dfi_guide_predict(struct diffc_guide *guide, const diffc_denoiser *denoiser, int step, const float *t,

@@ -36,7 +36,8 @@ int dfi_archive_new(struct diffc_context *context, struct diffc_archive **archiv
 }
 
 /* Doubles an array that is full. */
-static int reserve(struct diffc_context *context, void **items, int count, int capacity, size_t size, int *grown)
+static int reserve(struct diffc_context *context, void **items, int count, int capacity, size_t size,
+                   int *grown)
 {
     *grown = capacity;
     if (count < capacity)
@@ -57,10 +58,12 @@ int dfi_archive_append(struct diffc_archive *archive, const char *name, struct d
     struct diffc_context *const context = archive->object.context;
     void *entries = archive->entries, *order = archive->order;
     int capacity;
-    int status = reserve(context, &order, archive->count, archive->capacity, sizeof(*archive->order), &capacity);
+    int status = reserve(context, &order, archive->count, archive->capacity, sizeof(*archive->order),
+                         &capacity);
     archive->order = order;
     if (!status)
-        status = reserve(context, &entries, archive->count, archive->capacity, sizeof(*archive->entries), &capacity);
+        status = reserve(context, &entries, archive->count, archive->capacity, sizeof(*archive->entries),
+                         &capacity);
     archive->entries = entries;
     if (status)
         return status;
@@ -70,7 +73,7 @@ int dfi_archive_append(struct diffc_archive *archive, const char *name, struct d
         return DIFFC_ERR_NOMEM;
     archive->order[archive->count] = archive->count;
     *entry = &archive->entries[archive->count++];
-    **entry = (struct dfi_archive_entry){ .name = copy };
+    **entry = (struct dfi_archive_entry) { .name = copy };
     return DIFFC_OK;
 }
 
@@ -88,7 +91,7 @@ int dfi_archive_append_metadata(struct diffc_archive *archive, const char *key, 
         dfi_free(context, key_copy);
         return DIFFC_ERR_NOMEM;
     }
-    archive->metadata[archive->metadata_count++] = (struct dfi_archive_pair){ key_copy, value_copy };
+    archive->metadata[archive->metadata_count++] = (struct dfi_archive_pair) { key_copy, value_copy };
     return DIFFC_OK;
 }
 
@@ -108,7 +111,7 @@ int dfi_archive_sort(struct diffc_archive *archive)
     if (!list)
         return DIFFC_ERR_NOMEM;
     for (int i = 0; i < archive->count; i++)
-        list[i] = (struct named){ archive->entries[i].name, i };
+        list[i] = (struct named) { archive->entries[i].name, i };
     qsort(list, (size_t)archive->count, sizeof(*list), compare_names);
     for (int i = 0; i < archive->count; i++)
         archive->order[i] = list[i].position;
@@ -162,7 +165,8 @@ static int check_name(const char *name)
     const size_t length = strlen(name);
     char text[80];
     if (length < 1 || length > DFI_SAFETENSORS_NAME_MAX)
-        return dfi_fail(DIFFC_ERR_ARG, "tensor name of %zu bytes, must be 1 to %d", length, DFI_SAFETENSORS_NAME_MAX);
+        return dfi_fail(DIFFC_ERR_ARG, "tensor name of %zu bytes, must be 1 to %d", length,
+                        DFI_SAFETENSORS_NAME_MAX);
     if (!dfi_utf8_valid(name, length))
         return dfi_fail(DIFFC_ERR_ARG, "tensor name \"%s\" is not UTF-8", dfi_clip(name, text, sizeof(text)));
     if (strcmp(name, "__metadata__") == 0)
@@ -178,9 +182,11 @@ int dfi_archive_add(struct diffc_archive *archive, const char *name, const struc
     DFI_TRY(check_name(name));
     const int place = search(archive, name, &found);
     if (found)
-        return dfi_fail(DIFFC_ERR_ARG, "the archive has a tensor \"%s\" already", dfi_clip(name, text, sizeof(text)));
+        return dfi_fail(DIFFC_ERR_ARG, "the archive has a tensor \"%s\" already",
+                        dfi_clip(name, text, sizeof(text)));
     if (archive->count >= limit)
-        return dfi_fail(DIFFC_ERR_LIMIT, "archive of more than limits.archive_tensors = %lld tensors", (long long)limit);
+        return dfi_fail(DIFFC_ERR_LIMIT, "archive of more than limits.archive_tensors = %lld tensors",
+                        (long long)limit);
     struct dfi_archive_entry *entry;
     DFI_TRY(dfi_archive_append(archive, name, &entry));
     const int position = archive->count - 1;

@@ -6,8 +6,8 @@
 #include "io/reader.h"
 #include "tensor/tensor.h"
 
-/* The bytes of an opened file. A handle of its own: tensors of the file keep it and not the archive, so a tensor may be
- * added to the archive it came from. */
+/* The bytes of an opened file. A handle of its own: tensors of the file keep it and not the archive, so a
+ * tensor may be added to the archive it came from. */
 struct dfi_archive_bytes {
     struct dfi_object object;
     void *data;
@@ -19,7 +19,8 @@ struct dfi_archive_entry {
     int dtype, ndim;
     int64_t shape[DIFFC_MAX_DIMS];
     size_t bytes;
-    const void *data;            /* contiguous in C order; NULL if the added tensor is strided (use its copy functions) */
+    const void
+        *data; /* contiguous in C order; NULL if the added tensor is strided (use its copy functions) */
     struct diffc_tensor *tensor; /* what was added; NULL for entries of an opened file */
 };
 
@@ -51,8 +52,8 @@ int dfi_archive_add(struct diffc_archive *archive, const char *name, const struc
 int dfi_archive_set_metadata(struct diffc_archive *archive, const char *key, const char *value);
 const char *dfi_archive_metadata(const struct diffc_archive *archive, const char *key);
 
-/* For the reader: room for one more at the end, with its own copy of the name; the rest of the entry is zero. The caller
- * makes sure that names are unique, and sorts when all are there. */
+/* For the reader: room for one more at the end, with its own copy of the name; the rest of the entry is zero.
+ * The caller makes sure that names are unique, and sorts when all are there. */
 int dfi_archive_append(struct diffc_archive *archive, const char *name, struct dfi_archive_entry **entry);
 int dfi_archive_append_metadata(struct diffc_archive *archive, const char *key, const char *value);
 int dfi_archive_sort(struct diffc_archive *archive);

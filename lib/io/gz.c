@@ -79,8 +79,8 @@ static int fail_inflate(const struct dfi_gz *gz, int result)
         return dfi_fail(DIFFC_ERR_NOMEM, "%s: no memory for unpacking", name);
     /* Behind the header, zlib calls "incorrect" only the two fields of the trailer. */
     const int trailer = gz->header.done == 1 && strncmp(reason, "incorrect", 9) == 0;
-    return dfi_fail(trailer ? DIFFC_ERR_CHECKSUM : DIFFC_ERR_FORMAT, "%s: byte %zu: gzip: %s", name, byte_position(gz),
-                    reason);
+    return dfi_fail(trailer ? DIFFC_ERR_CHECKSUM : DIFFC_ERR_FORMAT, "%s: byte %zu: gzip: %s", name,
+                    byte_position(gz), reason);
 }
 
 /* The input is used up and inflate wants more. */
@@ -88,7 +88,8 @@ static int fail_end(const struct dfi_gz *gz)
 {
     const size_t length = byte_position(gz) - gz->start;
     if (gz->header.done != 1 && length > 10)
-        return dfi_fail(DIFFC_ERR_FORMAT, "%s: gzip header without an end in %zu bytes", gz->reader->name, length);
+        return dfi_fail(DIFFC_ERR_FORMAT, "%s: gzip header without an end in %zu bytes", gz->reader->name,
+                        length);
     return dfi_fail(DIFFC_ERR_TRUNCATED, "%s: gzip stream ends early, at byte %zu", gz->reader->name,
                     gz->reader->size);
 }
@@ -102,7 +103,8 @@ static int inflate_some(struct dfi_gz *gz, unsigned char *data, size_t size, siz
         if (gz->stream.avail_in == 0)
             return fail_end(gz);
         if (gz->header.done != 1 && byte_position(gz) - gz->start > MAX_HEADER)
-            return dfi_fail(DIFFC_ERR_FORMAT, "%s: gzip header longer than %d bytes", gz->reader->name, MAX_HEADER);
+            return dfi_fail(DIFFC_ERR_FORMAT, "%s: gzip header longer than %d bytes", gz->reader->name,
+                            MAX_HEADER);
         const size_t want = size - *got < 1u << 30 ? size - *got : 1u << 30;
         gz->stream.next_out = data + *got;
         gz->stream.avail_out = (unsigned)want;
@@ -164,8 +166,8 @@ int dfi_gz_finish(struct dfi_gz *gz)
     DFI_TRY(fill_input(gz));
     const size_t tail = gz->reader->size - byte_position(gz);
     if (gz->stream.avail_in >= 2 && gz->stream.next_in[0] == 0x1F && gz->stream.next_in[1] == 0x8B)
-        return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte %zu: another gzip member behind complete data", gz->reader->name,
-                        byte_position(gz));
+        return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte %zu: another gzip member behind complete data",
+                        gz->reader->name, byte_position(gz));
     if (!is_zero(gz->stream.next_in, gz->stream.avail_in))
         dfi_log(gz->reader->context, DIFFC_LOG_WARNING, "%s: %zu bytes behind the gzip stream are ignored",
                 gz->reader->name, tail);

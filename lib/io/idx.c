@@ -20,7 +20,7 @@ static int read_bytes(struct source *source, void *data, size_t size)
 
 static int open_source(struct source *source, struct dfi_reader *reader)
 {
-    *source = (struct source){ .reader = reader };
+    *source = (struct source) { .reader = reader };
     unsigned char magic[2];
     size_t got;
     DFI_TRY(dfi_reader_peek(reader, magic, 2, &got));
@@ -34,19 +34,20 @@ static int check_magic(const struct source *source)
     const unsigned char *const head = source->head;
     const char *const name = source->reader->name;
     if (head[0] != 0 || head[1] != 0)
-        return dfi_fail(DIFFC_ERR_FORMAT, "%s: starts with %02x %02x %02x %02x, an IDX file with 00 00 08%s", name,
-                        head[0], head[1], head[2], head[3],
+        return dfi_fail(DIFFC_ERR_FORMAT, "%s: starts with %02x %02x %02x %02x, an IDX file with 00 00 08%s",
+                        name, head[0], head[1], head[2], head[3],
                         head[2] == 0 && head[3] == 0 ? " (the bytes seem to be swapped)" : "");
     if (head[2] == 0x09 || (head[2] >= 0x0B && head[2] <= 0x0E))
-        return dfi_fail(DIFFC_ERR_UNSUPPORTED, "%s: IDX element type 0x%02x, only unsigned bytes (0x08) are read", name,
-                        head[2]);
+        return dfi_fail(DIFFC_ERR_UNSUPPORTED,
+                        "%s: IDX element type 0x%02x, only unsigned bytes (0x08) are read", name, head[2]);
     if (head[2] != IDX_U8)
-        return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte 2: IDX element type 0x%02x does not exist", name, head[2]);
+        return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte 2: IDX element type 0x%02x does not exist", name,
+                        head[2]);
     if (head[3] == 0)
         return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte 3: IDX file of 0 dimensions", name);
     if (head[3] > MAX_IDX_DIMS)
-        return dfi_fail(DIFFC_ERR_UNSUPPORTED, "%s: IDX file of %d dimensions, at most %d are read", name, head[3],
-                        MAX_IDX_DIMS);
+        return dfi_fail(DIFFC_ERR_UNSUPPORTED, "%s: IDX file of %d dimensions, at most %d are read", name,
+                        head[3], MAX_IDX_DIMS);
     return DIFFC_OK;
 }
 
@@ -63,12 +64,13 @@ static int read_shape(struct source *source, int ndim, int64_t *shape, size_t *b
             return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte %d: dimension %d is 0", reader->name, 4 + 4 * i, i);
     }
     if (dfi_ck_product(shape, ndim, bytes) || *bytes > limit)
-        return dfi_fail(DIFFC_ERR_LIMIT, "%s: IDX data is larger than limits.idx_bytes = %zu", reader->name, limit);
+        return dfi_fail(DIFFC_ERR_LIMIT, "%s: IDX data is larger than limits.idx_bytes = %zu", reader->name,
+                        limit);
     const size_t left = dfi_reader_left(reader);
     const int impossible = source->gz ? *bytes / DFI_DEFLATE_RATIO > reader->size : *bytes > left;
     if (impossible)
-        return dfi_fail(DIFFC_ERR_TRUNCATED, "%s: %zu bytes of data wanted, but the file has %zu", reader->name, *bytes,
-                        source->gz ? reader->size : left);
+        return dfi_fail(DIFFC_ERR_TRUNCATED, "%s: %zu bytes of data wanted, but the file has %zu",
+                        reader->name, *bytes, source->gz ? reader->size : left);
     if (!source->gz && *bytes < left)
         return dfi_fail(DIFFC_ERR_FORMAT, "%s: %zu bytes behind the data", reader->name, left - *bytes);
     return DIFFC_OK;

@@ -35,10 +35,11 @@ struct grid {
     int64_t nans;
 };
 
-static void start_grid(struct grid *grid, const struct diffc_tensor *image, const diffc_image_options *options)
+static void start_grid(struct grid *grid, const struct diffc_tensor *image,
+                       const diffc_image_options *options)
 {
     const int first = image->ndim - 3;
-    *grid = (struct grid){ .options = options, .data = image->data, .count = first ? image->shape[0] : 1 };
+    *grid = (struct grid) { .options = options, .data = image->data, .count = first ? image->shape[0] : 1 };
     grid->channels = image->shape[first];
     grid->height = image->shape[first + 1];
     grid->width = image->shape[first + 2];
@@ -57,8 +58,9 @@ static int64_t grid_rows(const struct grid *grid)
 static int64_t side(int64_t pictures, int64_t pixels, int64_t gap, int64_t scale)
 {
     int64_t length, gaps;
-    if (__builtin_mul_overflow(pictures, pixels, &length) || __builtin_mul_overflow(pictures - 1, gap, &gaps) ||
-        __builtin_add_overflow(length, gaps, &length) || __builtin_mul_overflow(length, scale, &length))
+    if (__builtin_mul_overflow(pictures, pixels, &length) ||
+        __builtin_mul_overflow(pictures - 1, gap, &gaps) || __builtin_add_overflow(length, gaps, &length) ||
+        __builtin_mul_overflow(length, scale, &length))
         return -1;
     return length;
 }
@@ -130,7 +132,8 @@ int dfi_image_write(const struct diffc_tensor *image, const char *path, const di
         return dfi_fail(DIFFC_ERR_LIMIT, "the grid has more pixels than can be counted");
     DFI_TRY(dfi_png_write(image->object.context, &picture, path));
     if (grid.nans)
-        return dfi_fail(DIFFC_ERR_NONFINITE, "\"%s\" was written, but %lld of its values are NaN and became black", path,
+        return dfi_fail(DIFFC_ERR_NONFINITE,
+                        "\"%s\" was written, but %lld of its values are NaN and became black", path,
                         (long long)grid.nans);
     return DIFFC_OK;
 }
@@ -178,19 +181,24 @@ static double *make_taps(struct diffc_context *context, int size, double sigma)
     return taps;
 }
 
-int dfi_image_blur(const struct diffc_tensor *image, int kernel_size, double sigma, struct diffc_tensor **blurred)
+int dfi_image_blur(const struct diffc_tensor *image, int kernel_size, double sigma,
+                   struct diffc_tensor **blurred)
 {
     struct diffc_context *const context = image->object.context;
     const int last = image->ndim - 1;
     const size_t plane = (size_t)image->shape[last - 1] * (size_t)image->shape[last] * sizeof(float);
-    struct blur blur = { .image = image, .kernels = dfi_kernels_get(context->cpu_flags, DIFFC_F32), .size = kernel_size };
+    struct blur blur = { .image = image,
+                         .kernels = dfi_kernels_get(context->cpu_flags, DIFFC_F32),
+                         .size = kernel_size };
     double *const taps = make_taps(context, kernel_size, sigma);
     blur.taps = taps;
     blur.scratch = dfi_calloc(context, (size_t)context->threads, plane);
-    int status = taps && blur.scratch ? dfi_tensor_create(context, DIFFC_F32, image->ndim, image->shape, &blur.blurred)
-                                      : DIFFC_ERR_NOMEM;
+    int status = taps && blur.scratch
+                     ? dfi_tensor_create(context, DIFFC_F32, image->ndim, image->shape, &blur.blurred)
+                     : DIFFC_ERR_NOMEM;
     if (!status) {
-        dfi_parallel(context, blur_plane, &blur, (int)(dfi_tensor_count(image) / (int64_t)(plane / sizeof(float))));
+        dfi_parallel(context, blur_plane, &blur,
+                     (int)(dfi_tensor_count(image) / (int64_t)(plane / sizeof(float))));
         status = dfi_cancel_take(context);
     }
     dfi_free(context, taps);

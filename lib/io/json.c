@@ -3,11 +3,11 @@
 
 #include "io/json.h"
 
-/* Depth and number of values without parsing: brackets and commas outside strings. Malformed text may give any counts; the
- * parser sees it afterwards. */
-static int check_size(const char *name, const char *text, size_t size, size_t max_depth, size_t max_values)
+/* Depth and numbers without parsing: brackets, colons and commas outside strings. Malformed text may give any
+ * counts; the parser sees it afterwards. */
+static int check_size(const char *name, const char *text, size_t size, const struct dfi_json_limits *limits)
 {
-    size_t depth = 0, values = 1;
+    size_t depth = 0, members = 0, values = 1;
     int quoted = 0;
     for (size_t i = 0; i < size; i++) {
         const char c = text[i];
@@ -21,27 +21,31 @@ static int check_size(const char *name, const char *text, size_t size, size_t ma
         quoted = c == '"';
         if (c == '{' || c == '[') {
             values++;
-            if (++depth > max_depth)
-                return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte %zu: nested more than %zu deep", name, i, max_depth);
+            if (++depth > limits->depth)
+                return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte %zu: nested more than %zu deep", name, i,
+                                limits->depth);
         } else if ((c == '}' || c == ']') && depth > 0) {
             depth--;
-        } else if (c == ',' && ++values > max_values) {
-            return dfi_fail(DIFFC_ERR_LIMIT, "%s: more than %zu values", name, max_values);
+        } else if (c == ':' && ++members > limits->members) {
+            return dfi_fail(DIFFC_ERR_LIMIT, "%s: more than %zu members of objects", name, limits->members);
+        } else if (c == ',' && ++values > limits->values) {
+            return dfi_fail(DIFFC_ERR_LIMIT, "%s: more than %zu values", name, limits->values);
         }
     }
     return DIFFC_OK;
 }
 
-int dfi_json_parse(const char *name, const char *text, size_t size, size_t max_depth, size_t max_values,
+int dfi_json_parse(const char *name, const char *text, size_t size, const struct dfi_json_limits *limits,
                    struct json_t **root)
 {
-    DFI_TRY(check_size(name, text, size, max_depth, max_values));
+    DFI_TRY(check_size(name, text, size, limits));
     json_error_t error;
     struct json_t *const parsed = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
     if (!parsed) {
         if (json_error_code(&error) == json_error_out_of_memory)
             return dfi_fail(DIFFC_ERR_NOMEM, "%s: no memory for a JSON document of %zu bytes", name, size);
-        return dfi_fail(DIFFC_ERR_FORMAT, "%s: line %d, column %d: %s", name, error.line, error.column, error.text);
+        return dfi_fail(DIFFC_ERR_FORMAT, "%s: line %d, column %d: %s", name, error.line, error.column,
+                        error.text);
     }
     *root = parsed;
     return DIFFC_OK;
@@ -160,8 +164,8 @@ static size_t sequence_length(const unsigned char *s, size_t left)
     for (size_t i = 1; i < length; i++)
         if ((s[i] & 0xC0) != 0x80)
             return 0;
-    const int bad = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) || (s[0] == 0xF0 && s[1] < 0x90) ||
-                    (s[0] == 0xF4 && s[1] > 0x8F);
+    const int bad = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) ||
+                    (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F);
     return bad ? 0 : length;
 }
 

@@ -9,9 +9,9 @@
 #include "io/npy.h"
 #include "io/stream.h"
 
-/* Format: "NEP 1, a simple file format for NumPy arrays", versions 1.0 to 3.0. The header is a Python dictionary of three
- * known keys, so a small grammar does in place of Python:
- *   header = "{" [pair {"," pair} [","]] "}", blanks between tokens; pair = string ":" (string | "True" | "False" | tuple) */
+/* Format: "NEP 1, a simple file format for NumPy arrays", versions 1.0 to 3.0. The header is a Python
+ * dictionary of three known keys, so a small grammar does in place of Python: header = "{" [pair {"," pair}
+ * [","]] "}", blanks between tokens; pair = string ":" (string | "True" | "False" | tuple) */
 enum { MAX_NPY_HEADER = 10000, PREFIX = 8 };
 
 static const char magic[6] = "\x93NUMPY";
@@ -29,12 +29,14 @@ struct scanner {
 
 static int fail_at(const struct scanner *scanner, const char *what)
 {
-    return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte %zu: npy header: %s", scanner->name, scanner->base + scanner->at, what);
+    return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte %zu: npy header: %s", scanner->name,
+                    scanner->base + scanner->at, what);
 }
 
 static void skip_blanks(struct scanner *scanner)
 {
-    while (scanner->at < scanner->size && strchr(" \t\n", scanner->text[scanner->at]) && scanner->text[scanner->at])
+    while (scanner->at < scanner->size && strchr(" \t\n", scanner->text[scanner->at]) &&
+           scanner->text[scanner->at])
         scanner->at++;
 }
 
@@ -73,11 +75,12 @@ static int scan_size(struct scanner *scanner, int64_t *value)
 {
     const size_t start = scanner->at;
     *value = 0;
-    while (scanner->at < scanner->size && scanner->text[scanner->at] >= '0' && scanner->text[scanner->at] <= '9') {
+    while (scanner->at < scanner->size && scanner->text[scanner->at] >= '0' &&
+           scanner->text[scanner->at] <= '9') {
         if (__builtin_mul_overflow(*value, 10, value) ||
             __builtin_add_overflow(*value, scanner->text[scanner->at] - '0', value))
-            return dfi_fail(DIFFC_ERR_LIMIT, "%s: byte %zu: npy header: a size is larger than 2^63 - 1", scanner->name,
-                            scanner->base + start);
+            return dfi_fail(DIFFC_ERR_LIMIT, "%s: byte %zu: npy header: a size is larger than 2^63 - 1",
+                            scanner->name, scanner->base + start);
         scanner->at++;
     }
     if (scanner->at == start)
@@ -95,7 +98,8 @@ static int scan_shape(struct scanner *scanner, struct npy_header *header)
         if (!comma)
             return fail_at(scanner, "',' or ')' was expected");
         if (header->ndim == DIFFC_MAX_DIMS)
-            return dfi_fail(DIFFC_ERR_LIMIT, "%s: npy array of more than %d dimensions", scanner->name, DIFFC_MAX_DIMS);
+            return dfi_fail(DIFFC_ERR_LIMIT, "%s: npy array of more than %d dimensions", scanner->name,
+                            DIFFC_MAX_DIMS);
         DFI_TRY(scan_size(scanner, &header->shape[header->ndim]));
         header->ndim++;
         comma = accept(scanner, ",");
@@ -107,9 +111,12 @@ static int scan_shape(struct scanner *scanner, struct npy_header *header)
 
 static int find_dtype(const char *text)
 {
-    static const struct { char text[4]; int dtype; } known[] = {
+    static const struct {
+        char text[4];
+        int dtype;
+    } known[] = {
         { "f4", DIFFC_F32 }, { "f2", DIFFC_F16 }, { "f8", DIFFC_F64 },
-        { "u1", DIFFC_U8 }, { "i4", DIFFC_I32 }, { "i8", DIFFC_I64 },
+        { "u1", DIFFC_U8 },  { "i4", DIFFC_I32 }, { "i8", DIFFC_I64 },
     };
     for (int i = 0; i < DFI_COUNT(known); i++)
         if (strcmp(known[i].text, text) == 0)
@@ -126,21 +133,26 @@ static int is_other_dtype(const char *text)
     for (int i = 0; i < DFI_COUNT(other); i++)
         if (strcmp(other[i], text) == 0)
             return 1;
-    return (text[0] == 'S' || text[0] == 'U' || text[0] == 'V' || text[0] == 'M' || text[0] == 'm') && text[1];
+    return (text[0] == 'S' || text[0] == 'U' || text[0] == 'V' || text[0] == 'M' || text[0] == 'm') &&
+           text[1];
 }
 
 static int scan_dtype(struct scanner *scanner, struct npy_header *header)
 {
     char text[32];
     if (accept(scanner, "["))
-        return dfi_fail(DIFFC_ERR_UNSUPPORTED, "%s: npy array of records, only plain numbers are read", scanner->name);
+        return dfi_fail(DIFFC_ERR_UNSUPPORTED, "%s: npy array of records, only plain numbers are read",
+                        scanner->name);
     DFI_TRY(scan_string(scanner, text, sizeof(text)));
     const char order = text[0];
     if (order == '|' && text[1] == 'O')
-        return dfi_fail(DIFFC_ERR_UNSUPPORTED, "%s: npy array of Python objects (a pickle), which is never read because it "
-                        "can run code", scanner->name);
+        return dfi_fail(DIFFC_ERR_UNSUPPORTED,
+                        "%s: npy array of Python objects (a pickle), which is never read because it "
+                        "can run code",
+                        scanner->name);
     if (order != '<' && order != '>' && order != '=' && order != '|')
-        return dfi_fail(DIFFC_ERR_FORMAT, "%s: npy descr '%s' does not begin with one of < > = |", scanner->name, text);
+        return dfi_fail(DIFFC_ERR_FORMAT, "%s: npy descr '%s' does not begin with one of < > = |",
+                        scanner->name, text);
     header->dtype = find_dtype(text + 1);
     if (!header->dtype)
         return dfi_fail(is_other_dtype(text + 1) ? DIFFC_ERR_UNSUPPORTED : DIFFC_ERR_FORMAT,
@@ -174,7 +186,8 @@ static int scan_pair(struct scanner *scanner, struct npy_header *header, unsigne
         if (strcmp(keys[i].key, key) != 0)
             continue;
         if (*seen & 1u << i)
-            return dfi_fail(DIFFC_ERR_FORMAT, "%s: npy header: key '%s' stands there twice", scanner->name, key);
+            return dfi_fail(DIFFC_ERR_FORMAT, "%s: npy header: key '%s' stands there twice", scanner->name,
+                            key);
         *seen |= 1u << i;
         return keys[i].scan(scanner, header);
     }
@@ -199,7 +212,8 @@ static int scan_header(struct scanner *scanner, struct npy_header *header)
     if (scanner->at != scanner->size)
         return fail_at(scanner, "text behind '}'");
     if (seen != 7)
-        return dfi_fail(DIFFC_ERR_FORMAT, "%s: npy header: descr, fortran_order or shape is missing", scanner->name);
+        return dfi_fail(DIFFC_ERR_FORMAT, "%s: npy header: descr, fortran_order or shape is missing",
+                        scanner->name);
     return DIFFC_OK;
 }
 
@@ -213,14 +227,14 @@ static int read_prefix(struct dfi_reader *reader, size_t *length)
         return dfi_fail(DIFFC_ERR_FORMAT, "%s: not an npy file (byte 0)", reader->name);
     DFI_TRY(dfi_reader_read(reader, prefix, PREFIX));
     if (prefix[6] < 1 || prefix[6] > 3 || prefix[7] != 0)
-        return dfi_fail(DIFFC_ERR_UNSUPPORTED, "%s: npy version %d.%d, known are 1.0, 2.0 and 3.0", reader->name,
-                        prefix[6], prefix[7]);
+        return dfi_fail(DIFFC_ERR_UNSUPPORTED, "%s: npy version %d.%d, known are 1.0, 2.0 and 3.0",
+                        reader->name, prefix[6], prefix[7]);
     const int width = prefix[6] == 1 ? 2 : 4;
     DFI_TRY(dfi_reader_read(reader, bytes, (size_t)width));
     *length = (size_t)dfi_load_le(bytes, width);
     if (*length > MAX_NPY_HEADER)
-        return dfi_fail(DIFFC_ERR_LIMIT, "%s: npy header of %zu bytes, at most %d are read", reader->name, *length,
-                        MAX_NPY_HEADER);
+        return dfi_fail(DIFFC_ERR_LIMIT, "%s: npy header of %zu bytes, at most %d are read", reader->name,
+                        *length, MAX_NPY_HEADER);
     return DIFFC_OK;
 }
 
@@ -242,8 +256,8 @@ static int check_size(const struct dfi_reader *reader, const struct npy_header *
         return dfi_fail(DIFFC_ERR_LIMIT, "%s: npy array of more bytes than can be counted", reader->name);
     const size_t left = dfi_reader_left(reader);
     if (bytes > left)
-        return dfi_fail(DIFFC_ERR_TRUNCATED, "%s: %zu bytes of data wanted at byte %zu, but it has %zu", reader->name,
-                        bytes, reader->position, left);
+        return dfi_fail(DIFFC_ERR_TRUNCATED, "%s: %zu bytes of data wanted at byte %zu, but it has %zu",
+                        reader->name, bytes, reader->position, left);
     if (bytes < left)
         return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte %zu: %zu bytes behind the data", reader->name,
                         reader->position + bytes, left - bytes);
@@ -340,12 +354,12 @@ static size_t make_header(const struct diffc_tensor *tensor, const char *descr, 
 {
     char shape[DIFFC_MAX_DIMS * 22 + 1] = "";
     for (int i = 0, used = 0; i < tensor->ndim; i++)
-        used += snprintf(shape + used, sizeof(shape) - (size_t)used, "%s%" PRId64 "%s", i ? " " : "", tensor->shape[i],
-                         i + 1 < tensor->ndim || tensor->ndim == 1 ? "," : "");
+        used += snprintf(shape + used, sizeof(shape) - (size_t)used, "%s%" PRId64 "%s", i ? " " : "",
+                         tensor->shape[i], i + 1 < tensor->ndim || tensor->ndim == 1 ? "," : "");
     memcpy(out, magic, sizeof(magic));
     size_t used = PREFIX + 2;
-    used += (size_t)snprintf(out + used, size - used, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", descr,
-                             shape);
+    used += (size_t)snprintf(out + used, size - used,
+                             "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", descr, shape);
     while ((used + 1) % 64)
         out[used++] = ' ';
     out[used++] = '\n';

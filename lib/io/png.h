@@ -15,7 +15,7 @@ typedef void (*dfi_png_row_fn)(void *work, int64_t y, unsigned char *row);
 
 struct dfi_png_picture {
     int64_t width, height;
-    int channels; /* 1, 3 or 4 */
+    int channels;            /* 1, 3 or 4 */
     const char *const *text; /* key, value, ..., NULL; or NULL */
     dfi_png_row_fn row;
     void *work;

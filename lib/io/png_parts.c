@@ -49,7 +49,8 @@ void dfi_png_error(png_structp png, png_const_charp text)
 {
     struct dfi_png_job *const job = png_get_error_ptr(png);
     if (!job->status && job->reader)
-        job->status = dfi_fail(classify(text), "%s: before byte %zu: %s", job->name, job->reader->position, text);
+        job->status = dfi_fail(classify(text), "%s: before byte %zu: %s", job->name, job->reader->position,
+                               text);
     else if (!job->status)
         job->status = dfi_fail(DIFFC_ERR_IO, "%s: %s", job->name, text);
     png_longjmp(png, 1);

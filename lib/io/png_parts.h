@@ -6,14 +6,14 @@
 
 #include "io/reader.h"
 
-/* What reading and writing share: libpng reports by callbacks and longjmp, so each function that calls it begins with setjmp
- * and keeps what must survive in this struct, not in locals. */
+/* What reading and writing share: libpng reports by callbacks and longjmp, so each function that calls it
+ * begins with setjmp and keeps what must survive in this struct, not in locals. */
 struct dfi_png_job {
     struct diffc_context *context;
     const char *name;
     struct dfi_reader *reader; /* NULL when writing */
-    int status;   /* set by a callback that failed before libpng did */
-    int bad_trns; /* the transparency chunk was dropped */
+    int status;                /* set by a callback that failed before libpng did */
+    int bad_trns;              /* the transparency chunk was dropped */
 };
 
 png_voidp dfi_png_alloc(png_structp png, png_alloc_size_t bytes);

@@ -7,7 +7,8 @@
 #include "io/png.h"
 #include "io/png_parts.h"
 
-/* Signature, and the chunk that comes first: length, type, 13 bytes, CRC (PNG specification, 5.2 and 11.2.2). */
+/* Signature, and the chunk that comes first: length, type, 13 bytes, CRC (PNG specification, 5.2 and 11.2.2).
+ */
 enum { SIGNATURE = 8, HEAD = 33, HEADER_TYPE = 12, HEADER_CRC = 29, CHUNK_CACHE = 16, CHUNK_BYTES = 1 << 20 };
 
 static const unsigned char signature[SIGNATURE] = { 0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n' };
@@ -16,11 +17,11 @@ struct png_load {
     struct dfi_png_job job;
     png_structp png;
     png_infop info;
-    int wanted;                /* channels that the caller asked for */
+    int wanted; /* channels that the caller asked for */
     int64_t width, height;
     int channels, depth, passes; /* of the rows that libpng gives */
     size_t row_bytes;
-    unsigned char *rows;       /* one row, or all of them if interlaced */
+    unsigned char *rows; /* one row, or all of them if interlaced */
     struct diffc_tensor *image;
 };
 
@@ -39,7 +40,8 @@ static int check_signature(const struct png_load *load, const unsigned char *hea
     if (size >= SIGNATURE && memcmp(head, signature, SIGNATURE) == 0)
         return DIFFC_OK;
     const int jpeg = size >= 3 && head[0] == 0xFF && head[1] == 0xD8 && head[2] == 0xFF;
-    return dfi_fail(DIFFC_ERR_FORMAT, "%s: not a PNG file (byte 0%s)", load->job.name, jpeg ? ": it is a JPEG file" : "");
+    return dfi_fail(DIFFC_ERR_FORMAT, "%s: not a PNG file (byte 0%s)", load->job.name,
+                    jpeg ? ": it is a JPEG file" : "");
 }
 
 static int check_depth(int depth, int colour)
@@ -57,8 +59,10 @@ static int check_depth(int depth, int colour)
 /* Bytes of the packed pixels, at least: what the compressed data has to unpack to. */
 static size_t least_bytes(const struct png_load *load, int depth, int colour)
 {
-    const size_t samples = colour == PNG_COLOR_TYPE_RGB ? 3 : colour == PNG_COLOR_TYPE_GRAY_ALPHA ? 2 :
-                           colour == PNG_COLOR_TYPE_RGB_ALPHA ? 4 : 1;
+    const size_t samples = colour == PNG_COLOR_TYPE_RGB          ? 3
+                           : colour == PNG_COLOR_TYPE_GRAY_ALPHA ? 2
+                           : colour == PNG_COLOR_TYPE_RGB_ALPHA  ? 4
+                                                                 : 1;
     return (size_t)load->width * samples * (size_t)depth / 8 * (size_t)load->height;
 }
 
@@ -70,11 +74,12 @@ static int check_size(const struct png_load *load, const unsigned char *head)
     if (width == 0 || height == 0 || width > INT32_MAX || height > INT32_MAX)
         return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte 16: image of %lld x %lld pixels", name, width, height);
     if (width > limits->image_width || height > limits->image_height)
-        return dfi_fail(DIFFC_ERR_LIMIT, "%s: image of %lld x %lld pixels, limits.image_width x image_height is %lld x %lld",
+        return dfi_fail(DIFFC_ERR_LIMIT,
+                        "%s: image of %lld x %lld pixels, limits.image_width x image_height is %lld x %lld",
                         name, width, height, (long long)limits->image_width, (long long)limits->image_height);
     if (!check_depth(head[24], head[25]))
-        return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte 24: bit depth %d and colour type %d do not go together", name,
-                        head[24], head[25]);
+        return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte 24: bit depth %d and colour type %d do not go together",
+                        name, head[24], head[25]);
     if (least_bytes(load, head[24], head[25]) / DFI_DEFLATE_RATIO > load->job.reader->size)
         return dfi_fail(DIFFC_ERR_TRUNCATED, "%s: %zu bytes cannot hold an image of %lld x %lld pixels", name,
                         load->job.reader->size, width, height);
@@ -99,16 +104,18 @@ static int check_head(struct png_load *load)
     return check_size(load, head);
 }
 
-/* Everything up to the pixels. Colour spaces, texts and the like are skipped unread: they are where decoders have had
- * their bugs, and nothing here depends on them. */
+/* Everything up to the pixels. Colour spaces, texts and the like are skipped unread: they are where decoders
+ * have had their bugs, and nothing here depends on them. */
 static int read_info(struct png_load *load)
 {
     const diffc_limits *const limits = &load->job.context->limits;
     if (setjmp(png_jmpbuf(load->png)))
         return load->job.status;
     png_set_read_fn(load->png, load, read_bytes);
-    png_set_user_limits(load->png, (png_uint_32)(limits->image_width < PNG_UINT_31_MAX ? limits->image_width : PNG_UINT_31_MAX),
-                        (png_uint_32)(limits->image_height < PNG_UINT_31_MAX ? limits->image_height : PNG_UINT_31_MAX));
+    png_set_user_limits(
+        load->png,
+        (png_uint_32)(limits->image_width < PNG_UINT_31_MAX ? limits->image_width : PNG_UINT_31_MAX),
+        (png_uint_32)(limits->image_height < PNG_UINT_31_MAX ? limits->image_height : PNG_UINT_31_MAX));
     png_set_chunk_cache_max(load->png, CHUNK_CACHE);
     png_set_chunk_malloc_max(load->png, CHUNK_BYTES);
     png_set_keep_unknown_chunks(load->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1); /* -1: known ones too */
@@ -157,7 +164,8 @@ static float convert(const struct png_load *load, const unsigned char *row, int6
         return sample(load, row, x, 0);
     if (load->image->shape[0] > 1)
         return sample(load, row, x, channel);
-    return 0.299f * sample(load, row, x, 0) + 0.587f * sample(load, row, x, 1) + 0.114f * sample(load, row, x, 2);
+    return 0.299f * sample(load, row, x, 0) + 0.587f * sample(load, row, x, 1) +
+           0.114f * sample(load, row, x, 2);
 }
 
 static void store_row(const struct png_load *load, const unsigned char *row, int64_t y)
@@ -183,17 +191,18 @@ static int read_rows(struct png_load *load)
         }
     }
     png_read_end(load->png, NULL); /* the checksum of the last data chunk; what follows IEND is not read */
-    return load->job.status; /* a chunk that found no memory may be left out with a warning only */
+    return load->job.status;       /* a chunk that found no memory may be left out with a warning only */
 }
 
 static int read_image(struct png_load *load)
 {
     DFI_TRY(check_head(load));
-    load->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &load->job, dfi_png_error, dfi_png_warn, &load->job,
-                                         dfi_png_alloc, dfi_png_free);
+    load->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &load->job, dfi_png_error, dfi_png_warn,
+                                         &load->job, dfi_png_alloc, dfi_png_free);
     load->info = load->png ? png_create_info_struct(load->png) : NULL;
     if (!load->info)
-        return load->job.status ? load->job.status : dfi_fail(DIFFC_ERR_NOMEM, "%s: no memory for libpng", load->job.name);
+        return load->job.status ? load->job.status
+                                : dfi_fail(DIFFC_ERR_NOMEM, "%s: no memory for libpng", load->job.name);
     DFI_TRY(read_info(load));
     DFI_TRY(make_image(load));
     return read_rows(load);

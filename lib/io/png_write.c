@@ -35,7 +35,8 @@ static void flush_bytes(png_structp png)
     (void)png;
 }
 
-/* PNG specification, 11.3.4.2: 1 to 79 characters, no spaces at the ends or twice in a row. ASCII only here. */
+/* PNG specification, 11.3.4.2: 1 to 79 characters, no spaces at the ends or twice in a row. ASCII only here.
+ */
 static int check_key(const char *key)
 {
     const size_t length = strlen(key);
@@ -43,8 +44,9 @@ static int check_key(const char *key)
     for (size_t i = 0; i < length && good; i++)
         good = key[i] >= 0x20 && key[i] < 0x7F && !(key[i] == ' ' && key[i + 1] == ' ');
     char text[MAX_KEY + 4];
-    return good ? DIFFC_OK : dfi_fail(DIFFC_ERR_ARG, "text key \"%s\" is no PNG keyword: 1 to 79 ASCII characters",
-                                      dfi_clip(key, text, sizeof(text)));
+    return good ? DIFFC_OK
+                : dfi_fail(DIFFC_ERR_ARG, "text key \"%s\" is no PNG keyword: 1 to 79 ASCII characters",
+                           dfi_clip(key, text, sizeof(text)));
 }
 
 static int is_ascii(const char *text)
@@ -60,7 +62,8 @@ static int make_text(struct png_save *save, const char *key, const char *value)
     DFI_TRY(check_key(key));
     if (!value || !dfi_utf8_valid(value, strlen(value)))
         return dfi_fail(DIFFC_ERR_ARG, "text \"%s\": its value is %s", key, value ? "not UTF-8" : "missing");
-    *text = (png_text){ .compression = is_ascii(value) ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE };
+    *text = (png_text) { .compression = is_ascii(value) ? PNG_TEXT_COMPRESSION_NONE
+                                                        : PNG_ITXT_COMPRESSION_NONE };
     text->key = (char *)(uintptr_t)key;
     text->text = (char *)(uintptr_t)value;
     text->text_length = strlen(value);
@@ -90,7 +93,8 @@ static int make_row(struct png_save *save)
     if (picture->width > limits->image_width || picture->height > limits->image_height ||
         picture->width > PNG_UINT_31_MAX || picture->height > PNG_UINT_31_MAX ||
         dfi_ck_mul((size_t)picture->width, (size_t)picture->channels, &bytes))
-        return dfi_fail(DIFFC_ERR_LIMIT, "picture of %lld x %lld pixels, limits.image_width x image_height is %lld x %lld",
+        return dfi_fail(DIFFC_ERR_LIMIT,
+                        "picture of %lld x %lld pixels, limits.image_width x image_height is %lld x %lld",
                         (long long)picture->width, (long long)picture->height, (long long)limits->image_width,
                         (long long)limits->image_height);
     save->row = dfi_alloc(save->job.context, bytes);
@@ -100,8 +104,9 @@ static int make_row(struct png_save *save)
 static int write_rows(struct png_save *save)
 {
     const struct dfi_png_picture *const picture = save->picture;
-    const int colour = picture->channels == 1 ? PNG_COLOR_TYPE_GRAY :
-                       picture->channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_RGB_ALPHA;
+    const int colour = picture->channels == 1   ? PNG_COLOR_TYPE_GRAY
+                       : picture->channels == 3 ? PNG_COLOR_TYPE_RGB
+                                                : PNG_COLOR_TYPE_RGB_ALPHA;
     if (setjmp(png_jmpbuf(save->png)))
         return save->job.status;
     png_set_write_fn(save->png, save, write_bytes, flush_bytes);
@@ -124,11 +129,12 @@ static int write_file(struct png_save *save, const char *path)
 {
     DFI_TRY(make_row(save));
     DFI_TRY(make_texts(save));
-    save->png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &save->job, dfi_png_error, dfi_png_warn, &save->job,
-                                          dfi_png_alloc, dfi_png_free);
+    save->png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &save->job, dfi_png_error, dfi_png_warn,
+                                          &save->job, dfi_png_alloc, dfi_png_free);
     save->info = save->png ? png_create_info_struct(save->png) : NULL;
     if (!save->info)
-        return save->job.status ? save->job.status : dfi_fail(DIFFC_ERR_NOMEM, "%s: no memory for libpng", path);
+        return save->job.status ? save->job.status
+                                : dfi_fail(DIFFC_ERR_NOMEM, "%s: no memory for libpng", path);
     DFI_TRY(dfi_atomic_begin(save->job.context, path, 0, &save->file));
     int status = write_rows(save);
     if (!status)

@@ -8,15 +8,15 @@
 
 int dfi_reader_open(struct dfi_reader *reader, struct diffc_context *context, const char *path)
 {
-    *reader = (struct dfi_reader){ .context = context, .name = path, .fd = -1 };
+    *reader = (struct dfi_reader) { .context = context, .name = path, .fd = -1 };
     return dfi_file_open(path, &reader->fd, &reader->size);
 }
 
-void dfi_reader_memory(struct dfi_reader *reader, struct diffc_context *context, const char *name, const void *data,
-                       size_t size)
+void dfi_reader_memory(struct dfi_reader *reader, struct diffc_context *context, const char *name,
+                       const void *data, size_t size)
 {
     static const unsigned char nothing[1];
-    *reader = (struct dfi_reader){
+    *reader = (struct dfi_reader) {
         .context = context, .name = name, .size = size, .memory = size ? data : nothing, .fd = -1
     };
 }
@@ -59,8 +59,8 @@ static int read_file(struct dfi_reader *reader, unsigned char *data, size_t size
 int dfi_reader_read(struct dfi_reader *reader, void *data, size_t size)
 {
     if (dfi_ck_range(reader->position, size, reader->size))
-        return dfi_fail(DIFFC_ERR_TRUNCATED, "%s: %zu bytes wanted at byte %zu, but it has %zu", reader->name, size,
-                        reader->position, reader->size);
+        return dfi_fail(DIFFC_ERR_TRUNCATED, "%s: %zu bytes wanted at byte %zu, but it has %zu", reader->name,
+                        size, reader->position, reader->size);
     if (size == 0)
         return DIFFC_OK;
     if (reader->memory)

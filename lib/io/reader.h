@@ -5,8 +5,8 @@
 
 #define DFI_READER_AHEAD 64
 
-/* Bytes of known number, in a file or in memory, read once from front to back. Parsers see nothing else, so whatever they
- * do is bounded by `size`. */
+/* Bytes of known number, in a file or in memory, read once from front to back. Parsers see nothing else, so
+ * whatever they do is bounded by `size`. */
 struct dfi_reader {
     struct diffc_context *context;
     const char *name; /* for messages; the caller's */
@@ -18,14 +18,15 @@ struct dfi_reader {
 };
 
 int dfi_reader_open(struct dfi_reader *reader, struct diffc_context *context, const char *path);
-void dfi_reader_memory(struct dfi_reader *reader, struct diffc_context *context, const char *name, const void *data,
-                       size_t size);
+void dfi_reader_memory(struct dfi_reader *reader, struct diffc_context *context, const char *name,
+                       const void *data, size_t size);
 void dfi_reader_close(struct dfi_reader *reader);
 
 /* Reads exactly `size` bytes, or fails with ERR_TRUNCATED (or ERR_IO). */
 int dfi_reader_read(struct dfi_reader *reader, void *data, size_t size);
 
-/* The first bytes without using them up: at most DFI_READER_AHEAD, fewer if there are fewer; only before the first read. */
+/* The first bytes without using them up: at most DFI_READER_AHEAD, fewer if there are fewer; only before the
+ * first read. */
 int dfi_reader_peek(struct dfi_reader *reader, void *data, size_t size, size_t *got);
 size_t dfi_reader_left(const struct dfi_reader *reader);
 

@@ -10,12 +10,13 @@
 #include "io/json.h"
 #include "io/safetensors.h"
 
-/* Format: https://github.com/huggingface/safetensors, "Format": 8 bytes length N, N bytes JSON, data. The header is checked
- * as a whole before memory for data is asked for. */
+/* Format: https://github.com/huggingface/safetensors, "Format": 8 bytes length N, N bytes JSON, data. The
+ * header is checked as a whole before memory for data is asked for. */
 enum {
     PREFIX = 8,
     MAX_DEPTH = 3,          /* {"name": {"shape": [...]}} */
-    VALUES_PER_TENSOR = 16, /* commas in one entry, with room for a few unknown keys */
+    MEMBERS_PER_TENSOR = 5, /* its own, its three, and one of metadata */
+    VALUES_PER_TENSOR = 16,
     ALIGNMENT = 64
 };
 
@@ -57,18 +58,21 @@ static int find_dtype(const char *text)
     return 0;
 }
 
-/* A zip file (torch.save since 1.6) or a bare pickle of protocol 2 to 5. A valid length can begin with the same bytes, so
- * this is asked only of files that are something else than safetensors. */
+/* A zip file (torch.save since 1.6) or a bare pickle of protocol 2 to 5. A valid length can begin with the
+ * same bytes, so this is asked only of files that are something else than safetensors. */
 static int is_pickle(const unsigned char *bytes)
 {
     return memcmp(bytes, "PK\3\4", 4) == 0 || (bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5);
 }
 
-static int fail_start(const struct load *load, const unsigned char *prefix, int status, const char *what, uint64_t value)
+static int fail_start(const struct load *load, const unsigned char *prefix, int status, const char *what,
+                      uint64_t value)
 {
     if (is_pickle(prefix))
-        return dfi_fail(DIFFC_ERR_UNSUPPORTED, "%s: a PyTorch pickle, which is never read because it can run code; "
-                        "save the weights as safetensors", load->reader->name);
+        return dfi_fail(DIFFC_ERR_UNSUPPORTED,
+                        "%s: a PyTorch pickle, which is never read because it can run code; "
+                        "save the weights as safetensors",
+                        load->reader->name);
     return dfi_fail(status, "%s: byte 0: header of %" PRIu64 " bytes, %s", load->reader->name, value, what);
 }
 
@@ -96,8 +100,9 @@ static int read_header(struct load *load)
     while (load->header[load->header_size - 1] == ' ')
         load->header_size--;
     if (load->header[load->header_size - 1] != '}')
-        return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte %zu: the header ends with something else than '}' and spaces",
-                        reader->name, PREFIX + load->header_size - 1);
+        return dfi_fail(DIFFC_ERR_FORMAT,
+                        "%s: byte %zu: the header ends with something else than '}' and spaces", reader->name,
+                        PREFIX + load->header_size - 1);
     return DIFFC_OK;
 }
 
@@ -107,8 +112,9 @@ static int read_metadata(struct load *load, struct json_t *object)
     if (dfi_json_kind(object) != DFI_JSON_OBJECT)
         return dfi_fail(DIFFC_ERR_FORMAT, "%s: __metadata__ is not an object", load->reader->name);
     if (dfi_json_size(object) > (size_t)load->context->limits.archive_tensors)
-        return dfi_fail(DIFFC_ERR_LIMIT, "%s: __metadata__ of %zu strings, more than limits.archive_tensors = %lld",
-                        load->reader->name, dfi_json_size(object), (long long)load->context->limits.archive_tensors);
+        return dfi_fail(
+            DIFFC_ERR_LIMIT, "%s: __metadata__ of %zu strings, more than limits.archive_tensors = %lld",
+            load->reader->name, dfi_json_size(object), (long long)load->context->limits.archive_tensors);
     while (dfi_json_next(object, &member)) {
         const char *const value = dfi_json_string(member.value);
         if (!value)
@@ -143,8 +149,8 @@ static int read_shape(const struct load *load, const struct json_t *value, struc
     if (dfi_json_kind(value) != DFI_JSON_ARRAY)
         return fail_tensor(load, DIFFC_ERR_FORMAT, "shape is not an array");
     if (dfi_json_size(value) > DIFFC_MAX_DIMS)
-        return dfi_fail(DIFFC_ERR_LIMIT, "%s: tensor \"%s\": %zu dimensions, at most %d are read", load->reader->name,
-                        load->shown, dfi_json_size(value), DIFFC_MAX_DIMS);
+        return dfi_fail(DIFFC_ERR_LIMIT, "%s: tensor \"%s\": %zu dimensions, at most %d are read",
+                        load->reader->name, load->shown, dfi_json_size(value), DIFFC_MAX_DIMS);
     entry->ndim = (int)dfi_json_size(value);
     for (int i = 0; i < entry->ndim; i++)
         if (dfi_json_integer(dfi_json_at(value, (size_t)i), &entry->shape[i]) || entry->shape[i] < 0)
@@ -155,8 +161,8 @@ static int read_shape(const struct load *load, const struct json_t *value, struc
     return DIFFC_OK;
 }
 
-static int read_offsets(const struct load *load, const struct json_t *value, const struct dfi_archive_entry *entry,
-                        struct span *span)
+static int read_offsets(const struct load *load, const struct json_t *value,
+                        const struct dfi_archive_entry *entry, struct span *span)
 {
     int64_t begin, end;
     if (dfi_json_kind(value) != DFI_JSON_ARRAY || dfi_json_size(value) != 2 ||
@@ -164,9 +170,10 @@ static int read_offsets(const struct load *load, const struct json_t *value, con
         return fail_tensor(load, DIFFC_ERR_FORMAT, "data_offsets is not an array of two whole numbers");
     if (begin < 0 || end < begin || (uint64_t)(end - begin) != entry->bytes)
         return dfi_fail(DIFFC_ERR_FORMAT,
-                        "%s: tensor \"%s\": data_offsets [%" PRId64 ", %" PRId64 "], its shape takes %zu bytes",
+                        "%s: tensor \"%s\": data_offsets [%" PRId64 ", %" PRId64
+                        "], its shape takes %zu bytes",
                         load->reader->name, load->shown, begin, end, entry->bytes);
-    *span = (struct span){ (size_t)begin, (size_t)end, load->archive->count - 1 };
+    *span = (struct span) { (size_t)begin, (size_t)end, load->archive->count - 1 };
     return DIFFC_OK;
 }
 
@@ -175,14 +182,15 @@ static int read_tensor(struct load *load, const char *name, const struct json_t 
     struct dfi_archive_entry *entry;
     dfi_clip(name, load->shown, sizeof(load->shown));
     if (strlen(name) > DFI_SAFETENSORS_NAME_MAX)
-        return dfi_fail(DIFFC_ERR_LIMIT, "%s: tensor name of %zu bytes, at most %d are read", load->reader->name,
-                        strlen(name), DFI_SAFETENSORS_NAME_MAX);
+        return dfi_fail(DIFFC_ERR_LIMIT, "%s: tensor name of %zu bytes, at most %d are read",
+                        load->reader->name, strlen(name), DFI_SAFETENSORS_NAME_MAX);
     if (dfi_json_kind(object) != DFI_JSON_OBJECT)
         return fail_tensor(load, DIFFC_ERR_FORMAT, "is not an object");
     DFI_TRY(dfi_archive_append(load->archive, name, &entry));
     DFI_TRY(read_dtype(load, dfi_json_get(object, "dtype"), entry));
     DFI_TRY(read_shape(load, dfi_json_get(object, "shape"), entry));
-    return read_offsets(load, dfi_json_get(object, "data_offsets"), entry, &load->spans[load->archive->count - 1]);
+    return read_offsets(load, dfi_json_get(object, "data_offsets"), entry,
+                        &load->spans[load->archive->count - 1]);
 }
 
 static int read_entries(struct load *load, struct json_t *root)
@@ -203,16 +211,18 @@ static int read_entries(struct load *load, struct json_t *root)
 static int parse_header(struct load *load)
 {
     const size_t tensors = (size_t)load->context->limits.archive_tensors;
-    size_t values;
+    struct dfi_json_limits limits = { .depth = MAX_DEPTH };
     struct json_t *root = NULL;
-    if (dfi_ck_mul(tensors, VALUES_PER_TENSOR, &values))
-        values = SIZE_MAX;
-    DFI_TRY(dfi_json_parse(load->reader->name, load->header, load->header_size, MAX_DEPTH, values, &root));
+    if (dfi_ck_mul(tensors, MEMBERS_PER_TENSOR, &limits.members) ||
+        dfi_ck_add(limits.members, 1, &limits.members) ||
+        dfi_ck_mul(tensors, VALUES_PER_TENSOR, &limits.values))
+        limits.members = limits.values = SIZE_MAX;
+    DFI_TRY(dfi_json_parse(load->reader->name, load->header, load->header_size, &limits, &root));
     const size_t count = dfi_json_size(root) - (dfi_json_get(root, "__metadata__") != NULL);
     int status;
     if (count > tensors)
-        status = dfi_fail(DIFFC_ERR_LIMIT, "%s: %zu tensors, more than limits.archive_tensors = %zu", load->reader->name,
-                          count, tensors);
+        status = dfi_fail(DIFFC_ERR_LIMIT, "%s: %zu tensors, more than limits.archive_tensors = %zu",
+                          load->reader->name, count, tensors);
     else
         status = read_entries(load, root);
     dfi_json_free(root);
@@ -237,17 +247,18 @@ static int check_spans(struct load *load)
     for (int i = 0; i < count; i++) {
         const struct span *const span = &load->spans[i];
         if (span->begin != at)
-            return dfi_fail(DIFFC_ERR_FORMAT, "%s: tensor \"%s\": data begins at %zu, %s at %zu", load->reader->name,
-                            dfi_clip(load->archive->entries[span->position].name, load->shown, sizeof(load->shown)),
-                            span->begin, i ? "the one before ends" : "the first should begin", at);
+            return dfi_fail(
+                DIFFC_ERR_FORMAT, "%s: tensor \"%s\": data begins at %zu, %s at %zu", load->reader->name,
+                dfi_clip(load->archive->entries[span->position].name, load->shown, sizeof(load->shown)),
+                span->begin, i ? "the one before ends" : "the first should begin", at);
         at = span->end;
     }
     if (at > load->data_size)
         return dfi_fail(DIFFC_ERR_TRUNCATED, "%s: %zu bytes of data wanted at byte %zu, but it has %zu",
                         load->reader->name, at, load->data_start, load->data_size);
     if (at < load->data_size)
-        return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte %zu: %zu bytes behind the last tensor", load->reader->name,
-                        load->data_start + at, load->data_size - at);
+        return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte %zu: %zu bytes behind the last tensor",
+                        load->reader->name, load->data_start + at, load->data_size - at);
     return DIFFC_OK;
 }
 
@@ -282,7 +293,8 @@ static void place_entries(const struct load *load, const unsigned char *data)
 static int map_data(struct load *load)
 {
     const size_t size = load->reader->size;
-    void *const data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, load->reader->fd, 0);
+    void *const data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, load->reader->fd,
+                            0);
     if (data == MAP_FAILED)
         return dfi_fail(DIFFC_ERR_IO, "%s: cannot map %zu bytes", load->reader->name, size);
     load->archive->block->data = data;

@@ -3,7 +3,8 @@
 
 #include "io/reader.h"
 
-/* Reads all of a safetensors file into a new archive. `map`: map it if the tensors lie aligned in it, else read. */
+/* Reads all of a safetensors file into a new archive. `map`: map it if the tensors lie aligned in it, else
+ * read. */
 int dfi_safetensors_read(struct dfi_reader *reader, int map, struct diffc_archive **archive);
 int dfi_safetensors_parse(struct diffc_context *context, const char *name, const void *data, size_t size,
                           struct diffc_archive **archive);

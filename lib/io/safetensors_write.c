@@ -107,7 +107,8 @@ static int write_entry(struct dfi_atomic_file *file, const struct diffc_archive 
     return status;
 }
 
-static int write_file(const struct diffc_archive *archive, const char *path, const struct text *header, size_t size)
+static int write_file(const struct diffc_archive *archive, const char *path, const struct text *header,
+                      size_t size)
 {
     struct dfi_atomic_file file;
     unsigned char prefix[PREFIX];
@@ -133,7 +134,8 @@ int dfi_archive_save(const struct diffc_archive *archive, const char *path)
     DFI_TRY(measure_data(archive, &size));
     put_header(&header, archive);
     if (header.size > (size_t)context->limits.archive_header)
-        return dfi_fail(DIFFC_ERR_LIMIT, "\"%s\" would have a header of %zu bytes, more than limits.archive_header = %lld",
+        return dfi_fail(DIFFC_ERR_LIMIT,
+                        "\"%s\" would have a header of %zu bytes, more than limits.archive_header = %lld",
                         path, header.size, (long long)context->limits.archive_header);
     if (dfi_ck_add(size, PREFIX + header.size, &size))
         return dfi_fail(DIFFC_ERR_LIMIT, "archive of more bytes than a file can have");

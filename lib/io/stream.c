@@ -21,7 +21,7 @@ struct walk {
 static void walk_start(struct walk *walk, const struct diffc_tensor *tensor, size_t width)
 {
     const int last = tensor->ndim - 1;
-    *walk = (struct walk){ .tensor = tensor, .rows = 1, .length = 1, .row = tensor->data };
+    *walk = (struct walk) { .tensor = tensor, .rows = 1, .length = 1, .row = tensor->data };
     for (int i = 0; i < last; i++)
         walk->rows *= tensor->shape[i];
     if (last >= 0) {

@@ -3,9 +3,9 @@
 
 #include "tensor/tensor.h"
 
-/* Gives the elements of a tensor of any strides to `sink` in C order, in pieces, without memory of its own: one piece if it
- * is contiguous, else pieces of a few KiB. `little`: in little-endian byte order, whatever the host has. Stops
- * at the first negative result of the sink and returns it. */
+/* Gives the elements of a tensor of any strides to `sink` in C order, in pieces, without memory of its own:
+ * one piece if it is contiguous, else pieces of a few KiB. `little`: in little-endian byte order, whatever
+ * the host has. Stops at the first negative result of the sink and returns it. */
 typedef int (*dfi_sink_fn)(void *opaque, const void *data, size_t size);
 int dfi_tensor_stream(const struct diffc_tensor *tensor, int little, dfi_sink_fn sink, void *opaque);
 

@@ -13,7 +13,8 @@ static void destroy(void *handle)
 
 static struct dfi_exec_options plan_options(const struct dfi_session_config *config)
 {
-    return (struct dfi_exec_options) { config->batch, config->conditions, 0 };
+    /* With the statistics of the batch, two conditions in one run would see each other. */
+    return (struct dfi_exec_options) { config->batch, config->training ? 1 : config->conditions, 0 };
 }
 
 int dfi_session_plan_bytes(const struct diffc_model *model, const struct dfi_session_config *config,
@@ -33,7 +34,7 @@ int dfi_session_new(struct diffc_model *model, const struct dfi_session_config *
         return DIFFC_ERR_NOMEM;
     made->model = dfi_retain(model);
     made->batch = config->batch;
-    made->conditions = config->conditions;
+    made->conditions = options.conditions;
     made->training = config->training;
     int status = dfi_exec_create(model->graph, &model->params, &options, &made->exec);
     if (status == DIFFC_OK) {

@@ -20,6 +20,8 @@ static int check_options(const struct diffc_context *context, const struct dfi_e
                         (long long)context->limits.batch);
     if (options->conditions < 1 || options->conditions > 64)
         return dfi_fail(DIFFC_ERR_ARG, "conditions is %d, must be 1 to 64", options->conditions);
+    if (options->backward && options->conditions != 1)
+        return dfi_fail(DIFFC_ERR_ARG, "conditions is %d, must be 1 in training", options->conditions);
     return DIFFC_OK;
 }
 
@@ -182,5 +184,6 @@ void dfi_lane_sum(const double *rows, int samples, size_t n, double *lanes, doub
         for (int lane = 0; lane < DFI_LANES; lane += 2 * step)
             for (size_t i = 0; i < n; i++)
                 lanes[(size_t)lane * n + i] += lanes[(size_t)(lane + step) * n + i];
-    memcpy(result, lanes, n * sizeof(*result));
+    if (result != lanes)
+        memcpy(result, lanes, n * sizeof(*result));
 }

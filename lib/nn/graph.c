@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/checked.h"
 #include "nn/node.h"
 
 int dfi_graph_create(struct diffc_context *context, struct dfi_params *params, struct dfi_graph **graph)
@@ -44,6 +45,9 @@ static void mark_absorbed(struct dfi_graph *graph)
 
 int dfi_graph_finish(struct dfi_graph *graph)
 {
+    if (graph->status == DIFFC_OK && graph->loss >= 0 && graph->loss != graph->count - 1)
+        graph->status = dfi_fail(DIFFC_ERR_CONFIG, "node %d of %d is a loss, must be the last", graph->loss,
+                                 graph->count);
     if (graph->status == DIFFC_OK)
         mark_absorbed(graph);
     return graph->status;
@@ -106,6 +110,28 @@ static int fail_node(struct dfi_graph *graph, const struct dfi_node *node, const
     return -1;
 }
 
+static int is_used(const struct dfi_graph *graph, int param)
+{
+    for (int i = 0; i < graph->count; i++)
+        for (int slot = 0; slot < DFI_NODE_PARAMS; slot++)
+            if (graph->nodes[i].param[slot] == param)
+                return 1;
+    return 0;
+}
+
+/* A second graph over the same parameters finds them made. Within one graph a name stands for one layer: the gradients
+ * of two would overwrite each other. */
+static int reuse_param(const struct dfi_graph *graph, const struct dfi_param *known, int trainable, int ndim,
+                       const int64_t *shape)
+{
+    if (!trainable || known->ndim != ndim || memcmp(known->shape, shape, (size_t)ndim * sizeof(*shape)) != 0)
+        return dfi_fail(DIFFC_ERR_CONFIG, "%s has another shape in another graph", known->name);
+    const int number = (int)(known - graph->params->list);
+    if (is_used(graph, number))
+        return dfi_fail(DIFFC_ERR_CONFIG, "%s belongs to another layer already", known->name);
+    return number;
+}
+
 static void add_param(struct dfi_graph *graph, struct dfi_node *node, int slot, int ndim, const int64_t *shape,
                       enum dfi_init init, int64_t fan_in)
 {
@@ -114,11 +140,8 @@ static void add_param(struct dfi_graph *graph, struct dfi_node *node, int slot, 
     snprintf(name, sizeof(name), "%s.%s", node->name, suffix[slot]);
     int trainable = 1;
     const struct dfi_param *known = dfi_params_find(graph->params, name, &trainable);
-    int number;
-    if (known) /* a second graph over the same parameters */
-        number = (int)(known - graph->params->list);
-    else
-        number = dfi_params_add(graph->params, 1, name, ndim, shape, init, fan_in);
+    const int number = known ? reuse_param(graph, known, trainable, ndim, shape)
+                             : dfi_params_add(graph->params, 1, name, ndim, shape, init, fan_in);
     if (number < 0)
         graph->status = number;
     node->param[slot] = number;
@@ -281,7 +304,11 @@ int dfi_flatten(struct dfi_graph *graph, int x)
 {
     struct dfi_node *node = add_unary(graph, &dfi_kind_flatten, "", x);
     if (node) {
-        node->c *= node->h * node->w;
+        const int64_t shape[3] = { node->c, node->h, node->w };
+        size_t channels;
+        if (dfi_ck_product(shape, 3, &channels) || channels > INT32_MAX)
+            return fail_node(graph, node, "too many values");
+        node->c = (int)channels;
         node->h = node->w = 1;
     }
     return close_node(graph, node);
@@ -354,6 +381,8 @@ static int add_loss(struct dfi_graph *graph, const struct dfi_node_kind *kind, i
         return -1;
     if (!same_pixels(graph, y, target) || graph->nodes[y].c != graph->nodes[target].c)
         return fail_node(graph, node, "prediction and target of different shapes");
+    if (graph->loss >= 0 || graph->nodes[target].gradient)
+        return fail_node(graph, node, "there may be one, and its target may not depend on parameters");
     node->c = node->h = node->w = 1;
     graph->loss = graph->count;
     return close_node(graph, node);

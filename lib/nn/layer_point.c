@@ -211,14 +211,17 @@ const struct dfi_node_kind dfi_kind_add = { "add", DFI_STRIDED_IN | DFI_STRIDED_
 
 /* Concatenation of channels: nothing to do for inputs that the plan has put in place. */
 
-static int in_place(const struct dfi_place *places, int concat, int input)
-{
-    return places[input].root >= 0 && places[input].root == places[concat].root;
-}
-
 static int concat_channel(const struct dfi_exec *exec, int number, int slot)
 {
     return slot == 0 ? 0 : dfi_node(exec, dfi_node(exec, number)->input[0])->c;
+}
+
+/* The same buffer is not enough: the place may be that of another slot, or of another concatenation around this one. */
+static int in_place(const struct dfi_exec *exec, const struct dfi_place *places, int number, int slot)
+{
+    const struct dfi_place *own = &places[dfi_node(exec, number)->input[slot]], *whole = &places[number];
+    return own->root >= 0 && own->root == whole->root &&
+           own->channel == whole->channel + concat_channel(exec, number, slot);
 }
 
 static void concat_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -228,7 +231,7 @@ static void concat_piece(struct dfi_exec *exec, int number, int index, int worke
     const struct dfi_block y = dfi_exec_value(exec, number);
     for (int slot = 0; slot < 2; slot++) {
         const struct dfi_block x = dfi_exec_value(exec, node->input[slot]);
-        if (!in_place(exec->plan.value, number, node->input[slot]))
+        if (!in_place(exec, exec->plan.value, number, slot))
             copy_pixels(exec, dfi_sample(exec, &x, index), x.ld,
                         dfi_at(exec, dfi_sample(exec, &y, index), concat_channel(exec, number, slot)), y.ld,
                         pixels_of(&y), x.c);
@@ -237,8 +240,7 @@ static void concat_piece(struct dfi_exec *exec, int number, int index, int worke
 
 static void concat_forward(struct dfi_exec *exec, int number)
 {
-    const struct dfi_node *node = dfi_node(exec, number);
-    if (!in_place(exec->plan.value, number, node->input[0]) || !in_place(exec->plan.value, number, node->input[1]))
+    if (!in_place(exec, exec->plan.value, number, 0) || !in_place(exec, exec->plan.value, number, 1))
         forward_samples(exec, number, concat_piece);
 }
 
@@ -262,7 +264,7 @@ static void concat_backward(struct dfi_exec *exec, int number)
         if (!dfi_wants_gradient(exec, input))
             continue;
         dfi_gradient_begin(exec, input);
-        if (!in_place(exec->plan.gradient, number, input))
+        if (!in_place(exec, exec->plan.gradient, number, slot))
             forward_samples(exec, number, pieces[slot]);
     }
 }
@@ -295,21 +297,30 @@ static void modulate_forward(struct dfi_exec *exec, int number)
     forward_samples(exec, number, modulate_piece);
 }
 
+/* Whether the gradient of each input is added to: inputs may be one and the same value, of which the last slot
+ * is written first. */
+static unsigned char *modulate_adds(const struct dfi_exec *exec, int number)
+{
+    return dfi_state(exec, number);
+}
+
 static int modulate_need(const struct dfi_graph *graph, const struct dfi_node *node,
                          const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
     (void)graph;
+    out->state = DFI_NODE_INPUTS;
     out->worker = sizes->backward ? 2 * (size_t)node->c * sizeof(double) : 0;
     return DIFFC_OK;
 }
 
-static void give_factor(const struct dfi_exec *exec, const struct dfi_node *node, int slot, int n, const double *sums)
+static void give_factor(const struct dfi_exec *exec, int number, int slot, int n, const double *sums)
 {
+    const struct dfi_node *node = dfi_node(exec, number);
     if (!slot || !dfi_wants_gradient(exec, node->input[slot]))
         return;
     const struct dfi_block block = dfi_exec_gradient_of(exec, node->input[slot]);
     void *gradient = dfi_sample(exec, &block, n);
-    const int adds = dfi_gradient_adds(exec, node->input[slot]);
+    const int adds = modulate_adds(exec, number)[slot];
     for (int i = 0; i < node->c; i++)
         dfi_set(exec, gradient, (size_t)i, (adds ? dfi_get(exec, gradient, (size_t)i) : 0) + sums[i]);
 }
@@ -323,22 +334,26 @@ static void modulate_backward_piece(struct dfi_exec *exec, int number, int index
     memset(sums, 0, 2 * (size_t)node->c * sizeof(*sums));
     exec->kernels->affine_act_backward(dfi_sample(exec, &x, index), x.ld, g, dy.ld, g, dy.ld, pixels_of(&dy), dy.c,
                                        NULL, NULL, DFI_ACT_NONE, sums, sums + node->c);
-    give_factor(exec, node, node->shift_slot, index, sums);
-    give_factor(exec, node, node->scale_slot, index, sums + node->c);
+    give_factor(exec, number, node->shift_slot, index, sums);
+    give_factor(exec, number, node->scale_slot, index, sums + node->c);
     if (dfi_wants_gradient(exec, node->input[0])) {
         const struct dfi_block dx = dfi_exec_gradient_of(exec, node->input[0]);
         const void *scale = factor(exec, node, node->scale_slot, index);
         exec->kernels->affine2(g, dy.ld, NULL, 0, dfi_sample(exec, &dx, index), dx.ld, pixels_of(&dx), dx.c,
-                               scale ? scale : ones(exec), NULL, NULL, dfi_gradient_adds(exec, node->input[0]));
+                               scale ? scale : ones(exec), NULL, NULL, modulate_adds(exec, number)[0]);
     }
 }
 
 static void modulate_backward(struct dfi_exec *exec, int number)
 {
     const struct dfi_node *node = dfi_node(exec, number);
-    for (int slot = 0; slot < node->input_count; slot++)
-        if (dfi_wants_gradient(exec, node->input[slot]))
-            dfi_gradient_begin(exec, node->input[slot]);
+    for (int slot = node->input_count - 1; slot >= 0; slot--) {
+        const int input = node->input[slot];
+        if (!dfi_wants_gradient(exec, input))
+            continue;
+        dfi_gradient_begin(exec, input);
+        modulate_adds(exec, number)[slot] = (unsigned char)dfi_gradient_adds(exec, input);
+    }
     forward_samples(exec, number, modulate_backward_piece);
 }
 

@@ -5,8 +5,8 @@
 
 #include "base/context.h"
 
-/* The sampling loop. `options` and `denoiser` are of this version; written with public calls only, so that a program can
- * have a loop of its own that differs in one line. */
+/* The sampling loop. `options` and `denoiser` are of this version; written with public calls only, so that a
+ * program can have a loop of its own that differs in one line. */
 int dfi_sample(struct diffc_context *context, diffc_sampler *sampler, const diffc_denoiser *denoiser,
                const diffc_sample_options *options, diffc_tensor **images);
 

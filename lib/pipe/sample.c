@@ -30,8 +30,8 @@ static int check_start(const diffc_sample_options *options, int64_t shape[4])
     for (int i = 0; i < 4; i++) {
         shape[i] = diffc_tensor_dim(options->start, i);
         if (asked[i] != 0 && asked[i] != shape[i])
-            return dfi_fail(DIFFC_ERR_CONFIG, "options.%s is %lld, but that of options.start is %lld", names[i],
-                            (long long)asked[i], (long long)shape[i]);
+            return dfi_fail(DIFFC_ERR_CONFIG, "options.%s is %lld, but that of options.start is %lld",
+                            names[i], (long long)asked[i], (long long)shape[i]);
     }
     return DIFFC_OK;
 }
@@ -44,14 +44,18 @@ static int choose_shape(struct loop *loop)
     if (options->start)
         DFI_TRY(check_start(options, shape));
     else
-        memcpy(shape, (int64_t[4]){ options->batch ? options->batch : 1, options->channels, options->height, options->width },
+        memcpy(shape,
+               (int64_t[4]) { options->batch ? options->batch : 1, options->channels, options->height,
+                              options->width },
                sizeof(loop->shape));
     for (int i = 0; i < 4; i++)
         if (shape[i] < 1)
-            return dfi_fail(DIFFC_ERR_ARG, "the pictures are [%lld, %lld, %lld, %lld], no size may be below 1",
-                            (long long)shape[0], (long long)shape[1], (long long)shape[2], (long long)shape[3]);
+            return dfi_fail(
+                DIFFC_ERR_ARG, "the pictures are [%lld, %lld, %lld, %lld], no size may be below 1",
+                (long long)shape[0], (long long)shape[1], (long long)shape[2], (long long)shape[3]);
     if (shape[0] > limit)
-        return dfi_fail(DIFFC_ERR_LIMIT, "options.batch is %lld, the limit is %lld", (long long)shape[0], (long long)limit);
+        return dfi_fail(DIFFC_ERR_LIMIT, "options.batch is %lld, the limit is %lld", (long long)shape[0],
+                        (long long)limit);
     if (options->first_sample > (UINT64_C(1) << 48) - (uint64_t)shape[0])
         return dfi_fail(DIFFC_ERR_ARG, "options.first_sample is %llu, samples are numbered below 2^48",
                         (unsigned long long)options->first_sample);
@@ -62,9 +66,11 @@ static int check_options(struct loop *loop)
 {
     const int steps = diffc_sampler_steps(loop->sampler), stop = loop->options->stop_step;
     if (loop->options->first_step < 0 || loop->options->first_step >= steps)
-        return dfi_fail(DIFFC_ERR_ARG, "options.first_step is %d, must be 0 to %d", (int)loop->options->first_step, steps - 1);
+        return dfi_fail(DIFFC_ERR_ARG, "options.first_step is %d, must be 0 to %d",
+                        (int)loop->options->first_step, steps - 1);
     if (stop != 0 && (stop <= loop->options->first_step || stop > steps))
-        return dfi_fail(DIFFC_ERR_ARG, "options.stop_step is %d, must be above first_step = %d and at most %d, or 0", stop,
+        return dfi_fail(DIFFC_ERR_ARG,
+                        "options.stop_step is %d, must be above first_step = %d and at most %d, or 0", stop,
                         (int)loop->options->first_step, steps);
     loop->stop = stop != 0 ? stop : steps;
     return choose_shape(loop);
@@ -129,7 +135,8 @@ static int draw(struct loop *loop, enum dfi_stream purpose, int step)
 {
     for (int64_t k = 0; k < loop->shape[0]; k++) {
         const uint64_t stream = dfi_stream(purpose, loop->options->first_sample + (uint64_t)k);
-        DFI_TRY(diffc_rng_normal(loop->samples[k], loop->options->seed, stream, (uint64_t)step * (uint64_t)loop->values));
+        DFI_TRY(diffc_rng_normal(loop->samples[k], loop->options->seed, stream,
+                                 (uint64_t)step * (uint64_t)loop->values));
     }
     return DIFFC_OK;
 }
@@ -159,8 +166,9 @@ static int check_finite(const struct loop *loop, int step, const diffc_tensor *t
     }
     if (bad == 0)
         return DIFFC_OK;
-    return dfi_fail(DIFFC_ERR_NONFINITE, "step %d (timestep %g): %s has %lld values of %lld that are NaN or infinite", step,
-                    (double)diffc_sampler_timestep(loop->sampler, step), what, (long long)bad, (long long)count);
+    return dfi_fail(
+        DIFFC_ERR_NONFINITE, "step %d (timestep %g): %s has %lld values of %lld that are NaN or infinite",
+        step, (double)diffc_sampler_timestep(loop->sampler, step), what, (long long)bad, (long long)count);
 }
 
 static int report(struct loop *loop, int step)
@@ -189,7 +197,8 @@ static int advance(struct loop *loop, int step)
     for (int64_t k = 0; k < loop->shape[0]; k++)
         loop->t[k] = diffc_sampler_timestep(sampler, step);
     DFI_TRY(diffc_sampler_scale_input(sampler, step, loop->x, loop->scaled));
-    DFI_TRY(diffc_guide_predict(loop->options->guide, loop->denoiser, step, loop->t, loop->scaled, loop->output));
+    DFI_TRY(
+        diffc_guide_predict(loop->options->guide, loop->denoiser, step, loop->t, loop->scaled, loop->output));
     DFI_TRY(check_finite(loop, step, loop->output, "the prediction"));
     if (noisy)
         DFI_TRY(draw(loop, DFI_STREAM_SAMPLE_STEP, step));

@@ -6,13 +6,10 @@
 static inline float noise_of(enum dfi_predict kind, float alpha, float sigma, float x, float output)
 {
     switch (kind) {
-    case DFI_PREDICT_SAMPLE:
-        return (x - alpha * output) / sigma;
-    case DFI_PREDICT_V:
-        return alpha * output + sigma * x;
+    case DFI_PREDICT_SAMPLE: return (x - alpha * output) / sigma;
+    case DFI_PREDICT_V: return alpha * output + sigma * x;
     case DFI_PREDICT_EPSILON:
-    case DFI_PREDICT_VELOCITY:
-        break;
+    case DFI_PREDICT_VELOCITY: break;
     }
     return output;
 }

@@ -15,7 +15,7 @@ static struct coefficients posterior(const struct diffc_sampler *sampler, int st
     const float b = 1.0f - a, bp = 1.0f - ap;
     const float alpha = a / ap, beta = 1.0f - alpha;
     const float variance = bp / b * beta;
-    return (struct coefficients){
+    return (struct coefficients) {
         .x0 = sqrtf(ap) * beta / b,
         .x = sqrtf(alpha) * bp / b,
         .beta = beta > SMALLEST ? beta : SMALLEST,
@@ -29,7 +29,7 @@ static void add_fixed(const struct dfi_step_data *data, float deviation)
         data->x[i] += deviation * data->noise[i];
 }
 
-/* The network's v interpolates between the logarithms of the two fixed variances (Nichol and Dhariwal 2021). */
+/* v interpolates between the logarithms of the two fixed variances (Nichol and Dhariwal 2021). */
 static void add_learned(const struct dfi_step_data *data, struct coefficients c)
 {
     const float high = logf(c.beta), low = logf(c.variance);

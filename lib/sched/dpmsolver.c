@@ -21,10 +21,11 @@ struct coefficients {
 };
 
 /* Second order in the middle, first order at both ends: deepfloyd-if.md 4.7. */
-static struct coefficients solve(const struct diffc_sampler *sampler, int step, int second_order, int stochastic)
+static struct coefficients solve(const struct diffc_sampler *sampler, int step, int second_order,
+                                 int stochastic)
 {
     if (step + 1 == sampler->count)
-        return (struct coefficients){ .x0 = 1 };
+        return (struct coefficients) { .x0 = 1 };
     const double lambda = half_log_snr(sampler, step), h = half_log_snr(sampler, step + 1) - lambda;
     const double ratio = sampler->sigma[step + 1] / sampler->sigma[step];
     const double alpha = sampler->alpha[step + 1], sigma = sampler->sigma[step + 1];

@@ -4,10 +4,12 @@
 
 static const struct dfi_prediction predictions[] = {
     { { "epsilon", "the noise" }, DFI_PREDICT_EPSILON, DFI_PROCESS_DIFFUSION },
-    { { "sample", "the image" }, DFI_PREDICT_SAMPLE,
+    { { "sample", "the image" },
+      DFI_PREDICT_SAMPLE,
       DFI_PROCESS_DIFFUSION | DFI_PROCESS_FLOW | DFI_PROCESS_FLOW_MATCH },
     { { "v", "sqrt(alpha_bar) noise - sqrt(1 - alpha_bar) image" }, DFI_PREDICT_V, DFI_PROCESS_DIFFUSION },
-    { { "velocity", "derivative of x by t (flow) or by sigma (flow_match)" }, DFI_PREDICT_VELOCITY,
+    { { "velocity", "derivative of x by t (flow) or by sigma (flow_match)" },
+      DFI_PREDICT_VELOCITY,
       DFI_PROCESS_FLOW | DFI_PROCESS_FLOW_MATCH },
 };
 
@@ -29,14 +31,12 @@ static void combine(float a, float b, const float *x, const float *output, float
         x0[i] = a * x[i] + b * output[i];
 }
 
-void dfi_estimate(const struct diffc_sampler *sampler, int step, const float *x, const float *output, float *x0,
-                  size_t n)
+void dfi_estimate(const struct diffc_sampler *sampler, int step, const float *x, const float *output,
+                  float *x0, size_t n)
 {
     const double alpha = sampler->alpha[step], sigma = sampler->sigma[step];
     switch (sampler->prediction->kind) {
-    case DFI_PREDICT_EPSILON:
-        from_epsilon((float)alpha, (float)sigma, x, output, x0, n);
-        break;
+    case DFI_PREDICT_EPSILON: from_epsilon((float)alpha, (float)sigma, x, output, x0, n); break;
     case DFI_PREDICT_SAMPLE:
         for (size_t i = 0; i < n; i++)
             x0[i] = output[i];

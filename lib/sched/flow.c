@@ -1,7 +1,7 @@
 #include "sched/sched.h"
 
-/* Straight lines between image and noise: x = (1 - sigma) x0 + sigma noise. Flow counts t = 1 - sigma, flow_match
- * t = T sigma. */
+/* Straight lines between image and noise: x = (1 - sigma) x0 + sigma noise. Flow counts t = 1 - sigma,
+ * flow_match t = T sigma. */
 static void levels(struct diffc_sampler *sampler)
 {
     const int forward = sampler->schedule->rule->process == DFI_PROCESS_FLOW;
@@ -18,7 +18,8 @@ static void follow_velocity(const struct dfi_step_data *data, float change)
         data->x[i] += change * data->output[i];
 }
 
-/* Along the line from the estimate through x, where the prediction is no velocity or the estimate was limited. */
+/* Along the line from the estimate through x, where the prediction is no velocity or the estimate was
+ * limited. */
 static void follow_estimate(const struct dfi_step_data *data, float sigma, float change)
 {
     for (size_t i = 0; i < data->n; i++)

@@ -3,10 +3,12 @@
 #include "sched/sched.h"
 
 static const struct dfi_step_rule *const steps[] = {
-    &dfi_step_ddpm, &dfi_step_ddim, &dfi_step_dpmsolver, &dfi_step_sde_dpmsolver, &dfi_step_euler, &dfi_step_flow_euler,
+    &dfi_step_ddpm,          &dfi_step_ddim,  &dfi_step_dpmsolver,
+    &dfi_step_sde_dpmsolver, &dfi_step_euler, &dfi_step_flow_euler,
 };
 
-static const struct dfi_entry variances[] = { /* in the order of enum dfi_variance */
+static const struct dfi_entry variances[] = {
+    /* in the order of enum dfi_variance */
     { "fixed_small", "that of the posterior given x0" },
     { "fixed_large", "beta" },
     { "learned_range", "interpolated by the network's second half of channels" },
@@ -22,7 +24,8 @@ const struct dfi_step_rule *dfi_step_find(const char *name)
     struct dfi_entry names[DFI_COUNT(steps)];
     for (int i = 0; i < DFI_COUNT(steps); i++)
         names[i] = steps[i]->entry;
-    const struct dfi_entry *found = dfi_registry_find(names, sizeof(names[0]), DFI_COUNT(steps), "step", name);
+    const struct dfi_entry *found = dfi_registry_find(names, sizeof(names[0]), DFI_COUNT(steps), "step",
+                                                      name);
     return found ? steps[found - names] : NULL;
 }
 
@@ -53,9 +56,11 @@ static int choose_rule(struct diffc_sampler *sampler, const diffc_sampler_option
     if (!sampler->rule)
         return DIFFC_ERR_ARG;
     if (!(sampler->rule->processes & (int)process))
-        return dfi_fail(DIFFC_ERR_CONFIG, "step \"%s\" is not for the schedule \"%s\"", sampler->rule->entry.name, schedule);
-    sampler->prediction =
-        dfi_prediction_find(options->prediction ? options->prediction : flow ? "velocity" : "epsilon");
+        return dfi_fail(DIFFC_ERR_CONFIG, "step \"%s\" is not for the schedule \"%s\"",
+                        sampler->rule->entry.name, schedule);
+    sampler->prediction = dfi_prediction_find(options->prediction ? options->prediction
+                                              : flow              ? "velocity"
+                                                                  : "epsilon");
     if (!sampler->prediction)
         return DIFFC_ERR_ARG;
     if (!(sampler->prediction->processes & (int)process))
@@ -69,7 +74,8 @@ static int choose_variance(struct diffc_sampler *sampler, const diffc_sampler_op
 {
     const struct dfi_entry *variance = &variances[DFI_VARIANCE_SMALL];
     if (options->variance)
-        variance = dfi_registry_find(variances, sizeof(variances[0]), DFI_COUNT(variances), "variance", options->variance);
+        variance = dfi_registry_find(variances, sizeof(variances[0]), DFI_COUNT(variances), "variance",
+                                     options->variance);
     if (!variance)
         return DIFFC_ERR_ARG;
     sampler->variance = (enum dfi_variance)(variance - variances);
@@ -87,10 +93,12 @@ static int choose_clip(struct dfi_limiter *limiter, const diffc_sampler_options 
 {
     const int range = options->clip_low != 0 || options->clip_high != 0;
     if (!(options->clip >= 0 && isfinite(options->clip)))
-        return dfi_fail(DIFFC_ERR_ARG, "options.clip is %g, must be 0 (none) or above", (double)options->clip);
+        return dfi_fail(DIFFC_ERR_ARG, "options.clip is %g, must be 0 (none) or above",
+                        (double)options->clip);
     if (options->clip > 0 && range)
         return dfi_fail(DIFFC_ERR_CONFIG, "options.clip and options.clip_low, clip_high exclude each other");
-    if (range && !(isfinite(options->clip_low) && isfinite(options->clip_high) && options->clip_low < options->clip_high))
+    if (range && !(isfinite(options->clip_low) && isfinite(options->clip_high) &&
+                   options->clip_low < options->clip_high))
         return dfi_fail(DIFFC_ERR_ARG, "options.clip_low is %g, clip_high %g: must be a range",
                         (double)options->clip_low, (double)options->clip_high);
     limiter->clips = range || options->clip > 0;
@@ -102,10 +110,12 @@ static int choose_clip(struct dfi_limiter *limiter, const diffc_sampler_options 
 static int choose_threshold(struct dfi_limiter *limiter, const diffc_sampler_options *options)
 {
     if (!(options->threshold_ratio >= 0 && options->threshold_ratio < 1))
-        return dfi_fail(DIFFC_ERR_ARG, "options.threshold_ratio is %g, must be above 0 and below 1, or 0 for none",
+        return dfi_fail(DIFFC_ERR_ARG,
+                        "options.threshold_ratio is %g, must be above 0 and below 1, or 0 for none",
                         (double)options->threshold_ratio);
     if (options->threshold_max != 0 && !(options->threshold_max >= 1 && isfinite(options->threshold_max)))
-        return dfi_fail(DIFFC_ERR_ARG, "options.threshold_max is %g, must be at least 1, or 0 for the default",
+        return dfi_fail(DIFFC_ERR_ARG,
+                        "options.threshold_max is %g, must be at least 1, or 0 for the default",
                         (double)options->threshold_max);
     if (options->threshold_ratio > 0 && limiter->clips)
         return dfi_fail(DIFFC_ERR_CONFIG, "options.threshold_ratio and clipping exclude each other");
@@ -145,7 +155,8 @@ static int space_times(struct diffc_sampler *sampler, const diffc_sampler_option
     const struct dfi_spacing_request request = {
         .schedule = schedule,
         .steps = options->steps ? options->steps : default_steps(sampler->spacing, schedule),
-        .top = options->lambda_min != 0 ? cut_top(schedule, options->lambda_min) : schedule->options.train_steps,
+        .top = options->lambda_min != 0 ? cut_top(schedule, options->lambda_min)
+                                        : schedule->options.train_steps,
         .skips_zero = sampler->rule->skips_zero,
         .fractional = sampler->rule->fractional,
     };
@@ -157,11 +168,13 @@ static int copy_times(struct diffc_sampler *sampler, const diffc_sampler_options
     struct diffc_context *context = sampler->object.context;
     const int count = options->timestep_count;
     if (options->spacing || options->steps)
-        return dfi_fail(DIFFC_ERR_CONFIG, "options.timesteps and options.spacing or steps exclude each other");
+        return dfi_fail(DIFFC_ERR_CONFIG,
+                        "options.timesteps and options.spacing or steps exclude each other");
     if (count > context->limits.steps)
         return dfi_fail(DIFFC_ERR_LIMIT, "options.timestep_count is %d, the limit is %lld", count,
                         (long long)context->limits.steps);
-    DFI_TRY(dfi_times_check(sampler->schedule, "options.timesteps", options->timesteps, count, sampler->rule->fractional));
+    DFI_TRY(dfi_times_check(sampler->schedule, "options.timesteps", options->timesteps, count,
+                            sampler->rule->fractional));
     sampler->times = dfi_alloc(context, (size_t)count * sizeof(float));
     if (!sampler->times)
         return DIFFC_ERR_NOMEM;
@@ -174,7 +187,8 @@ static int copy_times(struct diffc_sampler *sampler, const diffc_sampler_options
 static int choose_times(struct diffc_sampler *sampler, const diffc_sampler_options *options)
 {
     if (options->steps < 0)
-        return dfi_fail(DIFFC_ERR_ARG, "options.steps is %d, must be at least 1, or 0 for the default", (int)options->steps);
+        return dfi_fail(DIFFC_ERR_ARG, "options.steps is %d, must be at least 1, or 0 for the default",
+                        (int)options->steps);
     if (!isfinite(options->lambda_min))
         return dfi_fail(DIFFC_ERR_ARG, "options.lambda_min is %g, must be finite", options->lambda_min);
     if (options->lambda_min != 0 && !sampler->rule->has_lambda)
@@ -194,7 +208,8 @@ void dfi_levels_float(struct diffc_sampler *sampler)
     }
 }
 
-/* Every rule divides by sigma, and all but the flows by alpha: extreme schedules round to where one of them is 0. */
+/* Every rule divides by sigma, and all but the flows by alpha: extreme schedules round to where one of them
+ * is 0. */
 static int build_levels(struct diffc_sampler *sampler)
 {
     const size_t bytes = ((size_t)sampler->count + 1) * sizeof(double);
@@ -209,7 +224,8 @@ static int build_levels(struct diffc_sampler *sampler)
     for (int i = 0; i < sampler->count; i++) {
         const double alpha = sampler->alpha[i], sigma = sampler->sigma[i];
         if (!(isfinite(sigma) && sigma > 0) || (diffusion && !(alpha > 0)))
-            return dfi_fail(DIFFC_ERR_CONFIG, "timestep %g of the schedule \"%s\" is all image or all noise in float",
+            return dfi_fail(DIFFC_ERR_CONFIG,
+                            "timestep %g of the schedule \"%s\" is all image or all noise in float",
                             (double)sampler->times[i], sampler->schedule->rule->entry.name);
     }
     sampler->initial_sigma = sampler->rule->initial_sigma ? sampler->rule->initial_sigma(sampler) : 1.0f;

@@ -10,9 +10,9 @@
 /* ---- schedule.c: how much noise there is at a timestep ---- */
 
 enum dfi_process { /* bits: rules and spacings say which they are for */
-    DFI_PROCESS_DIFFUSION = 1,
-    DFI_PROCESS_FLOW = 2,
-    DFI_PROCESS_FLOW_MATCH = 4
+                   DFI_PROCESS_DIFFUSION = 1,
+                   DFI_PROCESS_FLOW = 2,
+                   DFI_PROCESS_FLOW_MATCH = 4
 };
 
 struct dfi_schedule_rule {
@@ -58,8 +58,8 @@ struct dfi_spacing {
 const struct dfi_spacing *dfi_spacing_find(const char *name);
 
 /* Allocates and fills the list, checked. */
-int dfi_spacing_list(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request, float **times,
-                     int *count);
+int dfi_spacing_list(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request,
+                     float **times, int *count);
 
 /* Order and range of a list; `what` begins the message. */
 int dfi_times_check(const struct diffc_schedule *schedule, const char *what, const float *times, int count,
@@ -86,8 +86,8 @@ struct dfi_limiter {
 const struct dfi_prediction *dfi_prediction_find(const char *name);
 
 /* x0 from one sample of n values; x = alpha x0 + sigma noise. */
-void dfi_estimate(const struct diffc_sampler *sampler, int step, const float *x, const float *output, float *x0,
-                  size_t n);
+void dfi_estimate(const struct diffc_sampler *sampler, int step, const float *x, const float *output,
+                  float *x0, size_t n);
 void dfi_limit(const struct dfi_limiter *limiter, float *x0, size_t n);
 
 /* The q-quantile of |x|, torch.quantile's linear interpolation; n >= 1. */
@@ -97,10 +97,11 @@ float dfi_abs_quantile(const float *x, size_t n, float q);
 
 /* One sample of n values. */
 struct dfi_step_data {
-    float *x;              /* in: at timestep `step`; out: at the next */
-    const float *x0;       /* the limited estimate */
-    const float *previous; /* that of the step before; NULL at the start of a chain and for single-step rules */
-    const float *output;   /* the network's */
+    float *x;        /* in: at timestep `step`; out: at the next */
+    const float *x0; /* the limited estimate */
+    const float
+        *previous;       /* that of the step before; NULL at the start of a chain and for single-step rules */
+    const float *output; /* the network's */
     const float *variance; /* its variance channels; NULL without */
     const float *noise;    /* NULL where the step needs none */
     size_t n;
@@ -109,12 +110,12 @@ struct dfi_step_data {
 struct dfi_step_rule {
     struct dfi_entry entry;
     int processes;
-    int multistep;  /* 1: keeps the last estimate */
+    int multistep;              /* 1: keeps the last estimate */
     int skips_zero, fractional; /* see dfi_spacing_request */
     int has_eta, has_variance, has_lambda;
     int (*adds_noise)(const struct diffc_sampler *sampler); /* at all steps but the last */
     void (*levels)(struct diffc_sampler *sampler);
-    float (*initial_sigma)(const struct diffc_sampler *sampler);        /* NULL: 1 */
+    float (*initial_sigma)(const struct diffc_sampler *sampler);         /* NULL: 1 */
     float (*input_scale)(const struct diffc_sampler *sampler, int step); /* divisor of x; NULL: 1 */
     void (*update)(const struct diffc_sampler *sampler, int step, const struct dfi_step_data *data);
 };
@@ -140,8 +141,8 @@ struct diffc_sampler {
     /* the chain in progress */
     float *estimate[2]; /* of this step, of the step before; [1] for multistep rules only */
     size_t room;        /* floats in each */
-    int next, kept;     /* multistep: the step that must come, and whether estimate[1] holds its predecessor */
-    int64_t shape[4];   /* of the chain */
+    int next, kept;   /* multistep: the step that must come, and whether estimate[1] holds its predecessor */
+    int64_t shape[4]; /* of the chain */
 };
 
 /* alpha_bar of step i, 1 past the end: the previous timestep is the next entry of the list. */
@@ -157,7 +158,8 @@ void dfi_levels_float(struct diffc_sampler *sampler);
 int dfi_sampler_new(const struct diffc_schedule *schedule, const diffc_sampler_options *options,
                     struct diffc_sampler **sampler);
 int dfi_sampler_needs_noise(const struct diffc_sampler *sampler, int step);
-void dfi_sampler_scale(const struct diffc_sampler *sampler, int step, const float *x, float *scaled, size_t n);
+void dfi_sampler_scale(const struct diffc_sampler *sampler, int step, const float *x, float *scaled,
+                       size_t n);
 void dfi_sampler_begin(struct diffc_sampler *sampler, int step);
 
 struct dfi_step_arrays { /* shape [N, C, H, W]; output has output_channels */

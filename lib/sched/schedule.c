@@ -5,12 +5,14 @@
 #define MAX_TRAIN_STEPS 1000000
 #define PI 3.14159265358979323846
 
-/* torch.linspace in float: from both ends to the middle, one rounding per value, as PyTorch's vector code has it. */
+/* torch.linspace in float: from both ends to the middle, one rounding per value, as PyTorch's vector code has
+ * it. */
 static void linspace(float start, float end, int count, float *values)
 {
     const float step = count > 1 ? (end - start) / (float)(count - 1) : 0.0f;
     for (int i = 0; i < count; i++)
-        values[i] = i < count / 2 || count == 1 ? fmaf(step, (float)i, start) : fmaf(-step, (float)(count - 1 - i), end);
+        values[i] = i < count / 2 || count == 1 ? fmaf(step, (float)i, start)
+                                                : fmaf(-step, (float)(count - 1 - i), end);
 }
 
 static void linear_betas(const diffc_schedule_options *options, float *betas)
@@ -42,15 +44,26 @@ static void cosine_betas(const diffc_schedule_options *options, float *betas)
 
 static const struct dfi_schedule_rule rules[] = {
     { { "linear", "beta evenly spaced from beta_start to beta_end (Ho et al. 2020)" },
-      DFI_PROCESS_DIFFUSION, 1, linear_betas },
+      DFI_PROCESS_DIFFUSION,
+      1,
+      linear_betas },
     { { "scaled_linear", "square root of beta evenly spaced (latent diffusion)" },
-      DFI_PROCESS_DIFFUSION, 1, scaled_linear_betas },
+      DFI_PROCESS_DIFFUSION,
+      1,
+      scaled_linear_betas },
     { { "squaredcos_cap_v2", "the cosine schedule, beta at most 0.999 (Nichol and Dhariwal 2021)" },
-      DFI_PROCESS_DIFFUSION, 0, cosine_betas },
+      DFI_PROCESS_DIFFUSION,
+      0,
+      cosine_betas },
     { { "flow", "straight line from noise at t = 0 to the image at t = 1 (Lipman et al. 2023)" },
-      DFI_PROCESS_FLOW, 0, NULL },
-    { { "flow_match", "straight line from the image at t = 0 to noise at t = T, with a shift (Esser et al. 2024)" },
-      DFI_PROCESS_FLOW_MATCH, 0, NULL },
+      DFI_PROCESS_FLOW,
+      0,
+      NULL },
+    { { "flow_match",
+        "straight line from the image at t = 0 to noise at t = T, with a shift (Esser et al. 2024)" },
+      DFI_PROCESS_FLOW_MATCH,
+      0,
+      NULL },
 };
 
 const struct dfi_entry *dfi_schedule_entry(int index)
@@ -72,7 +85,8 @@ static int fill_betas(const struct dfi_schedule_rule *rule, diffc_schedule_optio
 {
     if (!rule->beta_range) {
         if (options->beta_start != 0 || options->beta_end != 0)
-            return dfi_fail(DIFFC_ERR_ARG, "options.beta_start and beta_end are for linear and scaled_linear, not %s",
+            return dfi_fail(DIFFC_ERR_ARG,
+                            "options.beta_start and beta_end are for linear and scaled_linear, not %s",
                             rule->entry.name);
         return DIFFC_OK;
     }
@@ -81,7 +95,8 @@ static int fill_betas(const struct dfi_schedule_rule *rule, diffc_schedule_optio
     if (options->beta_end == 0)
         options->beta_end = 0.02;
     if (!(options->beta_start > 0 && options->beta_start < 1))
-        return dfi_fail(DIFFC_ERR_ARG, "options.beta_start is %g, must be above 0 and below 1", options->beta_start);
+        return dfi_fail(DIFFC_ERR_ARG, "options.beta_start is %g, must be above 0 and below 1",
+                        options->beta_start);
     if (!(options->beta_end >= options->beta_start && options->beta_end < 1))
         return dfi_fail(DIFFC_ERR_ARG, "options.beta_end is %g, must be at least beta_start = %g and below 1",
                         options->beta_end, options->beta_start);
@@ -129,8 +144,8 @@ static int build_tables(struct diffc_schedule *schedule)
 int dfi_schedule_new(struct diffc_context *context, const char *name, const diffc_schedule_options *options,
                      struct diffc_schedule **schedule)
 {
-    const struct dfi_schedule_rule *rule =
-        dfi_registry_find(rules, sizeof(rules[0]), DFI_COUNT(rules), "schedule", name);
+    const struct dfi_schedule_rule *rule = dfi_registry_find(rules, sizeof(rules[0]), DFI_COUNT(rules),
+                                                             "schedule", name);
     if (!rule)
         return DIFFC_ERR_ARG;
     diffc_schedule_options filled = *options;
@@ -155,7 +170,8 @@ static int mix_diffusion(const struct diffc_schedule *schedule, float t, float *
 {
     const int count = schedule->options.train_steps;
     if (!(t >= 0 && t < (float)count && t == floorf(t)))
-        return dfi_fail(DIFFC_ERR_ARG, "timestep is %g, must be a whole number from 0 to %d", (double)t, count - 1);
+        return dfi_fail(DIFFC_ERR_ARG, "timestep is %g, must be a whole number from 0 to %d", (double)t,
+                        count - 1);
     const float alpha_bar = schedule->alpha_bars[(int)t];
     *a = sqrtf(alpha_bar);
     *b = sqrtf(1.0f - alpha_bar);

@@ -7,7 +7,8 @@ static int train_steps(const struct dfi_spacing_request *request)
     return request->schedule->options.train_steps;
 }
 
-static int fill_full(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request, float *times)
+static int fill_full(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request,
+                     float *times)
 {
     (void)spacing;
     for (int i = 0; i < request->top; i++)
@@ -15,7 +16,8 @@ static int fill_full(const struct dfi_spacing *spacing, const struct dfi_spacing
     return request->top;
 }
 
-static int fill_strided(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request, float *times)
+static int fill_strided(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request,
+                        float *times)
 {
     (void)spacing;
     const int stride = train_steps(request) / request->steps + (train_steps(request) % request->steps != 0);
@@ -25,7 +27,8 @@ static int fill_strided(const struct dfi_spacing *spacing, const struct dfi_spac
     return count;
 }
 
-static int fill_leading(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request, float *times)
+static int fill_leading(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request,
+                        float *times)
 {
     (void)spacing;
     const int zero = request->skips_zero;
@@ -35,9 +38,10 @@ static int fill_leading(const struct dfi_spacing *spacing, const struct dfi_spac
     return request->steps;
 }
 
-/* round(numpy.arange(top, 0, -T / steps)) - 1; numpy's increment is the difference of its first two values. Where diffusers
- * ends with timestep -1, the list ends before. */
-static int fill_trailing(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request, float *times)
+/* round(numpy.arange(top, 0, -T / steps)) - 1; numpy's increment is the difference of its first two values.
+ * Where diffusers ends with timestep -1, the list ends before. */
+static int fill_trailing(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request,
+                         float *times)
 {
     (void)spacing;
     const double top = request->top;
@@ -71,7 +75,8 @@ static void linspace_flow_match(const struct dfi_spacing_request *request, float
     }
 }
 
-static int fill_linspace(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request, float *times)
+static int fill_linspace(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request,
+                         float *times)
 {
     (void)spacing;
     const int count = request->steps;
@@ -92,8 +97,10 @@ static int fill_linspace(const struct dfi_spacing *spacing, const struct dfi_spa
     return count;
 }
 
-/* Timesteps 0 .. T - 1 in equal sections, each with its own number of evenly spaced entries: deepfloyd-if.md, appendix A. */
-static int fill_sections(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request, float *times)
+/* Timesteps 0 .. T - 1 in equal sections, each with its own number of evenly spaced entries: deepfloyd-if.md,
+ * appendix A. */
+static int fill_sections(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request,
+                         float *times)
 {
     int sections = 0, total = 0, used = 0;
     while (spacing->sections[sections])
@@ -118,23 +125,41 @@ static int fill_sections(const struct dfi_spacing *spacing, const struct dfi_spa
 static const unsigned char fast27[] = { 10, 10, 3, 2, 2, 0 };
 static const unsigned char smart27[] = { 7, 4, 2, 1, 2, 4, 7, 0 };
 static const unsigned char smart50[] = { 10, 6, 4, 3, 2, 2, 3, 4, 6, 10, 0 };
-static const unsigned char smart100[] = { 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7, 7, 8, 9, 10, 13, 0 };
-static const unsigned char smart185[] = { 1, 1, 2, 2, 2, 3, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 0 };
+static const unsigned char smart100[] = { 1, 1, 1, 1, 2, 2, 2, 2, 2, 2,  3,  3,
+                                          4, 4, 5, 5, 6, 7, 7, 8, 9, 10, 13, 0 };
+static const unsigned char smart185[] = { 1, 1, 2,  2,  2,  3,  3,  3,  4,  5,  6,  7,
+                                          8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 20, 0 };
 static const unsigned char super27[] = { 1, 1, 1, 1, 1, 1, 1, 2, 5, 13, 0 };
 static const unsigned char super40[] = { 2, 2, 2, 2, 2, 2, 3, 4, 6, 15, 0 };
 static const unsigned char super100[] = { 4, 4, 6, 6, 8, 8, 10, 10, 14, 30, 0 };
 
-#define PRESET(name, text) { { #name, text }, DFI_PROCESS_DIFFUSION, 0, 0, name, fill_sections }
+#define PRESET(name, text) \
+    { \
+        { #name, text }, DFI_PROCESS_DIFFUSION, 0, 0, name, fill_sections \
+    }
 #define ALL_PROCESSES (DFI_PROCESS_DIFFUSION | DFI_PROCESS_FLOW | DFI_PROCESS_FLOW_MATCH)
 
 static const struct dfi_spacing spacings[] = {
     { { "full", "every timestep" }, DFI_PROCESS_DIFFUSION, 0, 0, NULL, fill_full },
-    { { "strided", "multiples of T / steps rounded up, down to 0" }, DFI_PROCESS_DIFFUSION, 0, 1, NULL, fill_strided },
+    { { "strided", "multiples of T / steps rounded up, down to 0" },
+      DFI_PROCESS_DIFFUSION,
+      0,
+      1,
+      NULL,
+      fill_strided },
     { { "leading", "multiples of T / steps rounded down, from steps - 1 to 0" },
-      DFI_PROCESS_DIFFUSION, 0, 1, NULL, fill_leading },
+      DFI_PROCESS_DIFFUSION,
+      0,
+      1,
+      NULL,
+      fill_leading },
     { { "trailing", "from T - 1 downwards by T / steps" }, DFI_PROCESS_DIFFUSION, 1, 1, NULL, fill_trailing },
     { { "linspace", "evenly from T - 1 to 0; of flow schedules: from noise towards the image" },
-      ALL_PROCESSES, 1, 1, NULL, fill_linspace },
+      ALL_PROCESSES,
+      1,
+      1,
+      NULL,
+      fill_linspace },
     PRESET(fast27, "27 timesteps, dense at low noise (DeepFloyd IF)"),
     PRESET(smart27, "27 timesteps, dense at both ends (DeepFloyd IF)"),
     PRESET(smart50, "50 timesteps, dense at both ends (DeepFloyd IF)"),
@@ -173,22 +198,22 @@ static int check_request(const struct dfi_spacing *spacing, const struct dfi_spa
     const int most = most_entries(spacing, request);
     const int64_t limit = request->schedule->object.context->limits.steps;
     if (!(spacing->processes & (int)request->schedule->rule->process))
-        return dfi_fail(DIFFC_ERR_CONFIG, "spacing \"%s\" is not for the schedule \"%s\"", spacing->entry.name,
-                        request->schedule->rule->entry.name);
+        return dfi_fail(DIFFC_ERR_CONFIG, "spacing \"%s\" is not for the schedule \"%s\"",
+                        spacing->entry.name, request->schedule->rule->entry.name);
     if (most > limit)
-        return dfi_fail(DIFFC_ERR_LIMIT, "spacing \"%s\" gives %d steps, the limit is %lld", spacing->entry.name, most,
-                        (long long)limit);
+        return dfi_fail(DIFFC_ERR_LIMIT, "spacing \"%s\" gives %d steps, the limit is %lld",
+                        spacing->entry.name, most, (long long)limit);
     if (!spacing->free && request->steps && request->steps != most)
-        return dfi_fail(DIFFC_ERR_CONFIG, "spacing \"%s\" has %d steps, options.steps is %d", spacing->entry.name, most,
-                        request->steps);
+        return dfi_fail(DIFFC_ERR_CONFIG, "spacing \"%s\" has %d steps, options.steps is %d",
+                        spacing->entry.name, most, request->steps);
     if (request->schedule->rule->process == DFI_PROCESS_DIFFUSION && most > train_steps(request))
-        return dfi_fail(DIFFC_ERR_ARG, "spacing \"%s\" cannot place %d steps on %d timesteps", spacing->entry.name, most,
-                        train_steps(request));
+        return dfi_fail(DIFFC_ERR_ARG, "spacing \"%s\" cannot place %d steps on %d timesteps",
+                        spacing->entry.name, most, train_steps(request));
     return DIFFC_OK;
 }
 
-int dfi_spacing_list(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request, float **times,
-                     int *count)
+int dfi_spacing_list(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request,
+                     float **times, int *count)
 {
     DFI_TRY(check_request(spacing, request));
     struct diffc_context *context = request->schedule->object.context;
@@ -196,7 +221,8 @@ int dfi_spacing_list(const struct dfi_spacing *spacing, const struct dfi_spacing
     if (!list)
         return DIFFC_ERR_NOMEM;
     const int filled = spacing->fill(spacing, request, list);
-    const int status = dfi_times_check(request->schedule, spacing->entry.name, list, filled, request->fractional);
+    const int status = dfi_times_check(request->schedule, spacing->entry.name, list, filled,
+                                       request->fractional);
     if (status < 0) {
         dfi_free(context, list);
         return dfi_fail_in(status, "spacing does not fit: %d steps, %d timesteps", filled, request->top);
@@ -220,13 +246,15 @@ int dfi_times_check(const struct diffc_schedule *schedule, const char *what, con
                            : process == DFI_PROCESS_FLOW_MATCH ? t > 0 && t <= steps
                                                                : t >= 0 && t <= steps - 1;
         if (!inside)
-            return dfi_fail(DIFFC_ERR_ARG, "%s: timestep %d is %g, must be in %s with T = %g", what, i, (double)t,
+            return dfi_fail(DIFFC_ERR_ARG, "%s: timestep %d is %g, must be in %s with T = %g", what, i,
+                            (double)t,
                             process == DFI_PROCESS_FLOW         ? "[0, 1)"
                             : process == DFI_PROCESS_FLOW_MATCH ? "(0, T]"
                                                                 : "[0, T - 1]",
                             (double)steps);
         if (process == DFI_PROCESS_DIFFUSION && !fractional && t != floorf(t))
-            return dfi_fail(DIFFC_ERR_ARG, "%s: timestep %d is %g, must be a whole number", what, i, (double)t);
+            return dfi_fail(DIFFC_ERR_ARG, "%s: timestep %d is %g, must be a whole number", what, i,
+                            (double)t);
         if (i > 0 && !(sign * t < sign * times[i - 1]))
             return dfi_fail(DIFFC_ERR_ARG, "%s: timestep %d is %g after %g, must be %s", what, i, (double)t,
                             (double)times[i - 1], process == DFI_PROCESS_FLOW ? "larger" : "smaller");

@@ -61,10 +61,13 @@ static int join_chain(struct diffc_sampler *sampler, int step, const int64_t sha
     if (step == 0)
         dfi_sampler_begin(sampler, 0);
     if (step != sampler->next)
-        return dfi_fail(DIFFC_ERR_STATE, "step is %d, but the chain of \"%s\" is at step %d (diffc_sampler_begin() starts one)",
-                        step, sampler->rule->entry.name, sampler->next);
+        return dfi_fail(
+            DIFFC_ERR_STATE,
+            "step is %d, but the chain of \"%s\" is at step %d (diffc_sampler_begin() starts one)", step,
+            sampler->rule->entry.name, sampler->next);
     if (sampler->kept && memcmp(shape, sampler->shape, sizeof(sampler->shape)) != 0)
-        return dfi_fail(DIFFC_ERR_STATE, "x has another shape at step %d than at step %d of the chain", step, step - 1);
+        return dfi_fail(DIFFC_ERR_STATE, "x has another shape at step %d than at step %d of the chain", step,
+                        step - 1);
     return DIFFC_OK;
 }
 
@@ -80,7 +83,8 @@ static void leave_chain(struct diffc_sampler *sampler, int step, const int64_t s
     sampler->kept = step + 1 < sampler->count;
 }
 
-static void advance_sample(struct diffc_sampler *sampler, int step, const struct dfi_step_arrays *arrays, int64_t sample)
+static void advance_sample(struct diffc_sampler *sampler, int step, const struct dfi_step_arrays *arrays,
+                           int64_t sample)
 {
     const int64_t *shape = arrays->shape;
     const size_t pixels = (size_t)(shape[2] * shape[3]), n = (size_t)shape[1] * pixels;

@@ -18,8 +18,8 @@ static float from_magnitude(uint32_t bits)
     return value;
 }
 
-/* One digit of a radix search: among magnitudes that agree with *prefix above `shift + width`, finds the digit of the one of
- * rank *rank, appends it to *prefix and makes *rank relative to those that share it. */
+/* One digit of a radix search: among magnitudes that agree with *prefix above `shift + width`, finds the
+ * digit of the one of rank *rank, appends it to *prefix and makes *rank relative to those that share it. */
 static void search_digit(const float *x, size_t n, int shift, int width, uint32_t *prefix, size_t *rank)
 {
     uint32_t counts[2048];
@@ -59,7 +59,8 @@ static uint32_t next_magnitude(const float *x, size_t n, size_t rank, uint32_t l
     return rank + 1 < not_above ? low : next;
 }
 
-/* torch.quantile to the bit: rank and weight in float, fused interpolation from the nearer end (deepfloyd-if.md 4.4). */
+/* torch.quantile to the bit: rank and weight in float, fused interpolation from the nearer end
+ * (deepfloyd-if.md 4.4). */
 float dfi_abs_quantile(const float *x, size_t n, float q)
 {
     float rank = q * (float)(n - 1);

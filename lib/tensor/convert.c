@@ -3,8 +3,8 @@
 
 #include "tensor/tensor.h"
 
-/* The pairs that move weights and images have loops of their own, which compilers vectorise. All others go through a
- * wide number, int64_t from integers and double from the rest, without being rounded twice. */
+/* The pairs that move weights and images have loops of their own, which compilers vectorise. All others go
+ * through a wide number, int64_t from integers and double from the rest, without being rounded twice. */
 
 #define CHUNK 256
 
@@ -56,8 +56,8 @@ static inline float f16_to_float(uint16_t half)
     return bits_float(sign | (magnitude < 0x400u ? tiny : magnitude >= 0x7c00u ? special : normal));
 }
 
-/* Rounding to odd: an inexact result gets its last bit set, so that rounding it once more, to a format at least two bits
- * narrower, gives what rounding the double at once would (Boldo and Melquiond 2008). */
+/* Rounding to odd: an inexact result gets its last bit set, so that rounding it once more, to a format at
+ * least two bits narrower, gives what rounding the double at once would (Boldo and Melquiond 2008). */
 static float double_to_odd(double value)
 {
     float nearest = (float)value;
@@ -83,12 +83,12 @@ static int is_integer(int dtype)
     return dtype == DIFFC_U8 || dtype == DIFFC_I32 || dtype == DIFFC_I64;
 }
 
-#define LOOP(from_type, to_type, expression)             \
-    do {                                                 \
-        const from_type *in = source;                    \
-        to_type *out = destination;                      \
-        for (size_t i = 0; i < count; i++)               \
-            out[i] = (to_type)(expression);              \
+#define LOOP(from_type, to_type, expression) \
+    do { \
+        const from_type *in = source; \
+        to_type *out = destination; \
+        for (size_t i = 0; i < count; i++) \
+            out[i] = (to_type)(expression); \
     } while (0)
 
 static void load_integers(int dtype, const void *source, int64_t *destination, size_t count)
@@ -170,7 +170,7 @@ static void convert_any(int from, const void *source, int to, void *destination,
     }
 }
 
-#define PAIR(from, to) ((from) * 16 + (to))
+#define PAIR(from, to) ((from)*16 + (to))
 
 void dfi_convert(int from, const void *source, int to, void *destination, size_t count)
 {

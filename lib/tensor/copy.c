@@ -52,12 +52,12 @@ static void merge_axes(struct walk *walk)
 
 /* Elements are moved as what they are not. */
 #define ALIAS(type) type __attribute__((may_alias))
-#define MOVE(type)                                                                     \
-    do {                                                                               \
-        const ALIAS(type) *in = source;                                                \
-        ALIAS(type) *out = destination;                                                \
-        for (int64_t i = 0; i < count; i++)                                            \
-            out[i * destination_stride] = in[i * source_stride];                       \
+#define MOVE(type) \
+    do { \
+        const ALIAS(type) *in = source; \
+        ALIAS(type) *out = destination; \
+        for (int64_t i = 0; i < count; i++) \
+            out[i * destination_stride] = in[i * source_stride]; \
     } while (0)
 
 /* Moves elements of one size, strides in elements. */
@@ -92,15 +92,17 @@ static void copy_run(const struct pair *pair, const char *source, int64_t source
     }
     for (int64_t done = 0; done < count; done += CHUNK) {
         const int64_t piece = count - done < CHUNK ? count - done : CHUNK;
-        move_strided(pair->from_size, source + done * source_stride * (int64_t)pair->from_size, source_stride, gathered, 1,
-                     piece);
+        move_strided(pair->from_size, source + done * source_stride * (int64_t)pair->from_size, source_stride,
+                     gathered, 1, piece);
         dfi_convert(pair->from, gathered, pair->to, converted, (size_t)piece);
-        move_strided(pair->to_size, converted, 1, destination + done * destination_stride * (int64_t)pair->to_size,
-                     destination_stride, piece);
+        move_strided(pair->to_size, converted, 1,
+                     destination + done * destination_stride * (int64_t)pair->to_size, destination_stride,
+                     piece);
     }
 }
 
-static void copy_axis(const struct walk *walk, int axis, const struct pair *pair, const char *source, char *destination)
+static void copy_axis(const struct walk *walk, int axis, const struct pair *pair, const char *source,
+                      char *destination)
 {
     if (axis == walk->ndim - 1) {
         copy_run(pair, source, walk->source[axis], destination, walk->destination[axis], walk->shape[axis]);
@@ -113,7 +115,7 @@ static void copy_axis(const struct walk *walk, int axis, const struct pair *pair
 
 void dfi_tensor_copy(const struct diffc_tensor *source, struct diffc_tensor *destination)
 {
-    struct walk walk = {0};
+    struct walk walk = { 0 };
     if (dfi_tensor_count(source) == 0)
         return;
     for (int i = 0; i < source->ndim; i++)
@@ -122,8 +124,8 @@ void dfi_tensor_copy(const struct diffc_tensor *source, struct diffc_tensor *des
     if (walk.ndim == 0)
         add_axis(&walk, 1, 1, 1);
     merge_axes(&walk);
-    const struct pair pair = {source->dtype, destination->dtype, dfi_dtype_size(source->dtype),
-                              dfi_dtype_size(destination->dtype)};
+    const struct pair pair = { source->dtype, destination->dtype, dfi_dtype_size(source->dtype),
+                               dfi_dtype_size(destination->dtype) };
     struct dfi_float_mode saved;
     dfi_float_enter(&saved, 0);
     copy_axis(&walk, 0, &pair, source->data, destination->data);

@@ -6,8 +6,8 @@
 /* Memory behind tensors: a block of the allocator, the caller's memory, or memory inside another handle. */
 struct dfi_storage {
     atomic_int references;
-    void *block;       /* to free, or NULL */
-    const void *owner; /* handle to let go of, or NULL */
+    void *block;                   /* to free, or NULL */
+    const void *owner;             /* handle to let go of, or NULL */
     void (*release)(void *opaque); /* to call, or NULL */
     void *opaque;
 };

@@ -10,8 +10,9 @@ static const struct {
     const char *name;
     size_t size;
 } dtypes[] = {
-    [DIFFC_F32] = {"F32", 4}, [DIFFC_F16] = {"F16", 2}, [DIFFC_BF16] = {"BF16", 2}, [DIFFC_F64] = {"F64", 8},
-    [DIFFC_U8] = {"U8", 1},   [DIFFC_I32] = {"I32", 4}, [DIFFC_I64] = {"I64", 8},
+    [DIFFC_F32] = { "F32", 4 }, [DIFFC_F16] = { "F16", 2 }, [DIFFC_BF16] = { "BF16", 2 },
+    [DIFFC_F64] = { "F64", 8 }, [DIFFC_U8] = { "U8", 1 },   [DIFFC_I32] = { "I32", 4 },
+    [DIFFC_I64] = { "I64", 8 },
 };
 
 size_t dfi_dtype_size(int dtype)
@@ -58,13 +59,15 @@ static int check_shape(int dtype, int ndim, const int64_t *shape, size_t *bytes)
         empty |= shape[i] == 0;
         /* sizes beside a 0 count too: strides are their products */
         if (shape[i] > 0 && (dfi_ck_mul(product, (size_t)shape[i], &product) || product > PTRDIFF_MAX))
-            return dfi_fail(DIFFC_ERR_LIMIT, "the tensor's byte count overflows at shape[%d] = %" PRId64, i, shape[i]);
+            return dfi_fail(DIFFC_ERR_LIMIT, "the tensor's byte count overflows at shape[%d] = %" PRId64, i,
+                            shape[i]);
     }
     *bytes = empty ? 0 : product;
     return DIFFC_OK;
 }
 
-static struct diffc_tensor *new_tensor(struct diffc_context *context, int dtype, int ndim, const int64_t *shape)
+static struct diffc_tensor *new_tensor(struct diffc_context *context, int dtype, int ndim,
+                                       const int64_t *shape)
 {
     struct diffc_tensor *tensor = dfi_object_new(context, sizeof(*tensor), destroy_tensor);
     if (!tensor)
@@ -108,13 +111,15 @@ static int check_strides(int dtype, int ndim, const int64_t *shape, const int64_
             __builtin_mul_overflow(shape[i] - 1, strides[i] < 0 ? -strides[i] : strides[i], &way) ||
             __builtin_add_overflow(reach, way, &reach) ||
             reach >= (int64_t)(PTRDIFF_MAX / dfi_dtype_size(dtype)))
-            return dfi_fail(DIFFC_ERR_LIMIT, "the tensor's extent overflows at strides[%d] = %" PRId64, i, strides[i]);
+            return dfi_fail(DIFFC_ERR_LIMIT, "the tensor's extent overflows at strides[%d] = %" PRId64, i,
+                            strides[i]);
     }
     return DIFFC_OK;
 }
 
-int dfi_tensor_wrap(struct diffc_context *context, int dtype, int ndim, const int64_t *shape, const int64_t *strides,
-                    void *data, void (*release)(void *opaque), void *opaque, struct diffc_tensor **result)
+int dfi_tensor_wrap(struct diffc_context *context, int dtype, int ndim, const int64_t *shape,
+                    const int64_t *strides, void *data, void (*release)(void *opaque), void *opaque,
+                    struct diffc_tensor **result)
 {
     size_t bytes;
     DFI_TRY(check_shape(dtype, ndim, shape, &bytes));
@@ -197,7 +202,7 @@ const char *dfi_tensor_text(const struct diffc_tensor *tensor, char *text, size_
 
 static void write_shape(char *text, size_t size, int ndim, const int64_t *shape)
 {
-    struct diffc_tensor wanted = {.dtype = DIFFC_F32, .ndim = ndim};
+    struct diffc_tensor wanted = { .dtype = DIFFC_F32, .ndim = ndim };
     memcpy(wanted.shape, shape, (size_t)ndim * sizeof(*shape));
     (void)dfi_tensor_text(&wanted, text, size);
 }
@@ -212,17 +217,20 @@ int dfi_tensor_expect(const struct diffc_tensor *tensor, const char *name, int n
         fits = shape[i] == -1 || shape[i] == tensor->shape[i];
     if (!fits) {
         write_shape(wanted, sizeof(wanted), ndim, shape);
-        return dfi_fail(DIFFC_ERR_ARG, "%s is %s, must be %s", name, dfi_tensor_text(tensor, given, sizeof(given)), wanted);
+        return dfi_fail(DIFFC_ERR_ARG, "%s is %s, must be %s", name,
+                        dfi_tensor_text(tensor, given, sizeof(given)), wanted);
     }
     if (!dfi_tensor_is_contiguous(tensor))
-        return dfi_fail(DIFFC_ERR_ARG, "%s (%s) is not contiguous", name, dfi_tensor_text(tensor, given, sizeof(given)));
+        return dfi_fail(DIFFC_ERR_ARG, "%s (%s) is not contiguous", name,
+                        dfi_tensor_text(tensor, given, sizeof(given)));
     return DIFFC_OK;
 }
 
 /* A second handle on the same elements; its shape, strides and data are then changed by the caller. */
 static struct diffc_tensor *new_view(const struct diffc_tensor *tensor)
 {
-    struct diffc_tensor *view = new_tensor(tensor->object.context, tensor->dtype, tensor->ndim, tensor->shape);
+    struct diffc_tensor *view = new_tensor(tensor->object.context, tensor->dtype, tensor->ndim,
+                                           tensor->shape);
     if (!view)
         return NULL;
     memcpy(view->strides, tensor->strides, sizeof(view->strides));
@@ -244,13 +252,15 @@ int dfi_tensor_slice(const struct diffc_tensor *tensor, int axis, int64_t start,
               last < 0 || last >= size;
     if (bad)
         return dfi_fail(DIFFC_ERR_ARG,
-                        "slice of %" PRId64 " entries from %" PRId64 " in steps of %" PRId64 " leaves axis %d of size %"
-                        PRId64, length, start, step, axis, size);
+                        "slice of %" PRId64 " entries from %" PRId64 " in steps of %" PRId64
+                        " leaves axis %d of size %" PRId64,
+                        length, start, step, axis, size);
     struct diffc_tensor *view = new_view(tensor);
     if (!view)
         return DIFFC_ERR_NOMEM;
     if (length > 0 && view->data)
-        view->data = (char *)view->data + start * tensor->strides[axis] * (int64_t)dfi_dtype_size(tensor->dtype);
+        view->data = (char *)view->data +
+                     start * tensor->strides[axis] * (int64_t)dfi_dtype_size(tensor->dtype);
     view->shape[axis] = length;
     view->strides[axis] *= length > 1 ? step : 1;
     *result = view;
@@ -262,7 +272,8 @@ int dfi_tensor_permute(const struct diffc_tensor *tensor, const int *axes, struc
     unsigned seen = 0;
     for (int i = 0; i < tensor->ndim; i++) {
         if (axes[i] < 0 || axes[i] >= tensor->ndim || (seen >> axes[i] & 1u))
-            return dfi_fail(DIFFC_ERR_ARG, "axes[%d] is %d: each of 0 to %d must occur once", i, axes[i], tensor->ndim - 1);
+            return dfi_fail(DIFFC_ERR_ARG, "axes[%d] is %d: each of 0 to %d must occur once", i, axes[i],
+                            tensor->ndim - 1);
         seen |= 1u << axes[i];
     }
     struct diffc_tensor *view = new_view(tensor);
@@ -291,14 +302,16 @@ static int resolve_shape(int64_t count, int ndim, const int64_t *shape, int64_t 
             open = i;
             resolved[i] = 1;
         } else if (shape[i] < 0) {
-            return dfi_fail(DIFFC_ERR_ARG, "shape[%d] is %" PRId64 ", must not be negative (but one -1)", i, shape[i]);
+            return dfi_fail(DIFFC_ERR_ARG, "shape[%d] is %" PRId64 ", must not be negative (but one -1)", i,
+                            shape[i]);
         }
     }
     if (dfi_ck_product(resolved, ndim, &known))
         return dfi_fail(DIFFC_ERR_ARG, "the shape's element count overflows");
     if (open >= 0) {
         if (known == 0 || (size_t)count % known)
-            return dfi_fail(DIFFC_ERR_ARG, "%" PRId64 " elements do not divide by the %zu of the sizes given", count, known);
+            return dfi_fail(DIFFC_ERR_ARG, "%" PRId64 " elements do not divide by the %zu of the sizes given",
+                            count, known);
         resolved[open] = count / (int64_t)known;
     } else if (known != (size_t)count) {
         return dfi_fail(DIFFC_ERR_ARG, "the shape has %zu elements, the tensor %" PRId64, known, count);
@@ -306,7 +319,8 @@ static int resolve_shape(int64_t count, int ndim, const int64_t *shape, int64_t 
     return DIFFC_OK;
 }
 
-int dfi_tensor_reshape(const struct diffc_tensor *tensor, int ndim, const int64_t *shape, struct diffc_tensor **result)
+int dfi_tensor_reshape(const struct diffc_tensor *tensor, int ndim, const int64_t *shape,
+                       struct diffc_tensor **result)
 {
     int64_t resolved[DIFFC_MAX_DIMS];
     size_t bytes;

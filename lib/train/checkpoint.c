@@ -375,16 +375,25 @@ static int open_newest(struct diffc_context *context, const char *directory, con
     return dfi_fail_in(first, "none of %d checkpoints can be used, the last one", count);
 }
 
+/* Tidies up where that is possible: a directory that is in use or read-only can be resumed from all the same. */
+static int clean_directory(struct diffc_context *context, const char *directory)
+{
+    int lock;
+    int status = dfi_checkpoint_lock(context, directory, &lock);
+    if (status == DIFFC_OK) {
+        status = dfi_checkpoint_clean(context, directory);
+        dfi_checkpoint_unlock(lock);
+    }
+    return status == DIFFC_ERR_NOMEM ? status : DIFFC_OK;
+}
+
 int dfi_trainer_resume(struct diffc_trainer *trainer, const char *directory)
 {
     struct diffc_context *context = trainer->object.context;
     struct diffc_archive *archive = NULL;
     int64_t *steps = NULL, step = 0;
-    int count = 0, lock;
-    if (dfi_checkpoint_lock(context, directory, &lock) == DIFFC_OK) {
-        dfi_checkpoint_clean(context, directory);
-        dfi_checkpoint_unlock(lock);
-    }
+    int count = 0;
+    DFI_TRY(clean_directory(context, directory));
     DFI_TRY(dfi_checkpoint_list(context, directory, &steps, &count));
     int status = DIFFC_OK;
     if (count == 0)
@@ -419,16 +428,25 @@ static int write_checkpoint(const struct diffc_trainer *trainer, const char *dir
     return status;
 }
 
-int dfi_trainer_save(const struct diffc_trainer *trainer, const char *directory, int keep)
+static int save_locked(const struct diffc_trainer *trainer, const char *directory, int keep)
 {
     struct diffc_context *context = trainer->object.context;
-    int lock;
-    DFI_TRY(dfi_checkpoint_directory(directory));
-    DFI_TRY(dfi_checkpoint_lock(context, directory, &lock));
-    dfi_checkpoint_clean(context, directory);
+    struct dfi_checkpoint_old old;
+    DFI_TRY(dfi_checkpoint_clean(context, directory));
+    DFI_TRY(dfi_checkpoint_find_old(context, directory, trainer->step, keep, &old));
     const int status = write_checkpoint(trainer, directory);
     if (status == DIFFC_OK)
-        dfi_checkpoint_retain(context, directory, trainer->step, keep);
+        dfi_checkpoint_remove_old(context, directory, &old);
+    dfi_checkpoint_free_old(context, &old);
+    return status;
+}
+
+int dfi_trainer_save(const struct diffc_trainer *trainer, const char *directory, int keep)
+{
+    int lock;
+    DFI_TRY(dfi_checkpoint_directory(directory));
+    DFI_TRY(dfi_checkpoint_lock(trainer->object.context, directory, &lock));
+    const int status = save_locked(trainer, directory, keep);
     dfi_checkpoint_unlock(lock);
     return status;
 }

@@ -22,10 +22,21 @@ int64_t dfi_checkpoint_step_of(const char *path);
 /* Steps of all checkpoints in the directory, newest first; the caller frees them. */
 int dfi_checkpoint_list(struct diffc_context *context, const char *directory, int64_t **steps, int *count);
 
-/* Removes all but the newest `keep`; `step`, which was just written, always stays. Under the lock. Failures are logged. */
-void dfi_checkpoint_retain(struct diffc_context *context, const char *directory, int64_t step, int keep);
+/* The checkpoints that go once that of `step` is written: all but the newest `keep`, of which it is one. Found beforehand,
+ * so that nothing can fail for want of memory behind a save that succeeded. */
+struct dfi_checkpoint_old {
+    int64_t *steps;
+    int count;
+    char *path; /* room for the path of one */
+};
+int dfi_checkpoint_find_old(struct diffc_context *context, const char *directory, int64_t step, int keep,
+                            struct dfi_checkpoint_old *old);
+void dfi_checkpoint_remove_old(struct diffc_context *context, const char *directory,
+                               const struct dfi_checkpoint_old *old); /* failures are logged */
+void dfi_checkpoint_free_old(struct diffc_context *context, struct dfi_checkpoint_old *old);
 
-/* Removes what saves that were killed have left. Under the lock, so no save is under way. */
-void dfi_checkpoint_clean(struct diffc_context *context, const char *directory);
+/* Removes what saves that were killed have left. Under the lock, so no save is under way. What cannot be removed is logged; fails
+ * for want of memory only. */
+int dfi_checkpoint_clean(struct diffc_context *context, const char *directory);
 
 #endif

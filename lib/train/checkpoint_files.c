@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,9 +29,15 @@ int dfi_checkpoint_directory(const char *directory)
                     error == EEXIST ? "it is a file" : strerror(error));
 }
 
+/* Room for the path of any name in the directory. */
+static size_t path_bytes(const char *directory)
+{
+    return strlen(directory) + NAME_MAX + 2;
+}
+
 static char *join(struct diffc_context *context, const char *directory, const char *name)
 {
-    const size_t bytes = strlen(directory) + strlen(name) + 2;
+    const size_t bytes = path_bytes(directory);
     char *path = dfi_alloc(context, bytes);
     if (path)
         (void)snprintf(path, bytes, "%s/%s", directory, name);
@@ -131,39 +138,71 @@ int dfi_checkpoint_list(struct diffc_context *context, const char *directory, in
     return DIFFC_OK;
 }
 
-static void remove_file(struct diffc_context *context, char *path)
+int dfi_checkpoint_find_old(struct diffc_context *context, const char *directory, int64_t step, int keep,
+                            struct dfi_checkpoint_old *old)
 {
-    if (path && dfi_file_calls()->unlink(path) != 0 && errno != ENOENT)
-        dfi_log(context, DIFFC_LOG_WARNING, "cannot remove \"%s\": %s", path, strerror(errno));
-    dfi_free(context, path);
-}
-
-void dfi_checkpoint_retain(struct diffc_context *context, const char *directory, int64_t step, int keep)
-{
-    int64_t *steps = NULL;
     int count = 0, kept = 1;
-    if (dfi_checkpoint_list(context, directory, &steps, &count) < 0) {
-        dfi_log(context, DIFFC_LOG_WARNING, "old checkpoints stay: %s", dfi_message());
-        return;
+    old->count = 0;
+    old->steps = NULL;
+    old->path = dfi_alloc(context, path_bytes(directory));
+    const int status = old->path ? dfi_checkpoint_list(context, directory, &old->steps, &count) : DIFFC_ERR_NOMEM;
+    if (status < 0) {
+        dfi_checkpoint_free_old(context, old);
+        return status;
     }
     for (int i = 0; i < count; i++)
-        if (steps[i] != step && kept++ >= keep)
-            remove_file(context, dfi_checkpoint_path(context, directory, steps[i]));
-    dfi_free(context, steps);
+        if (old->steps[i] != step && kept++ >= keep)
+            old->steps[old->count++] = old->steps[i];
+    return DIFFC_OK;
 }
 
-void dfi_checkpoint_clean(struct diffc_context *context, const char *directory)
+static void remove_file(struct diffc_context *context, const char *path)
+{
+    if (dfi_file_calls()->unlink(path) != 0 && errno != ENOENT)
+        dfi_log(context, DIFFC_LOG_WARNING, "cannot remove \"%s\": %s", path, strerror(errno));
+}
+
+void dfi_checkpoint_remove_old(struct diffc_context *context, const char *directory,
+                               const struct dfi_checkpoint_old *old)
+{
+    for (int i = 0; i < old->count; i++) {
+        (void)snprintf(old->path, path_bytes(directory), "%s/" PREFIX "%09" PRId64 SUFFIX, directory, old->steps[i]);
+        remove_file(context, old->path);
+    }
+}
+
+void dfi_checkpoint_free_old(struct diffc_context *context, struct dfi_checkpoint_old *old)
+{
+    dfi_free(context, old->steps);
+    dfi_free(context, old->path);
+    old->steps = NULL;
+    old->path = NULL;
+}
+
+static int is_left_over(const char *name)
 {
     static const char start[] = "." PREFIX, end[] = ".tmp";
+    const size_t length = strlen(name);
+    return length >= sizeof(start) + sizeof(end) && strncmp(name, start, sizeof(start) - 1) == 0 &&
+           strcmp(name + length - (sizeof(end) - 1), end) == 0;
+}
+
+int dfi_checkpoint_clean(struct diffc_context *context, const char *directory)
+{
+    const size_t bytes = path_bytes(directory);
+    char *path = dfi_alloc(context, bytes);
+    if (!path)
+        return DIFFC_ERR_NOMEM;
     DIR *stream = opendir(directory);
     const struct dirent *entry;
-    if (!stream)
-        return;
-    while ((entry = readdir(stream))) {
-        const size_t length = strlen(entry->d_name);
-        if (length >= sizeof(start) + sizeof(end) && strncmp(entry->d_name, start, sizeof(start) - 1) == 0 &&
-            strcmp(entry->d_name + length - (sizeof(end) - 1), end) == 0)
-            remove_file(context, join(context, directory, entry->d_name));
+    while (stream && (entry = readdir(stream))) {
+        if (!is_left_over(entry->d_name))
+            continue;
+        (void)snprintf(path, bytes, "%s/%s", directory, entry->d_name);
+        remove_file(context, path);
     }
-    (void)closedir(stream);
+    if (stream)
+        (void)closedir(stream);
+    dfi_free(context, path);
+    return DIFFC_OK;
 }

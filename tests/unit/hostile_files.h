@@ -1,8 +1,8 @@
 #ifndef DIFFC_TEST_HOSTILE_FILES_H
 #define DIFFC_TEST_HOSTILE_FILES_H
 
-/* The common rules for hostile input: the expected code and words in the message, outputs untouched, no leak, no
- * descriptor left, and the same by path, by path with reads of one byte, and from memory. */
+/* The common rules for hostile input: the expected code and words in the message, outputs untouched, no leak,
+ * no descriptor left, and the same by path, by path with reads of one byte, and from memory. */
 
 #include <errno.h>
 #include <locale.h>
@@ -19,6 +19,7 @@ enum format { PNG, IDX, NPY, SAFETENSORS };
 
 static long hostile_cases;
 static double hostile_slowest;
+static char hostile_slowest_id[64];
 
 static inline int hostile_decode(enum format format, const struct bytes *file, void **handle)
 {
@@ -77,11 +78,14 @@ static inline ssize_t hostile_read_one(int fd, void *data, size_t size)
 }
 
 /* Checks after a call; frees what it made. */
-static inline void hostile_check(const char *id, int status, int expected, const char *words, void *handle, long live,
-                                 double start)
+static inline void hostile_check(const char *id, int status, int expected, const char *words, void *handle,
+                                 long live, double start)
 {
     const double took = hostile_now() - start;
-    hostile_slowest = took > hostile_slowest ? took : hostile_slowest;
+    if (took > hostile_slowest) {
+        hostile_slowest = took;
+        snprintf(hostile_slowest_id, sizeof(hostile_slowest_id), "%s", id);
+    }
     hostile_cases++;
     if (status != expected)
         fail_msg("%s: %s instead of %s: %s", id, diffc_status_name(status), diffc_status_name(expected),
@@ -97,7 +101,8 @@ static inline void hostile_check(const char *id, int status, int expected, const
         fail_msg("%s: %ld blocks left", id, io_memory.live - live);
 }
 
-static inline void hostile_path(const char *id, enum format format, const char *path, int expected, const char *words)
+static inline void hostile_path(const char *id, enum format format, const char *path, int expected,
+                                const char *words)
 {
     for (int map = 0; map <= (format == SAFETENSORS); map++) {
         const long live = io_memory.live;
@@ -111,7 +116,8 @@ static inline void hostile_path(const char *id, enum format format, const char *
 }
 
 /* One row of the table; frees the file. */
-static inline void hostile(const char *id, enum format format, struct bytes file, int expected, const char *words)
+static inline void hostile(const char *id, enum format format, struct bytes file, int expected,
+                           const char *words)
 {
     const long live = io_memory.live;
     const double start = hostile_now();

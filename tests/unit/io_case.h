@@ -1,8 +1,8 @@
 #ifndef DIFFC_TEST_IO_CASE_H
 #define DIFFC_TEST_IO_CASE_H
 
-/* What the tests of readers and writers share: a context whose memory is counted and may fail, a temporary folder, byte
- * strings that grow, and makers of files that no decent writer would make. */
+/* What the tests of readers and writers share: a context whose memory is counted and may fail, a temporary
+ * folder, byte strings that grow, and makers of files that no decent writer would make. */
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -66,7 +66,7 @@ static inline diffc_context *io_context_new(const diffc_limits *limits)
     diffc_context_options options = DIFFC_CONTEXT_OPTIONS;
     diffc_context *context = NULL;
     options.threads = 1;
-    options.allocator = (diffc_allocator){ io_alloc, io_release, &io_memory };
+    options.allocator = (diffc_allocator) { io_alloc, io_release, &io_memory };
     options.limits = limits;
     assert_int_equal(diffc_context_create(&options, &context), DIFFC_OK);
     return context;
@@ -180,7 +180,7 @@ static inline void bytes_be32(struct bytes *bytes, uint32_t value)
 static inline void bytes_free(struct bytes *bytes)
 {
     free(bytes->data);
-    *bytes = (struct bytes){ 0 };
+    *bytes = (struct bytes) { 0 };
 }
 
 static inline void bytes_save(const struct bytes *bytes, const char *path)
@@ -272,10 +272,12 @@ static inline void png_chunk(struct bytes *file, const char *type, const void *d
     bytes_be32(file, dfi_crc32(0, file->data + start, file->size - start));
 }
 
-static inline void png_start(struct bytes *file, uint32_t width, uint32_t height, int depth, int colour, int interlace)
+static inline void png_start(struct bytes *file, uint32_t width, uint32_t height, int depth, int colour,
+                             int interlace)
 {
     struct bytes head = { 0 };
-    const unsigned char rest[5] = { (unsigned char)depth, (unsigned char)colour, 0, 0, (unsigned char)interlace };
+    const unsigned char rest[5] = { (unsigned char)depth, (unsigned char)colour, 0, 0,
+                                    (unsigned char)interlace };
     bytes_put(file, "\x89PNG\r\n\x1a\n", 8);
     bytes_be32(&head, width);
     bytes_be32(&head, height);
@@ -316,8 +318,8 @@ static inline struct bytes make_png(uint32_t width, uint32_t height, int depth, 
     return file;
 }
 
-/* Fails the n-th allocation, once and then from there on, for n = 1, 2, ... until the call succeeds. It must report
- * NOMEM and leave nothing behind; `call` returns its status and releases what it made. */
+/* Fails the n-th allocation, once and then from there on, for n = 1, 2, ... until the call succeeds. It must
+ * report NOMEM and leave nothing behind; `call` returns its status and releases what it made. */
 static inline long io_fail_allocations(int (*call)(void *work), void *work)
 {
     long points = 0;

@@ -1,8 +1,8 @@
 #ifndef DIFFC_TEST_SCHED_CASE_H
 #define DIFFC_TEST_SCHED_CASE_H
 
-/* What the tests of schedules, samplers and guides share: a context whose memory is counted and may fail, and short ways
- * to make tensors. */
+/* What the tests of schedules, samplers and guides share: a context whose memory is counted and may fail, and
+ * short ways to make tensors. */
 
 #include <math.h>
 #include <setjmp.h>
@@ -49,7 +49,7 @@ static inline int case_setup(void **state)
     diffc_context_options options = DIFFC_CONTEXT_OPTIONS;
     (void)state;
     options.threads = 1;
-    options.allocator = (diffc_allocator){ case_alloc, case_free, NULL };
+    options.allocator = (diffc_allocator) { case_alloc, case_free, NULL };
     return diffc_context_create(&options, &case_context);
 }
 
@@ -60,26 +60,26 @@ static inline int case_teardown(void **state)
     return case_memory.live == 0 ? 0 : -1;
 }
 
-#define check_ok(call)                                                                   \
-    do {                                                                                 \
-        const int got_ = (call);                                                         \
-        if (got_ != DIFFC_OK)                                                            \
-            fail_msg("%s: %s: %s", #call, diffc_status_name(got_), diffc_message());     \
+#define check_ok(call) \
+    do { \
+        const int got_ = (call); \
+        if (got_ != DIFFC_OK) \
+            fail_msg("%s: %s: %s", #call, diffc_status_name(got_), diffc_message()); \
     } while (0)
 
 /* A failure of that status, with `text` in its message. */
-#define check_fails(call, status, text)                                                                  \
-    do {                                                                                                 \
-        const int got_ = (call);                                                                         \
-        if (got_ != (status) || !strstr(diffc_message(), (text)))                                        \
-            fail_msg("%s: %s \"%s\"", #call, diffc_status_name(got_), got_ < 0 ? diffc_message() : "");  \
+#define check_fails(call, status, text) \
+    do { \
+        const int got_ = (call); \
+        if (got_ != (status) || !strstr(diffc_message(), (text))) \
+            fail_msg("%s: %s \"%s\"", #call, diffc_status_name(got_), got_ < 0 ? diffc_message() : ""); \
     } while (0)
 
-#define check_near(value, wanted, tolerance)                                                         \
-    do {                                                                                             \
-        const double value_ = (value), wanted_ = (wanted);                                           \
-        if (!(fabs(value_ - wanted_) <= (tolerance)))                                                \
-            fail_msg("%s is %.9g, not %.9g +- %g", #value, value_, wanted_, (double)(tolerance));     \
+#define check_near(value, wanted, tolerance) \
+    do { \
+        const double value_ = (value), wanted_ = (wanted); \
+        if (!(fabs(value_ - wanted_) <= (tolerance))) \
+            fail_msg("%s is %.9g, not %.9g +- %g", #value, value_, wanted_, (double)(tolerance)); \
     } while (0)
 
 static inline float *data_of(const diffc_tensor *tensor)
@@ -123,7 +123,8 @@ static inline diffc_schedule *new_schedule(const char *name, int train_steps)
     return schedule;
 }
 
-static inline diffc_sampler *new_sampler(const char *schedule_name, int train_steps, const diffc_sampler_options *options)
+static inline diffc_sampler *new_sampler(const char *schedule_name, int train_steps,
+                                         const diffc_sampler_options *options)
 {
     diffc_schedule *schedule = new_schedule(schedule_name, train_steps);
     diffc_sampler *sampler = NULL;
@@ -132,8 +133,8 @@ static inline diffc_sampler *new_sampler(const char *schedule_name, int train_st
     return sampler;
 }
 
-/* Runs `scene` with the first, second, ... allocation failing, until it passes; nothing may leak. The scene gives back
- * all it made and returns the first failure. */
+/* Runs `scene` with the first, second, ... allocation failing, until it passes; nothing may leak. The scene
+ * gives back all it made and returns the first failure. */
 static inline void check_memory_failures(int (*scene)(void *opaque), void *opaque)
 {
     for (long n = 1;; n++) {

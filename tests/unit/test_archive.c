@@ -44,7 +44,8 @@ static void test_every_dtype_and_rank(void **state)
     assert_int_equal(diffc_archive_create(io_context, &archive), DIFFC_OK);
     for (int i = 0; i < DTYPES; i++) {
         for (int ndim = 0; ndim <= 9; ndim++) {
-            diffc_tensor *tensor = ndim == 9 ? make_tensor(dtypes[i], 2, empty) : make_tensor(dtypes[i], ndim, shape);
+            diffc_tensor *tensor = ndim == 9 ? make_tensor(dtypes[i], 2, empty)
+                                             : make_tensor(dtypes[i], ndim, shape);
             snprintf(name, sizeof(name), "%d/%d", i, ndim);
             assert_int_equal(diffc_archive_add(archive, name, tensor), DIFFC_OK);
             diffc_release(&tensor); /* the archive keeps it */
@@ -64,7 +65,8 @@ static void test_every_dtype_and_rank(void **state)
     diffc_release(&archive);
     /* What was read is written with the same bytes. */
     assert_int_equal(diffc_archive_save(read, io_path("again.safetensors")), DIFFC_OK);
-    struct bytes first = bytes_load(io_path("all.safetensors")), second = bytes_load(io_path("again.safetensors"));
+    struct bytes first = bytes_load(io_path("all.safetensors")),
+                 second = bytes_load(io_path("again.safetensors"));
     assert_int_equal(first.size, second.size);
     assert_memory_equal(first.data, second.data, first.size);
     bytes_free(&first);
@@ -96,7 +98,8 @@ static void test_strides(void **state)
     static const int64_t shape[3] = { 5, 6, 7 };
     for (int i = 0; i < DTYPES; i++) {
         for (int kind = 0; kind < 6; kind++) {
-            diffc_tensor *tensor = make_tensor(dtypes[i], 3, shape), *view = make_view(tensor, kind), *copy = NULL;
+            diffc_tensor *tensor = make_tensor(dtypes[i], 3, shape), *view = make_view(tensor, kind),
+                         *copy = NULL;
             diffc_archive *archive = NULL, *read = NULL;
             assert_int_equal(diffc_tensor_convert(view, 0, &copy), DIFFC_OK);
             assert_int_equal(diffc_archive_create(io_context, &archive), DIFFC_OK);
@@ -196,14 +199,16 @@ static void test_edit(void **state)
         assert_int_equal(diffc_archive_add(archive, "one", tensor), DIFFC_OK);
         assert_int_equal(diffc_archive_save(archive, io_path("x.safetensors")), DIFFC_OK);
         diffc_release(&archive);
-        assert_int_equal(diffc_archive_open(io_context, io_path("x.safetensors"), &options, &archive), DIFFC_OK);
+        assert_int_equal(diffc_archive_open(io_context, io_path("x.safetensors"), &options, &archive),
+                         DIFFC_OK);
         assert_int_equal(diffc_archive_get(archive, "one", &stored), DIFFC_OK);
         assert_int_equal(diffc_archive_add(archive, "two", stored), DIFFC_OK);
         assert_int_equal(diffc_archive_set_metadata(archive, "note", "copy"), DIFFC_OK);
         assert_int_equal(diffc_archive_save(archive, io_path("x.safetensors")), DIFFC_OK);
         diffc_release(&stored);
         diffc_release(&archive);
-        assert_int_equal(diffc_archive_open(io_context, io_path("x.safetensors"), &options, &archive), DIFFC_OK);
+        assert_int_equal(diffc_archive_open(io_context, io_path("x.safetensors"), &options, &archive),
+                         DIFFC_OK);
         expect_stored(archive, "one", tensor);
         expect_stored(archive, "two", tensor);
         assert_string_equal(diffc_archive_metadata(archive, "note"), "copy");
@@ -249,7 +254,8 @@ static void test_names(void **state)
     diffc_release(&tensor);
 }
 
-/* A table of system calls of which call number `failing` fails with `error`; with 0 a write is only cut short. */
+/* A table of system calls of which call number `failing` fails with `error`; with 0 a write is only cut
+ * short. */
 static struct {
     int calls, failing, forever, error;
 } faults;
@@ -313,8 +319,14 @@ static int fault_unlink(const char *path)
 }
 
 static const struct dfi_file_calls fault_calls = {
-    .open = fault_open, .read = fault_read, .write = fault_write, .reserve = fault_reserve,
-    .fsync = fault_fsync, .close = fault_close, .rename = fault_rename, .unlink = fault_unlink,
+    .open = fault_open,
+    .read = fault_read,
+    .write = fault_write,
+    .reserve = fault_reserve,
+    .fsync = fault_fsync,
+    .close = fault_close,
+    .rename = fault_rename,
+    .unlink = fault_unlink,
 };
 
 static int is_file(const struct bytes *expected, const char *path)
@@ -325,8 +337,10 @@ static int is_file(const struct bytes *expected, const char *path)
     return same;
 }
 
-/* Saves with call number `n` failing; returns 0 once there is no such call. The file must be the old one or the new one. */
-static int save_with_fault(const diffc_archive *archive, int n, const struct bytes *old, const struct bytes *new)
+/* Saves with call number `n` failing; returns 0 once there is no such call. The file must be the old one or
+ * the new one. */
+static int save_with_fault(const diffc_archive *archive, int n, const struct bytes *old,
+                           const struct bytes *new)
 {
     const int descriptors = io_count_descriptors(), error = faults.error;
     const char *const path = io_path("atomic.safetensors");

@@ -43,7 +43,7 @@ static diffc_trainer_options the_options(void)
     return options;
 }
 
-static int setup(void **state)
+static int setup_of(void **state, int classifier)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
@@ -52,13 +52,27 @@ static int setup(void **state)
     how.log = take_line;
     how.log_opaque = &f->lines;
     tc_ok(diffc_context_create(&how, &f->context));
-    f->data = tc_data(f->context, 12);
-    f->model = tc_model(f->context, "denoise");
+    if (classifier) {
+        tc_classifier(f->context, &f->data, &f->model);
+    } else {
+        f->data = tc_data(f->context, 12);
+        f->model = tc_model(f->context, "denoise");
+    }
     const diffc_trainer_options options = the_options();
     f->trainer = tc_trainer(f->model, f->data, &options);
     tc_directory(f->directory);
     *state = f;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_of(state, 0);
+}
+
+static int setup_classifier(void **state)
+{
+    return setup_of(state, 1);
 }
 
 static int teardown(void **state)
@@ -619,7 +633,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_byte_of_a_moment_matters, setup, teardown),
         cmocka_unit_test_setup_teardown(other_settings_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(directories, setup, teardown),
-        cmocka_unit_test_setup_teardown(failing_saves, setup, teardown),
+        cmocka_unit_test_setup_teardown(failing_saves, setup_classifier, teardown),
         cmocka_unit_test_setup_teardown(failing_resumes, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

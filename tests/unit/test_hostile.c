@@ -54,8 +54,8 @@ static void test_p1_signature(void **state)
     hostile("P1 empty", PNG, text_file("", 0), DIFFC_ERR_FORMAT, "byte 0");
     hostile("P1 7 bytes", PNG, text_file("\x89PNG\r\n\x1a", 7), DIFFC_ERR_FORMAT, NULL);
     hostile("P1 signature only", PNG, text_file("\x89PNG\r\n\x1a\n", 8), DIFFC_ERR_TRUNCATED, NULL);
-    hostile("P1 wrong", PNG, text_file("GIF89a and so on, for more than 33 bytes in all.", 48), DIFFC_ERR_FORMAT,
-            "not a PNG");
+    hostile("P1 wrong", PNG, text_file("GIF89a and so on, for more than 33 bytes in all.", 48),
+            DIFFC_ERR_FORMAT, "not a PNG");
     hostile("P1 jpeg", PNG, text_file("\xff\xd8\xff\xe0\0\x10JFIF and so on", 20), DIFFC_ERR_FORMAT, "JPEG");
     struct bytes file = make_png(4, 2, 8, 0);
     memcpy(file.data + 12, "IDAT", 4);
@@ -69,8 +69,9 @@ static void test_p2_size(void **state)
         uint32_t width, height;
         int status;
     } sizes[] = {
-        { 0, 1, DIFFC_ERR_FORMAT },           { 1, 0, DIFFC_ERR_FORMAT },        { 0x80000000u, 1, DIFFC_ERR_FORMAT },
-        { 0x7FFFFFFFu, 1, DIFFC_ERR_LIMIT },  { 1, 0x7FFFFFFFu, DIFFC_ERR_LIMIT }, { 30000, 30000, DIFFC_ERR_LIMIT },
+        { 0, 1, DIFFC_ERR_FORMAT },           { 1, 0, DIFFC_ERR_FORMAT },
+        { 0x80000000u, 1, DIFFC_ERR_FORMAT }, { 0x7FFFFFFFu, 1, DIFFC_ERR_LIMIT },
+        { 1, 0x7FFFFFFFu, DIFFC_ERR_LIMIT },  { 30000, 30000, DIFFC_ERR_LIMIT },
         { 8193, 1, DIFFC_ERR_LIMIT },         { 1, 8193, DIFFC_ERR_LIMIT },
     };
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -100,7 +101,8 @@ static void test_p3_kinds(void **state)
             const int good = (colour == 0 && (packed || depth == 8 || depth == 16)) ||
                              ((colour == 2 || colour == 4 || colour == 6) && (depth == 8 || depth == 16));
             if (colour != 3)
-                hostile("P3 depth", PNG, make_png(4, 2, depth, colour), good ? DIFFC_OK : DIFFC_ERR_FORMAT, NULL);
+                hostile("P3 depth", PNG, make_png(4, 2, depth, colour), good ? DIFFC_OK : DIFFC_ERR_FORMAT,
+                        NULL);
         }
     }
     hostile("P3 no palette", PNG, make_png(4, 2, 8, 3), DIFFC_ERR_FORMAT, "PLTE");
@@ -232,8 +234,8 @@ static void test_i2_i3_gzip(void **state)
     struct bytes plain = make_idx(8, 3, dims, 200), packed = deflate_bytes(&plain, 31);
     static const struct {
         const char *id;
-        size_t cut;    /* bytes less at the end */
-        size_t flip;   /* byte from the end that is changed, from 1 */
+        size_t cut;  /* bytes less at the end */
+        size_t flip; /* byte from the end that is changed, from 1 */
         const char *tail;
         size_t tail_size;
         int status;
@@ -300,7 +302,10 @@ static void test_i6_magic(void **state)
     for (int type = 0; type < 256; type++) {
         const int other = type == 9 || (type >= 0xB && type <= 0xE);
         hostile("I6 type", IDX, make_idx(type, 2, dims, 6),
-                type == 8 ? DIFFC_OK : other ? DIFFC_ERR_UNSUPPORTED : DIFFC_ERR_FORMAT, type == 8 ? NULL : "type");
+                type == 8 ? DIFFC_OK
+                : other   ? DIFFC_ERR_UNSUPPORTED
+                          : DIFFC_ERR_FORMAT,
+                type == 8 ? NULL : "type");
     }
     hostile("I6 0 dims", IDX, make_idx(8, 0, dims, 6), DIFFC_ERR_FORMAT, "0 dimensions");
     hostile("I6 5 dims", IDX, make_idx(8, 5, dims, 6), DIFFC_ERR_UNSUPPORTED, "5 dimensions");
@@ -319,12 +324,12 @@ static void test_i8_gzip_header(void **state)
         bytes_put(&file, head, 10);
         bytes_fill(&file, 'n', 500);
         hostile("I8 unterminated", IDX, file, DIFFC_ERR_FORMAT, "gzip header");
-        file = (struct bytes){ 0 };
+        file = (struct bytes) { 0 };
         bytes_put(&file, head, 10);
         bytes_save(&file, io_path("name.gz"));
         bytes_free(&file);
         FILE *const long_name = fopen(io_path("name.gz"), "ab");
-        char block[65536];
+        static char block[65536];
         memset(block, 'n', sizeof(block));
         for (int i = 0; i < 32; i++)
             assert_int_equal(fwrite(block, 1, sizeof(block), long_name), sizeof(block));
@@ -341,7 +346,8 @@ static void test_i8_gzip_header(void **state)
     hostile("I8 method", IDX, text_file("\x1f\x8b\7\0\0\0\0\0\0\3\0\0", 12), DIFFC_ERR_FORMAT, "gzip");
 }
 
-#define NPY_HEADER(descr, order, shape) "{'descr': " descr ", 'fortran_order': " order ", 'shape': " shape ", }\n"
+#define NPY_HEADER(descr, order, shape) \
+    "{'descr': " descr ", 'fortran_order': " order ", 'shape': " shape ", }\n"
 
 static void test_n1_prefix(void **state)
 {
@@ -350,8 +356,10 @@ static void test_n1_prefix(void **state)
     hostile("N1 good", NPY, file, DIFFC_OK, NULL);
     hostile("N1 magic", NPY, text_file("\x93NUMPX\1\0\0\0", 10), DIFFC_ERR_FORMAT, "not an npy");
     hostile("N1 empty", NPY, text_file("", 0), DIFFC_ERR_TRUNCATED, NULL);
-    hostile("N1 version 4", NPY, make_npy(4, NPY_HEADER("'<f4'", "False", "(2,)"), 8), DIFFC_ERR_UNSUPPORTED, "4.0");
-    hostile("N1 version 0", NPY, make_npy(0, NPY_HEADER("'<f4'", "False", "(2,)"), 8), DIFFC_ERR_UNSUPPORTED, "0.0");
+    hostile("N1 version 4", NPY, make_npy(4, NPY_HEADER("'<f4'", "False", "(2,)"), 8), DIFFC_ERR_UNSUPPORTED,
+            "4.0");
+    hostile("N1 version 0", NPY, make_npy(0, NPY_HEADER("'<f4'", "False", "(2,)"), 8), DIFFC_ERR_UNSUPPORTED,
+            "0.0");
     hostile("N1 length", NPY, text_file("\x93NUMPY\2\0\xf0\xff\xff\xff", 12), DIFFC_ERR_LIMIT, "10000");
     hostile("N1 header cut", NPY, text_file("\x93NUMPY\1\0\x76\0{'de", 14), DIFFC_ERR_TRUNCATED, NULL);
     struct bytes padded = { 0 };
@@ -392,7 +400,8 @@ static void test_n2_descr(void **state)
         { NPY_HEADER("'<c8'", "False", "(2,)"), 16, DIFFC_ERR_UNSUPPORTED, NULL },
         { NPY_HEADER("'|b1'", "False", "(2,)"), 2, DIFFC_ERR_UNSUPPORTED, NULL },
         { NPY_HEADER("'<U3'", "False", "(2,)"), 24, DIFFC_ERR_UNSUPPORTED, NULL },
-        { NPY_HEADER("'<f4000000000000000000000000000000000'", "False", "(2,)"), 8, DIFFC_ERR_FORMAT, "too long" },
+        { NPY_HEADER("'<f4000000000000000000000000000000000'", "False", "(2,)"), 8, DIFFC_ERR_FORMAT,
+          "too long" },
         { NPY_HEADER("4", "False", "(2,)"), 8, DIFFC_ERR_FORMAT, "string" },
         /* N3 */
         { NPY_HEADER("'<f4'", "True", "(2, 3)"), 24, DIFFC_OK, NULL },
@@ -472,7 +481,7 @@ static void test_n5_grammar(void **state)
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         hostile(rows[i].header, NPY, make_npy(1, rows[i].header, 2), rows[i].status,
-                rows[i].status ? "npy header" : NULL);
+                rows[i].status ? "npy" : NULL);
     struct bytes nested = { 0 };
     bytes_text(&nested, "{'descr': '|u1', 'fortran_order': False, 'shape': ");
     bytes_fill(&nested, '(', 9000);
@@ -488,11 +497,13 @@ static void test_n5_grammar(void **state)
 static void test_n6_data(void **state)
 {
     (void)state;
-    hostile("N6 short", NPY, make_npy(1, NPY_HEADER("'<f4'", "False", "(2, 3)"), 23), DIFFC_ERR_TRUNCATED, "24");
-    hostile("N6 long", NPY, make_npy(1, NPY_HEADER("'<f4'", "False", "(2, 3)"), 25), DIFFC_ERR_FORMAT, "1 bytes behind");
+    hostile("N6 short", NPY, make_npy(1, NPY_HEADER("'<f4'", "False", "(2, 3)"), 23), DIFFC_ERR_TRUNCATED,
+            "24");
+    hostile("N6 long", NPY, make_npy(1, NPY_HEADER("'<f4'", "False", "(2, 3)"), 25), DIFFC_ERR_FORMAT,
+            "1 bytes behind");
     const size_t before = io_memory.peak = io_memory.bytes;
-    hostile("N6 claims 4 GB", NPY, make_npy(1, NPY_HEADER("'<f4'", "False", "(1073741824,)"), 5), DIFFC_ERR_TRUNCATED,
-            NULL);
+    hostile("N6 claims 4 GB", NPY, make_npy(1, NPY_HEADER("'<f4'", "False", "(1073741824,)"), 5),
+            DIFFC_ERR_TRUNCATED, NULL);
     assert_true(io_memory.peak - before < 100000);
 }
 
@@ -524,7 +535,8 @@ static void test_s1_length(void **state)
     hostile("S1 smallest", SAFETENSORS, with_length(2, "{}"), DIFFC_OK, NULL);
     /* S2 */
     hostile("S2 16 MiB", SAFETENSORS, with_length(16 << 20, rest), DIFFC_ERR_TRUNCATED, NULL);
-    hostile("S2 16 MiB + 1", SAFETENSORS, with_length((16 << 20) + 1, rest), DIFFC_ERR_LIMIT, "archive_header");
+    hostile("S2 16 MiB + 1", SAFETENSORS, with_length((16 << 20) + 1, rest), DIFFC_ERR_LIMIT,
+            "archive_header");
 }
 
 static void test_s3_header(void **state)
@@ -562,7 +574,8 @@ static void test_s3_header(void **state)
     bytes_fill(&nested, '[', 100000);
     bytes_fill(&nested, ']', 100000);
     bytes_put(&nested, "}", 2);
-    hostile("S3 nested", SAFETENSORS, make_safetensors((const char *)nested.data, 0), DIFFC_ERR_FORMAT, "deep");
+    hostile("S3 nested", SAFETENSORS, make_safetensors((const char *)nested.data, 0), DIFFC_ERR_FORMAT,
+            "deep");
     bytes_free(&nested);
 }
 
@@ -578,9 +591,11 @@ static void test_s4_to_s8_entries(void **state)
         int status;
         const char *words;
     } rows[] = {
-        { "S4 name twice", "{\"a\":" ENTRY("\"U8\"", "[1]", "[0,1]") ",\"a\":" ENTRY("\"U8\"", "[1]", "[0,1]") "}", 1,
+        { "S4 name twice",
+          "{\"a\":" ENTRY("\"U8\"", "[1]", "[0,1]") ",\"a\":" ENTRY("\"U8\"", "[1]", "[0,1]") "}", 1,
           DIFFC_ERR_FORMAT, "column" },
-        { "S4 dtype twice", "{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
+        { "S4 dtype twice",
+          "{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
           DIFFC_ERR_FORMAT, "duplicate" },
         { "S4 NUL", "{\"a\\u0000b\":" ENTRY("\"U8\"", "[1]", "[0,1]") "}", 1, DIFFC_ERR_FORMAT, NULL },
         { "S5 string", ONE("\"U8\"", "[1]", "[\"0\",1]"), 1, DIFFC_ERR_FORMAT, "\"a\"" },
@@ -590,20 +605,25 @@ static void test_s4_to_s8_entries(void **state)
         { "S5 1 item", ONE("\"U8\"", "[1]", "[0]"), 1, DIFFC_ERR_FORMAT, NULL },
         { "S5 no array", ONE("\"U8\"", "[1]", "0"), 1, DIFFC_ERR_FORMAT, NULL },
         { "S5 end < begin", ONE("\"U8\"", "[1]", "[1,0]"), 1, DIFFC_ERR_FORMAT, NULL },
-        { "S5 wraps", ONE("\"U8\"", "[1]", "[9223372036854775807,-9223372036854775808]"), 1, DIFFC_ERR_FORMAT, NULL },
+        { "S5 wraps", ONE("\"U8\"", "[1]", "[9223372036854775807,-9223372036854775808]"), 1, DIFFC_ERR_FORMAT,
+          NULL },
         { "S5 too large", ONE("\"U8\"", "[1]", "[0,18446744073709551616]"), 1, DIFFC_ERR_FORMAT, "column" },
-        { "S5 overlap", "{\"a\":" ENTRY("\"U8\"", "[2]", "[0,2]") ",\"b\":" ENTRY("\"U8\"", "[2]", "[1,3]") "}", 3,
+        { "S5 overlap",
+          "{\"a\":" ENTRY("\"U8\"", "[2]", "[0,2]") ",\"b\":" ENTRY("\"U8\"", "[2]", "[1,3]") "}", 3,
           DIFFC_ERR_FORMAT, "\"b\"" },
-        { "S5 same range", "{\"a\":" ENTRY("\"U8\"", "[2]", "[0,2]") ",\"b\":" ENTRY("\"U8\"", "[2]", "[0,2]") "}", 2,
+        { "S5 same range",
+          "{\"a\":" ENTRY("\"U8\"", "[2]", "[0,2]") ",\"b\":" ENTRY("\"U8\"", "[2]", "[0,2]") "}", 2,
           DIFFC_ERR_FORMAT, NULL },
-        { "S5 hole", "{\"a\":" ENTRY("\"U8\"", "[2]", "[0,2]") ",\"b\":" ENTRY("\"U8\"", "[2]", "[3,5]") "}", 5,
-          DIFFC_ERR_FORMAT, "begins at 3" },
+        { "S5 hole", "{\"a\":" ENTRY("\"U8\"", "[2]", "[0,2]") ",\"b\":" ENTRY("\"U8\"", "[2]", "[3,5]") "}",
+          5, DIFFC_ERR_FORMAT, "begins at 3" },
         { "S5 first", ONE("\"U8\"", "[1]", "[1,2]"), 2, DIFFC_ERR_FORMAT, NULL },
         { "S5 past the end", ONE("\"U8\"", "[9]", "[0,9]"), 8, DIFFC_ERR_TRUNCATED, "9 bytes" },
         { "S5 longer", ONE("\"U8\"", "[7]", "[0,7]"), 8, DIFFC_ERR_FORMAT, "1 bytes behind" },
         { "S5 nothing but data", "{}", 8, DIFFC_ERR_FORMAT, "behind" },
-        { "S6 wraps to 4", ONE("\"U8\"", "[4194305,4194305,211106198978564]", "[0,4]"), 4, DIFFC_ERR_FORMAT, "64 bits" },
-        { "S6 wraps by dtype", ONE("\"F32\"", "[4611686018427387905]", "[0,4]"), 4, DIFFC_ERR_FORMAT, "64 bits" },
+        { "S6 wraps to 4", ONE("\"U8\"", "[4194305,4194305,211106198978564]", "[0,4]"), 4, DIFFC_ERR_FORMAT,
+          "64 bits" },
+        { "S6 wraps by dtype", ONE("\"F32\"", "[4611686018427387905]", "[0,4]"), 4, DIFFC_ERR_FORMAT,
+          "64 bits" },
         { "S6 negative", ONE("\"U8\"", "[-1]", "[0,1]"), 1, DIFFC_ERR_FORMAT, NULL },
         { "S6 float", ONE("\"U8\"", "[1.0]", "[0,1]"), 1, DIFFC_ERR_FORMAT, NULL },
         { "S6 2^53+1", ONE("\"U8\"", "[9007199254740993]", "[0,9007199254740992]"), 1, DIFFC_ERR_FORMAT,
@@ -614,7 +634,8 @@ static void test_s4_to_s8_entries(void **state)
         { "S6 9 dims", ONE("\"U8\"", "[1,1,1,1,1,1,1,1,1]", "[0,1]"), 1, DIFFC_ERR_LIMIT, "9 dimensions" },
         { "S6 []", ONE("\"F32\"", "[]", "[0,4]"), 4, DIFFC_OK, NULL },
         { "S6 [0]", ONE("\"F32\"", "[0]", "[0,0]"), 0, DIFFC_OK, NULL },
-        { "S6 zero hides overflow", ONE("\"F32\"", "[0,9223372036854775807,9]", "[0,0]"), 0, DIFFC_ERR_FORMAT, NULL },
+        { "S6 zero hides overflow", ONE("\"F32\"", "[0,9223372036854775807,9]", "[0,0]"), 0, DIFFC_ERR_FORMAT,
+          NULL },
         { "S6 no array", ONE("\"F32\"", "1", "[0,4]"), 4, DIFFC_ERR_FORMAT, NULL },
         { "S7 3 bytes", ONE("\"F32\"", "[1]", "[0,3]"), 3, DIFFC_ERR_FORMAT, "4 bytes" },
         { "S7 unknown", ONE("\"F8_FOO\"", "[1]", "[0,1]"), 1, DIFFC_ERR_UNSUPPORTED, "F8_FOO" },
@@ -626,13 +647,19 @@ static void test_s4_to_s8_entries(void **state)
         { "S8 number", "{\"__metadata__\":{\"a\":1}}", 0, DIFFC_ERR_FORMAT, "__metadata__.a" },
         { "S8 object", "{\"__metadata__\":{\"a\":{}}}", 0, DIFFC_ERR_FORMAT, "__metadata__.a" },
         { "S8 no object", "{\"__metadata__\":[]}", 0, DIFFC_ERR_FORMAT, "__metadata__" },
-        { "S10 shared offset", "{\"a\":" ENTRY("\"F32\"", "[0]", "[0,0]") ",\"b\":" ENTRY("\"U8\"", "[2]", "[0,2]")
-          ",\"c\":" ENTRY("\"F32\"", "[4,0]", "[2,2]") ",\"d\":" ENTRY("\"F16\"", "[0]", "[0,0]") "}", 2, DIFFC_OK, NULL },
-        { "S10 inside another", "{\"a\":" ENTRY("\"F32\"", "[0]", "[1,1]") ",\"b\":" ENTRY("\"U8\"", "[2]", "[0,2]") "}",
-          2, DIFFC_ERR_FORMAT, NULL },
+        { "S10 shared offset",
+          "{\"a\":" ENTRY("\"F32\"", "[0]", "[0,0]") ",\"b\":" ENTRY(
+              "\"U8\"", "[2]", "[0,2]") ",\"c\":" ENTRY("\"F32\"", "[4,0]",
+                                                        "[2,2]") ",\"d\":" ENTRY("\"F16\"", "[0]",
+                                                                                 "[0,0]") "}",
+          2, DIFFC_OK, NULL },
+        { "S10 inside another",
+          "{\"a\":" ENTRY("\"F32\"", "[0]", "[1,1]") ",\"b\":" ENTRY("\"U8\"", "[2]", "[0,2]") "}", 2,
+          DIFFC_ERR_FORMAT, NULL },
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        hostile(rows[i].id, SAFETENSORS, make_safetensors(rows[i].header, rows[i].data), rows[i].status, rows[i].words);
+        hostile(rows[i].id, SAFETENSORS, make_safetensors(rows[i].header, rows[i].data), rows[i].status,
+                rows[i].words);
 }
 
 static void test_s4_name_length(void **state)
@@ -644,8 +671,8 @@ static void test_s4_name_length(void **state)
         bytes_fill(&header, 'n', kind == 0 ? 4096 : kind == 1 ? 4097 : 1 << 20);
         bytes_text(&header, "\":" ENTRY("\"U8\"", "[1]", "[0,1]") "}");
         bytes_put(&header, "", 1);
-        hostile("S4 name", SAFETENSORS, make_safetensors((const char *)header.data, 1), kind ? DIFFC_ERR_LIMIT : DIFFC_OK,
-                kind ? "4096" : NULL);
+        hostile("S4 name", SAFETENSORS, make_safetensors((const char *)header.data, 1),
+                kind ? DIFFC_ERR_LIMIT : DIFFC_OK, kind ? "4096" : NULL);
         bytes_free(&header);
     }
 }
@@ -668,7 +695,8 @@ static void test_s8_s9_counts(void **state)
 {
     (void)state;
     struct bytes header = many_members(1000000, "{\"__metadata__\":{", "\"\"", "}}");
-    hostile("S8 1 M entries", SAFETENSORS, make_safetensors((const char *)header.data, 0), DIFFC_ERR_LIMIT, NULL);
+    hostile("S8 1 M entries", SAFETENSORS, make_safetensors((const char *)header.data, 0), DIFFC_ERR_LIMIT,
+            NULL);
     bytes_free(&header);
     for (int over = 0; over < 2; over++) {
         header = many_members(65536 + over, "{\"__metadata__\":{", "\"\"", "}}");
@@ -728,9 +756,10 @@ static void test_s14_shrinking(void **state)
     calls.read = shrinking_read;
     for (int format = PNG; format <= SAFETENSORS; format++) {
         for (int after = 3; after < 6; after++) {
-            struct bytes file = format == PNG ? make_png(100, 3, 8, 0) : format == IDX ? make_idx(8, 1, dims, 300) :
-                                format == NPY ? make_npy(1, NPY_HEADER("'|u1'", "False", "(300,)"), 300) :
-                                make_safetensors(ONE("\"U8\"", "[300]", "[0,300]"), 300);
+            struct bytes file = format == PNG   ? make_png(100, 3, 8, 0)
+                                : format == IDX ? make_idx(8, 1, dims, 300)
+                                : format == NPY ? make_npy(1, NPY_HEADER("'|u1'", "False", "(300,)"), 300)
+                                                : make_safetensors(ONE("\"U8\"", "[300]", "[0,300]"), 300);
             const long live = io_memory.live;
             void *handle = NULL;
             bytes_save(&file, io_path("shrink"));
@@ -747,11 +776,13 @@ static void test_s14_shrinking(void **state)
 static void test_pickles(void **state)
 {
     (void)state;
-    static const char zip[] = "PK\3\4\0\0\x8\x8\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\x12\0archive/data.pkl";
+    static const char zip[] =
+        "PK\3\4\0\0\x8\x8\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\x12\0archive/data.pkl";
     static const char pickle[] = "\x80\2\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\2M\xe9\3.";
     hostile("zip", SAFETENSORS, text_file(zip, sizeof(zip)), DIFFC_ERR_UNSUPPORTED, "safetensors");
     hostile("pickle", SAFETENSORS, text_file(pickle, sizeof(pickle)), DIFFC_ERR_UNSUPPORTED, "safetensors");
-    hostile("pickle 4", SAFETENSORS, text_file("\x80\4\x95\x10\0\0\0\0\0\0\0}\x94.", 14), DIFFC_ERR_UNSUPPORTED, NULL);
+    hostile("pickle 4", SAFETENSORS, text_file("\x80\4\x95\x10\0\0\0\0\0\0\0}\x94.", 14),
+            DIFFC_ERR_UNSUPPORTED, NULL);
     /* A header of 0x280 = 640 bytes begins like a pickle and is none. */
     struct bytes header = { 0 };
     bytes_text(&header, ONE("\"U8\"", "[1]", "[0,1]"));
@@ -776,8 +807,8 @@ static void test_paths(void **state)
     bytes_free(&file);
     assert_int_equal(chmod(io_path("secret"), 0), 0);
     for (int format = PNG; format <= SAFETENSORS; format++) {
-        const char *const paths[] = { io_folder,           "/dev/zero", "/dev/null", endless, "", io_path("fifo"),
-                                      io_path("dangling"), io_path("loop") };
+        const char *const paths[] = { io_folder, "/dev/zero",     "/dev/null",         endless,
+                                      "",        io_path("fifo"), io_path("dangling"), io_path("loop") };
         for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
             hostile_path(paths[i], (enum format)format, paths[i], DIFFC_ERR_IO, NULL);
         if (geteuid() != 0)
@@ -851,9 +882,10 @@ static void test_damage(void **state)
     hostile_damage(IDX, packed_idx(3, dims, 3600), codes);
     hostile_damage(NPY, make_npy(1, NPY_HEADER("'>i4'", "True", "(4, 25)"), 400), codes);
     hostile_damage(SAFETENSORS, large_archive(), codes);
-    print_message("damaged files: %ld; ok %d, format %d, truncated %d, checksum %d, limit %d, unsupported %d\n",
-                  hostile_cases - before, codes[0], codes[-DIFFC_ERR_FORMAT], codes[-DIFFC_ERR_TRUNCATED],
-                  codes[-DIFFC_ERR_CHECKSUM], codes[-DIFFC_ERR_LIMIT], codes[-DIFFC_ERR_UNSUPPORTED]);
+    print_message(
+        "damaged files: %ld; ok %d, format %d, truncated %d, checksum %d, limit %d, unsupported %d\n",
+        hostile_cases - before, codes[0], codes[-DIFFC_ERR_FORMAT], codes[-DIFFC_ERR_TRUNCATED],
+        codes[-DIFFC_ERR_CHECKSUM], codes[-DIFFC_ERR_LIMIT], codes[-DIFFC_ERR_UNSUPPORTED]);
     assert_true(hostile_cases - before >= 50000);
 }
 
@@ -865,7 +897,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    print_message("hostile files: %ld cases, the slowest took %.0f ms\n", hostile_cases, hostile_slowest * 1e3);
+    print_message("hostile files: %ld cases, the slowest (%s) took %.0f ms\n", hostile_cases,
+                  hostile_slowest_id, hostile_slowest * 1e3);
     chmod(io_path("secret"), 0600);
     return io_teardown(state);
 }
@@ -873,19 +906,32 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_p1_signature),  cmocka_unit_test(test_p2_size),
-        cmocka_unit_test(test_p3_kinds),      cmocka_unit_test(test_p4_bombs),
-        cmocka_unit_test(test_p5_data),       cmocka_unit_test(test_p7_tail),
-        cmocka_unit_test(test_p8_chunks),     cmocka_unit_test(test_i2_i3_gzip),
-        cmocka_unit_test(test_i4_i5_sizes),   cmocka_unit_test(test_i6_magic),
-        cmocka_unit_test(test_i8_gzip_header), cmocka_unit_test(test_n1_prefix),
-        cmocka_unit_test(test_n2_descr),      cmocka_unit_test(test_n4_shape),
-        cmocka_unit_test(test_n5_grammar),    cmocka_unit_test(test_n6_data),
-        cmocka_unit_test(test_s1_length),     cmocka_unit_test(test_s3_header),
-        cmocka_unit_test(test_s4_to_s8_entries), cmocka_unit_test(test_s4_name_length),
-        cmocka_unit_test(test_s8_s9_counts),  cmocka_unit_test(test_s12_values),
-        cmocka_unit_test(test_s14_shrinking), cmocka_unit_test(test_pickles),
-        cmocka_unit_test(test_paths),         cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_p1_signature),
+        cmocka_unit_test(test_p2_size),
+        cmocka_unit_test(test_p3_kinds),
+        cmocka_unit_test(test_p4_bombs),
+        cmocka_unit_test(test_p5_data),
+        cmocka_unit_test(test_p7_tail),
+        cmocka_unit_test(test_p8_chunks),
+        cmocka_unit_test(test_i2_i3_gzip),
+        cmocka_unit_test(test_i4_i5_sizes),
+        cmocka_unit_test(test_i6_magic),
+        cmocka_unit_test(test_i8_gzip_header),
+        cmocka_unit_test(test_n1_prefix),
+        cmocka_unit_test(test_n2_descr),
+        cmocka_unit_test(test_n4_shape),
+        cmocka_unit_test(test_n5_grammar),
+        cmocka_unit_test(test_n6_data),
+        cmocka_unit_test(test_s1_length),
+        cmocka_unit_test(test_s3_header),
+        cmocka_unit_test(test_s4_to_s8_entries),
+        cmocka_unit_test(test_s4_name_length),
+        cmocka_unit_test(test_s8_s9_counts),
+        cmocka_unit_test(test_s12_values),
+        cmocka_unit_test(test_s14_shrinking),
+        cmocka_unit_test(test_pickles),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_damage),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

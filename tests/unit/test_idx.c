@@ -41,7 +41,8 @@ static void test_large_and_members(void **state)
     const uint32_t dims[3] = { 300, 28, 28 };
     struct bytes plain = make_idx(8, 3, dims, 300 * 28 * 28);
     struct bytes first = { plain.data, 100000, 0 }, second = { plain.data + 100000, plain.size - 100000, 0 };
-    struct bytes one = deflate_bytes(&plain, 31), part = deflate_bytes(&first, 31), rest = deflate_bytes(&second, 31);
+    struct bytes one = deflate_bytes(&plain, 31), part = deflate_bytes(&first, 31),
+                 rest = deflate_bytes(&second, 31);
     diffc_tensor *tensor = NULL;
     bytes_put(&part, rest.data, rest.size);
     assert_int_equal(dfi_idx_decode(io_context, one.data, one.size, &tensor), DIFFC_OK);
@@ -66,7 +67,8 @@ static void test_limit(void **state)
     for (int over = 0; over < 2; over++) {
         limits.idx_bytes = 100 - over;
         diffc_context *context = io_context_new(&limits);
-        assert_int_equal(dfi_idx_decode(context, file.data, file.size, &tensor), over ? DIFFC_ERR_LIMIT : DIFFC_OK);
+        assert_int_equal(dfi_idx_decode(context, file.data, file.size, &tensor),
+                         over ? DIFFC_ERR_LIMIT : DIFFC_OK);
         diffc_release(&tensor);
         diffc_release(&context);
     }
@@ -105,8 +107,10 @@ static void test_arguments(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain_and_packed), cmocka_unit_test(test_large_and_members),
-        cmocka_unit_test(test_limit),            cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_plain_and_packed),
+        cmocka_unit_test(test_large_and_members),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_memory),
         cmocka_unit_test(test_arguments),
     };
     return cmocka_run_group_tests(tests, io_setup, io_teardown);

@@ -27,7 +27,10 @@ static unsigned next_random(unsigned bound)
 
 static int samples_of(int colour)
 {
-    return colour == PNG_COLOR_TYPE_RGB ? 3 : colour == PNG_COLOR_TYPE_RGBA ? 4 : colour == PNG_COLOR_TYPE_GA ? 2 : 1;
+    return colour == PNG_COLOR_TYPE_RGB    ? 3
+           : colour == PNG_COLOR_TYPE_RGBA ? 4
+           : colour == PNG_COLOR_TYPE_GA   ? 2
+                                           : 1;
 }
 
 static unsigned stored_sample(const struct picture *picture, int x, int y, int channel)
@@ -76,8 +79,8 @@ static void randomise(struct picture *picture)
             picture->rows[y][i] = (unsigned char)next_random(256);
     picture->palette = picture->colour == PNG_COLOR_TYPE_PALETTE ? 1 << picture->depth : 0;
     for (int i = 0; i < 256; i++) {
-        picture->colours[i] = (png_color){ (unsigned char)next_random(256), (unsigned char)next_random(256),
-                                           (unsigned char)next_random(256) };
+        picture->colours[i] = (png_color) { (unsigned char)next_random(256), (unsigned char)next_random(256),
+                                            (unsigned char)next_random(256) };
         picture->alphas[i] = (unsigned char)next_random(256);
     }
     picture->key.gray = (png_uint_16)stored_sample(picture, 1, 0, 0);
@@ -99,11 +102,13 @@ static struct bytes write_picture(struct picture *picture)
     png_bytep rows[40];
     png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
     png_infop info = png_create_info_struct(png);
-    png_text text = { .compression = PNG_TEXT_COMPRESSION_zTXt, .key = (char[]){ "Comment" }, .text = (char[]){ "x" } };
+    png_text text = { .compression = PNG_TEXT_COMPRESSION_zTXt,
+                      .key = (char[]) { "Comment" },
+                      .text = (char[]) { "x" } };
     text.text_length = 1;
     png_set_write_fn(png, &file, append_bytes, NULL);
-    png_set_IHDR(png, info, (png_uint_32)picture->width, (png_uint_32)picture->height, picture->depth, picture->colour,
-                 picture->interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE, 0, 0);
+    png_set_IHDR(png, info, (png_uint_32)picture->width, (png_uint_32)picture->height, picture->depth,
+                 picture->colour, picture->interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE, 0, 0);
     png_set_gAMA(png, info, 0.3); /* must not change a value */
     png_set_text(png, info, &text, 1);
     if (picture->palette)
@@ -151,7 +156,7 @@ static void test_every_kind(void **state)
 {
     (void)state;
     static const int kinds[][2] = {
-        { 1, 0 }, { 2, 0 }, { 4, 0 }, { 8, 0 },  { 16, 0 }, { 8, 2 }, { 16, 2 }, { 1, 3 },
+        { 1, 0 }, { 2, 0 }, { 4, 0 }, { 8, 0 }, { 16, 0 }, { 8, 2 }, { 16, 2 }, { 1, 3 },
         { 2, 3 }, { 4, 3 }, { 8, 3 }, { 8, 4 }, { 16, 4 }, { 8, 6 }, { 16, 6 },
     };
     static const int sizes[][2] = { { 2, 1 }, { 7, 5 }, { 37, 40 } };
@@ -159,7 +164,7 @@ static void test_every_kind(void **state)
     int count = 0;
     for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++) {
         for (int variant = 0; variant < 12; variant++) {
-            picture = (struct picture){ .width = sizes[variant / 4][0], .height = sizes[variant / 4][1] };
+            picture = (struct picture) { .width = sizes[variant / 4][0], .height = sizes[variant / 4][1] };
             picture.depth = kinds[kind][0];
             picture.colour = kinds[kind][1];
             picture.interlaced = variant & 1;
@@ -184,7 +189,9 @@ static void test_channels_as_stored(void **state)
     for (int i = 0; i < 5; i++) {
         for (int keyed = 0; keyed <= (i < 3); keyed++) {
             diffc_tensor *image = NULL;
-            picture = (struct picture){ .width = 4, .height = 3, .depth = 8, .colour = expected[i][0], .keyed = keyed };
+            picture = (struct picture) {
+                .width = 4, .height = 3, .depth = 8, .colour = expected[i][0], .keyed = keyed
+            };
             randomise(&picture);
             struct bytes file = write_picture(&picture);
             bytes_save(&file, io_path("c.png"));
@@ -226,7 +233,8 @@ static void test_round_trip(void **state)
         } else {
             assert_int_equal(diffc_image_write(image, io_path("r.png"), NULL), DIFFC_OK);
             diffc_tensor *read = read_back("r.png");
-            assert_memory_equal(diffc_tensor_data(read), diffc_tensor_data(image), 4 * (size_t)channels * 13 * 17);
+            assert_memory_equal(diffc_tensor_data(read), diffc_tensor_data(image),
+                                4 * (size_t)channels * 13 * 17);
             diffc_release(&read);
             assert_int_equal(diffc_tensor_permute(pixels, axes, &view), DIFFC_OK);
             assert_int_equal(diffc_image_write(view, io_path("r.png"), NULL), DIFFC_OK);
@@ -281,7 +289,8 @@ static void test_nonfinite(void **state)
     diffc_release(&image);
 }
 
-static void expect_grid(const diffc_tensor *images, const diffc_image_options *options, int columns, int gap, int scale)
+static void expect_grid(const diffc_tensor *images, const diffc_image_options *options, int columns, int gap,
+                        int scale)
 {
     const int64_t count = diffc_tensor_dim(images, 0), c_count = diffc_tensor_dim(images, 1);
     const int64_t h = diffc_tensor_dim(images, 2), w = diffc_tensor_dim(images, 3);
@@ -299,7 +308,9 @@ static void expect_grid(const diffc_tensor *images, const diffc_image_options *o
                 const int64_t py = y / scale, px = x / scale, row = py / (h + gap), column = px / (w + gap);
                 const int64_t iy = py % (h + gap), ix = px % (w + gap), n = row * columns + column;
                 const float grey = c == 3 ? 1 : options->gap_value;
-                const float value = iy < h && ix < w && n < count ? data[((n * c_count + c) * h + iy) * w + ix] : grey;
+                const float value = iy < h && ix < w && n < count
+                                        ? data[((n * c_count + c) * h + iy) * w + ix]
+                                        : grey;
                 assert_true(got[(c * height + y) * width + x] == value);
             }
         }
@@ -357,8 +368,14 @@ static void test_text(void **state)
     png_destroy_read_struct(&png, &info, NULL);
     fclose(file);
     static const char *const bad[][4] = {
-        { "", "x", NULL }, { " a", "x", NULL }, { "a ", "x", NULL }, { "a  b", "x", NULL }, { "\xc3\xa4", "x", NULL },
-        { "a\n", "x", NULL }, { "a", "\xff", NULL }, { "a", NULL, NULL },
+        { "", "x", NULL },
+        { " a", "x", NULL },
+        { "a ", "x", NULL },
+        { "a  b", "x", NULL },
+        { "\xc3\xa4", "x", NULL },
+        { "a\n", "x", NULL },
+        { "a", "\xff", NULL },
+        { "a", NULL, NULL },
         { "0123456789012345678901234567890123456789012345678901234567890123456789012345678 0", "x", NULL },
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -475,7 +492,7 @@ static void test_memory(void **state)
     long points = 0;
     io_empty_folder();
     for (int interlaced = 0; interlaced < 2; interlaced++) {
-        picture = (struct picture){ .width = 37, .height = 40, .depth = 8, .colour = 3, .keyed = 1 };
+        picture = (struct picture) { .width = 37, .height = 40, .depth = 8, .colour = 3, .keyed = 1 };
         picture.interlaced = interlaced;
         randomise(&picture);
         both.file = write_picture(&picture);
@@ -511,7 +528,8 @@ static void test_blur(void **state)
                 double expected = 0;
                 for (int i = 0; i < 49; i++) {
                     const int sy = mirror(y + i / 7 - 3, 11), sx = mirror(x + i % 7 - 3, 9);
-                    expected += taps[i / 7] * taps[i % 7] / sum / sum * data[((p % 2 * 3 + p / 2) * 9 + sx) * 11 + sy];
+                    expected += taps[i / 7] * taps[i % 7] / sum / sum *
+                                data[((p % 2 * 3 + p / 2) * 9 + sx) * 11 + sy];
                 }
                 assert_true(fabs(got[(p * 11 + y) * 9 + x] - expected) < 2e-7);
             }
@@ -545,7 +563,8 @@ static void test_limits(void **state)
         limits.image_height = 10 - (i == 2);
         limits.image_bytes = 20 * 10 * 3 * 4 - (i == 3);
         diffc_context *context = io_context_new(&limits);
-        assert_int_equal(dfi_png_decode(context, file.data, file.size, 0, &image), i ? DIFFC_ERR_LIMIT : DIFFC_OK);
+        assert_int_equal(dfi_png_decode(context, file.data, file.size, 0, &image),
+                         i ? DIFFC_ERR_LIMIT : DIFFC_OK);
         diffc_release(&image);
         diffc_release(&context);
     }

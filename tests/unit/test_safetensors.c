@@ -22,7 +22,8 @@ static void test_contents(void **state)
     open_text("{\"__metadata__\":{\"format\":\"pt\",\"b\\u00e4r\":\"\\\"\\n\"},"
               "\"w\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[8,32]},"
               "\"scalar\":{\"data_offsets\":[0,8],\"dtype\":\"I64\",\"shape\":[]},"
-              "\"none\":{\"dtype\":\"F16\",\"shape\":[0,5],\"data_offsets\":[8,8]}}     ", 32, &archive);
+              "\"none\":{\"dtype\":\"F16\",\"shape\":[0,5],\"data_offsets\":[8,8]}}     ",
+              32, &archive);
     assert_int_equal(diffc_archive_count(archive), 3);
     assert_string_equal(diffc_archive_name(archive, 0), "w");
     assert_string_equal(diffc_archive_name(archive, 1), "scalar");
@@ -54,12 +55,14 @@ static void test_unaligned(void **state)
         diffc_archive_options options = DIFFC_ARCHIVE_OPTIONS;
         diffc_archive *archive = NULL;
         options.map = map;
-        assert_int_equal(diffc_archive_open(io_context, io_path("u.safetensors"), &options, &archive), DIFFC_OK);
+        assert_int_equal(diffc_archive_open(io_context, io_path("u.safetensors"), &options, &archive),
+                         DIFFC_OK);
         static const unsigned char first[3] = { 0, 3, 19 };
         for (int i = 0; i < 3; i++) {
             diffc_tensor *tensor = NULL;
             assert_int_equal(diffc_archive_get(archive, diffc_archive_name(archive, i), &tensor), DIFFC_OK);
-            assert_int_equal((uintptr_t)diffc_tensor_data(tensor) % dfi_dtype_size(diffc_tensor_dtype(tensor)), 0);
+            assert_int_equal(
+                (uintptr_t)diffc_tensor_data(tensor) % dfi_dtype_size(diffc_tensor_dtype(tensor)), 0);
             assert_int_equal(*(unsigned char *)diffc_tensor_data(tensor), first[i]);
             diffc_release(&tensor);
         }
@@ -71,7 +74,8 @@ static void test_unaligned(void **state)
 static void test_map(void **state)
 {
     (void)state;
-    struct bytes file = make_safetensors("{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}} ", 16);
+    struct bytes file = make_safetensors("{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}} ",
+                                         16);
     diffc_archive_options options = DIFFC_ARCHIVE_OPTIONS;
     diffc_archive *archive = NULL;
     diffc_tensor *tensor = NULL;
@@ -89,7 +93,8 @@ static void test_map(void **state)
     assert_memory_equal(again.data, file.data, file.size);
     bytes_free(&again);
     options.map = 2;
-    assert_int_equal(diffc_archive_open(io_context, io_path("m.safetensors"), &options, &archive), DIFFC_ERR_ARG);
+    assert_int_equal(diffc_archive_open(io_context, io_path("m.safetensors"), &options, &archive),
+                     DIFFC_ERR_ARG);
     bytes_free(&file);
 }
 
@@ -98,8 +103,10 @@ static void append_tensors(struct bytes *header, int count)
     char entry[160];
     bytes_text(header, "{");
     for (int i = 0; i < count; i++) {
-        snprintf(entry, sizeof(entry), "%s\"unet.down_blocks.%d.resnets.%d.conv%d.weight\":{\"dtype\":\"F32\","
-                 "\"shape\":[1,2,1],\"data_offsets\":[%d,%d]}", i ? "," : "", i % 7, i, i % 3, 8 * i, 8 * i + 8);
+        snprintf(entry, sizeof(entry),
+                 "%s\"unet.down_blocks.%d.resnets.%d.conv%d.weight\":{\"dtype\":\"F32\","
+                 "\"shape\":[1,2,1],\"data_offsets\":[%d,%d]}",
+                 i ? "," : "", i % 7, i, i % 3, 8 * i, 8 * i + 8);
         bytes_text(header, entry);
     }
     bytes_put(header, "}", 2);
@@ -174,10 +181,13 @@ static int parse(void *work)
 static void test_memory(void **state)
 {
     (void)state;
-    struct bytes even = make_safetensors("{\"__metadata__\":{\"k\":\"v\"},\"a\":{\"dtype\":\"F32\",\"shape\":[1],"
-                                         "\"data_offsets\":[0,4]}}", 4);
+    struct bytes even = make_safetensors(
+        "{\"__metadata__\":{\"k\":\"v\"},\"a\":{\"dtype\":\"F32\",\"shape\":[1],"
+        "\"data_offsets\":[0,4]}}",
+        4);
     struct bytes odd = make_safetensors("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[1,5]},"
-                                        "\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 5);
+                                        "\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+                                        5);
     const long points = io_fail_allocations(parse, &even) + io_fail_allocations(parse, &odd);
     print_message("safetensors: %ld failing allocations\n", points);
     bytes_free(&even);

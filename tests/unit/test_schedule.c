@@ -27,13 +27,20 @@ static void test_cosine_table(void **state)
         double beta, alpha_bar;
         uint32_t bits;
     } rows[] = {
-        { 0, 4.128422370e-05, 9.999586940e-01, 0x3f7ffd4b },   { 1, 4.614175123e-05, 9.999125600e-01, 0x3f7ffa45 },
-        { 2, 5.099948248e-05, 9.998615384e-01, 0x3f7ff6ed },   { 10, 8.987136243e-05, 9.992788434e-01, 0x3f7fd0bd },
-        { 30, 1.871933346e-04, 9.964657426e-01, 0x3f7f1861 },  { 60, 3.339033574e-04, 9.886365533e-01, 0x3f7d1749 },
-        { 100, 5.318991607e-04, 9.715756178e-01, 0x3f78b92e }, { 250, 1.327223959e-03, 8.458880186e-01, 0x3f588c1e },
-        { 500, 3.155691549e-03, 4.922850430e-01, 0x3efc0cc9 }, { 750, 7.579122670e-03, 1.431786567e-01, 0x3e129d6d },
-        { 900, 1.974185556e-02, 2.361610718e-02, 0x3cc17691 }, { 960, 4.931419343e-02, 3.689610865e-03, 0x3b71cd66 },
-        { 990, 1.899875402e-01, 1.967173303e-04, 0x394e45e8 }, { 998, 7.499994040e-01, 2.428766265e-06, 0x3622fde3 },
+        { 0, 4.128422370e-05, 9.999586940e-01, 0x3f7ffd4b },
+        { 1, 4.614175123e-05, 9.999125600e-01, 0x3f7ffa45 },
+        { 2, 5.099948248e-05, 9.998615384e-01, 0x3f7ff6ed },
+        { 10, 8.987136243e-05, 9.992788434e-01, 0x3f7fd0bd },
+        { 30, 1.871933346e-04, 9.964657426e-01, 0x3f7f1861 },
+        { 60, 3.339033574e-04, 9.886365533e-01, 0x3f7d1749 },
+        { 100, 5.318991607e-04, 9.715756178e-01, 0x3f78b92e },
+        { 250, 1.327223959e-03, 8.458880186e-01, 0x3f588c1e },
+        { 500, 3.155691549e-03, 4.922850430e-01, 0x3efc0cc9 },
+        { 750, 7.579122670e-03, 1.431786567e-01, 0x3e129d6d },
+        { 900, 1.974185556e-02, 2.361610718e-02, 0x3cc17691 },
+        { 960, 4.931419343e-02, 3.689610865e-03, 0x3b71cd66 },
+        { 990, 1.899875402e-01, 1.967173303e-04, 0x394e45e8 },
+        { 998, 7.499994040e-01, 2.428766265e-06, 0x3622fde3 },
         { 999, 9.990000129e-01, 2.428734991e-09, 0x3126e6c2 },
     };
     diffc_schedule *schedule = new_schedule("squaredcos_cap_v2", 0);
@@ -48,7 +55,8 @@ static void test_cosine_table(void **state)
     diffc_release(&schedule);
 }
 
-/* Hashes of the whole tables as PyTorch 2.13 computes them on a CPU with AVX2: linspace or the cosine formula, cumprod. */
+/* Hashes of the whole tables as PyTorch 2.13 computes them on a CPU with AVX2: linspace or the cosine
+ * formula, cumprod. */
 static void test_whole_tables(void **state)
 {
     static const struct {
@@ -124,13 +132,15 @@ static void test_add_noise(void **state)
 static void test_add_noise_refuses(void **state)
 {
     diffc_schedule *linear = new_schedule("linear", 10), *flow = new_schedule("flow", 0);
-    diffc_tensor *x = named_tensor("x", 1, 1, 2, 2), *other = new_tensor(1, 1, 2, 3), *kept = named_tensor("x", 1, 1, 2, 2);
+    diffc_tensor *x = named_tensor("x", 1, 1, 2, 2), *other = new_tensor(1, 1, 2, 3),
+                 *kept = named_tensor("x", 1, 1, 2, 2);
     static const float bad[] = { -1, 10, 0.5f, NAN, INFINITY };
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         check_fails(diffc_schedule_add_noise(linear, x, x, &bad[i], x), DIFFC_ERR_ARG, "timestep is");
     check_fails(diffc_schedule_add_noise(flow, x, x, &bad[1], x), DIFFC_ERR_ARG, "timestep is 10");
-    check_fails(diffc_schedule_add_noise(flow, x, other, &bad[2], x), DIFFC_ERR_ARG, "noise is F32 [1, 1, 2, 3]");
+    check_fails(diffc_schedule_add_noise(flow, x, other, &bad[2], x), DIFFC_ERR_ARG,
+                "noise is F32 [1, 1, 2, 3]");
     check_fails(diffc_schedule_add_noise(flow, x, NULL, &bad[2], x), DIFFC_ERR_ARG, "NULL");
     assert_true(same_bits(x, kept));
     diffc_release(&kept);
@@ -140,7 +150,8 @@ static void test_add_noise_refuses(void **state)
     diffc_release(&linear);
 }
 
-static void check_refused(const char *name, int train_steps, double start, double end, double shift, const char *text)
+static void check_refused(const char *name, int train_steps, double start, double end, double shift,
+                          const char *text)
 {
     diffc_schedule_options options = DIFFC_SCHEDULE_OPTIONS;
     diffc_schedule *schedule = NULL;

@@ -12,8 +12,8 @@ static diffc_sampler_options options_of(const char *step, const char *spacing, i
 }
 
 /* The list begins with `count` values, has `length` and ends with `last`. */
-static void check_list(const char *schedule, const diffc_sampler_options *options, const float *first, int count, int length,
-                       float last)
+static void check_list(const char *schedule, const diffc_sampler_options *options, const float *first,
+                       int count, int length, float last)
 {
     diffc_sampler *sampler = new_sampler(schedule, 0, options);
     assert_int_equal(diffc_sampler_steps(sampler), length);
@@ -25,10 +25,10 @@ static void check_list(const char *schedule, const diffc_sampler_options *option
     diffc_release(&sampler);
 }
 
-#define LIST(schedule, options, length, last, ...)                                                       \
-    do {                                                                                                 \
-        const diffc_sampler_options options_ = options;                                                  \
-        const float first_[] = { __VA_ARGS__ };                                                          \
+#define LIST(schedule, options, length, last, ...) \
+    do { \
+        const diffc_sampler_options options_ = options; \
+        const float first_[] = { __VA_ARGS__ }; \
         check_list(schedule, &options_, first_, (int)(sizeof(first_) / sizeof(first_[0])), length, last); \
     } while (0)
 
@@ -40,7 +40,8 @@ static void test_lists_of_the_specification(void **state)
     LIST("linear", options_of("ddpm", "leading", 50), 50, 0, 980, 960);
     LIST("linear", options_of("ddpm", "leading", 27), 27, 0, 962, 925);
     LIST("linear", options_of("ddim", "leading", 34), 34, 0, 957, 928);
-    LIST("linear", options_of("ddpm", "strided", 34), 34, 0, 990, 960, 930, 900, 870, 840, 810, 780, 750, 720, 690);
+    LIST("linear", options_of("ddpm", "strided", 34), 34, 0, 990, 960, 930, 900, 870, 840, 810, 780, 750, 720,
+         690);
     LIST("linear", options_of("ddpm", "strided", 0), 50, 0, 980, 960);
     LIST("linear", options_of("ddpm", "trailing", 10), 10, 99, 999, 899, 799);
     LIST("linear", options_of("ddpm", "linspace", 3), 3, 0, 999, 500);
@@ -54,8 +55,8 @@ static void test_dpmsolver_lists(void **state)
     diffc_sampler_options options = options_of("dpmsolver++", "linspace", 20);
     (void)state;
     options.lambda_min = -5.1;
-    LIST("squaredcos_cap_v2", options, 20, 50, 995, 945, 896, 846, 796, 746, 696, 647, 597, 547, 498, 448, 398, 348, 298, 249,
-         199, 149, 100, 50);
+    LIST("squaredcos_cap_v2", options, 20, 50, 995, 945, 896, 846, 796, 746, 696, 647, 597, 547, 498, 448,
+         398, 348, 298, 249, 199, 149, 100, 50);
     options.steps = 10;
     LIST("squaredcos_cap_v2", options, 10, 100, 995, 896, 796, 696, 597, 498, 398, 298, 199, 100);
     options.spacing = "leading";
@@ -91,8 +92,8 @@ static void test_flow_lists(void **state)
 static void test_named_lists(void **state)
 {
     (void)state;
-    LIST("linear", options_of("ddpm", "fast27", 0), 27, 0, 999, 800, 799, 600, 599, 500, 400, 399, 377, 355, 333, 311, 288, 266,
-         244, 222, 200, 199, 177, 155, 133, 111, 88, 66, 44, 22, 0);
+    LIST("linear", options_of("ddpm", "fast27", 0), 27, 0, 999, 800, 799, 600, 599, 500, 400, 399, 377, 355,
+         333, 311, 288, 266, 244, 222, 200, 199, 177, 155, 133, 111, 88, 66, 44, 22, 0);
     LIST("linear", options_of("ddpm", "smart27", 27), 27, 0, 999);
     LIST("linear", options_of("ddpm", "smart50", 0), 50, 0, 999);
     LIST("linear", options_of("ddpm", "smart100", 0), 100, 0, 999);
@@ -102,7 +103,8 @@ static void test_named_lists(void **state)
     LIST("linear", options_of("ddpm", "super100", 0), 100, 0, 999);
 }
 
-/* Hashes of numpy's values, made with numpy 2.4: for T = 300 the lists of all lengths, one after the other. */
+/* Hashes of numpy's values, made with numpy 2.4: for T = 300 the lists of all lengths, one after the other.
+ */
 static void test_all_lengths(void **state)
 {
     static const struct {
@@ -158,8 +160,8 @@ static void test_strided_lengths(void **state)
     diffc_release(&schedule);
 }
 
-static void check_refused(const char *schedule_name, int train_steps, diffc_sampler_options options, int status,
-                          const char *text)
+static void check_refused(const char *schedule_name, int train_steps, diffc_sampler_options options,
+                          int status, const char *text)
 {
     diffc_schedule *schedule = new_schedule(schedule_name, train_steps);
     diffc_sampler *sampler = NULL;
@@ -175,15 +177,19 @@ static void test_hostile_requests(void **state)
     check_refused("linear", 0, options_of("ddpm", "even", 10), DIFFC_ERR_ARG, "known: full, strided");
     check_refused("linear", 0, options_of("ddpm", "leading", -1), DIFFC_ERR_ARG, "steps is -1");
     check_refused("linear", 0, options_of("ddpm", "leading", 1001), DIFFC_ERR_ARG, "cannot place 1001 steps");
-    check_refused("linear", 0, options_of("ddpm", "strided", 1000000000), DIFFC_ERR_LIMIT, "the limit is 10000");
-    check_refused("linear", 0, options_of("ddpm", "linspace", INT32_MAX), DIFFC_ERR_LIMIT, "the limit is 10000");
+    check_refused("linear", 0, options_of("ddpm", "strided", 1000000000), DIFFC_ERR_LIMIT,
+                  "the limit is 10000");
+    check_refused("linear", 0, options_of("ddpm", "linspace", INT32_MAX), DIFFC_ERR_LIMIT,
+                  "the limit is 10000");
     check_refused("flow", 0, options_of(NULL, NULL, 1000000000), DIFFC_ERR_LIMIT, "the limit is 10000");
     check_refused("linear", 1000000, options_of("ddpm", "full", 0), DIFFC_ERR_LIMIT, "1000000 steps");
-    check_refused("linear", 0, options_of("ddpm", "full", 50), DIFFC_ERR_CONFIG, "has 1000 steps, options.steps is 50");
+    check_refused("linear", 0, options_of("ddpm", "full", 50), DIFFC_ERR_CONFIG,
+                  "has 1000 steps, options.steps is 50");
     check_refused("linear", 0, options_of("ddpm", "fast27", 28), DIFFC_ERR_CONFIG, "has 27 steps");
     check_refused("linear", 20, options_of("ddpm", "smart50", 0), DIFFC_ERR_ARG, "50 steps on 20 timesteps");
     check_refused("linear", 30, options_of("ddpm", "fast27", 0), DIFFC_ERR_ARG, "spacing does not fit");
-    check_refused("flow", 0, options_of(NULL, "leading", 10), DIFFC_ERR_CONFIG, "not for the schedule \"flow\"");
+    check_refused("flow", 0, options_of(NULL, "leading", 10), DIFFC_ERR_CONFIG,
+                  "not for the schedule \"flow\"");
     check_refused("flow_match", 0, options_of(NULL, "full", 0), DIFFC_ERR_CONFIG, "not for the schedule");
     cut.lambda_min = 1e300;
     check_refused("linear", 0, cut, DIFFC_ERR_ARG, "0 timesteps");
@@ -205,13 +211,16 @@ static void test_degenerate_schedules(void **state)
     diffc_schedule *schedule = NULL;
     diffc_sampler *sampler = NULL;
     (void)state;
-    check_refused("linear", 1000000, options_of("ddpm", "linspace", 10), DIFFC_ERR_CONFIG, "all image or all noise");
+    check_refused("linear", 1000000, options_of("ddpm", "linspace", 10), DIFFC_ERR_CONFIG,
+                  "all image or all noise");
     nearly_none.beta_start = 1e-12;
     nearly_none.beta_end = 1e-12;
     check_ok(diffc_schedule_create(case_context, "linear", &nearly_none, &schedule));
-    check_fails(diffc_sampler_create(schedule, &options, &sampler), DIFFC_ERR_CONFIG, "all image or all noise");
+    check_fails(diffc_sampler_create(schedule, &options, &sampler), DIFFC_ERR_CONFIG,
+                "all image or all noise");
     options.step = "euler";
-    check_fails(diffc_sampler_create(schedule, &options, &sampler), DIFFC_ERR_CONFIG, "all image or all noise");
+    check_fails(diffc_sampler_create(schedule, &options, &sampler), DIFFC_ERR_CONFIG,
+                "all image or all noise");
     diffc_release(&schedule);
 }
 
@@ -226,7 +235,8 @@ static diffc_sampler_options explicit_list(const char *step, const float *times,
 static void test_explicit_lists(void **state)
 {
     static const float good[] = { 990, 510, 0 }, rising[] = { 0, 510, 990 }, twice[] = { 5, 5 };
-    static const float high[] = { 1000, 0 }, negative[] = { 3, -1 }, broken[] = { 3, NAN }, half[] = { 2.5f, 0 };
+    static const float high[] = { 1000, 0 }, negative[] = { 3, -1 }, broken[] = { 3, NAN },
+                       half[] = { 2.5f, 0 };
     static const float forward[] = { 0, 0.1f, 0.9f }, at_end[] = { 0, 1 }, at_zero[] = { 500, 0 };
     diffc_sampler_options both = explicit_list("ddpm", good, 3);
     (void)state;
@@ -234,7 +244,8 @@ static void test_explicit_lists(void **state)
     LIST("linear", explicit_list("euler", half, 2), 2, 0, 2.5f);
     LIST("flow", explicit_list(NULL, forward, 3), 3, 0.9f, 0, 0.1f);
     LIST("flow_match", explicit_list(NULL, high, 1), 1, 1000, 1000);
-    check_refused("linear", 0, explicit_list("ddpm", rising, 3), DIFFC_ERR_ARG, "510 after 0, must be smaller");
+    check_refused("linear", 0, explicit_list("ddpm", rising, 3), DIFFC_ERR_ARG,
+                  "510 after 0, must be smaller");
     check_refused("linear", 0, explicit_list("ddpm", twice, 2), DIFFC_ERR_ARG, "5 after 5");
     check_refused("linear", 0, explicit_list("ddpm", high, 2), DIFFC_ERR_ARG, "timestep 0 is 1000");
     check_refused("linear", 0, explicit_list("euler", high, 2), DIFFC_ERR_ARG, "timestep 0 is 1000");
@@ -255,10 +266,14 @@ static void test_explicit_lists(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lists_of_the_specification), cmocka_unit_test(test_dpmsolver_lists),
-        cmocka_unit_test(test_flow_lists),                 cmocka_unit_test(test_named_lists),
-        cmocka_unit_test(test_all_lengths),                cmocka_unit_test(test_strided_lengths),
-        cmocka_unit_test(test_hostile_requests),           cmocka_unit_test(test_degenerate_schedules),
+        cmocka_unit_test(test_lists_of_the_specification),
+        cmocka_unit_test(test_dpmsolver_lists),
+        cmocka_unit_test(test_flow_lists),
+        cmocka_unit_test(test_named_lists),
+        cmocka_unit_test(test_all_lengths),
+        cmocka_unit_test(test_strided_lengths),
+        cmocka_unit_test(test_hostile_requests),
+        cmocka_unit_test(test_degenerate_schedules),
         cmocka_unit_test(test_explicit_lists),
     };
     return cmocka_run_group_tests(tests, case_setup, case_teardown);

@@ -89,6 +89,24 @@ static inline diffc_model *tc_model(diffc_context *context, const char *objectiv
     return model;
 }
 
+/* A model of few tensors, and data for it: where every call of a save is made to fail. */
+static inline int tc_read_large(void *opaque, int64_t index, float *image, int32_t *label)
+{
+    (void)opaque;
+    for (int i = 0; i < 16 * 16; i++)
+        image[i] = (float)((i * 29 + index * 13) % 23) / 22.0f;
+    *label = (int32_t)(index % 10);
+    return 0;
+}
+
+static inline void tc_classifier(diffc_context *context, diffc_dataset **data, diffc_model **model)
+{
+    diffc_model_options options = DIFFC_MODEL_OPTIONS;
+    options.image_height = 16;
+    tc_ok(diffc_dataset_from_function(context, 12, 1, 16, 16, tc_read_large, NULL, data));
+    tc_ok(diffc_model_create(context, "lenet", &options, model));
+}
+
 static inline diffc_trainer *tc_trainer(diffc_model *model, const diffc_dataset *dataset,
                                         const diffc_trainer_options *options)
 {

@@ -12,7 +12,7 @@ DFI_INLINE vec exponential(vec a)
         12582912.0f); /* 1.5 * 2^23: its sum with a small number has that number's integer in the low bits */
     a = maximum(minimum(a, set(88.0f)), set(-87.0f));
     const vec shifted = madd(a, set(1.44269504f), magic), n = subtract(shifted, magic);
-    const vec r = madd(n, set(1.42860677e-6f), madd(n, set(-0.693145752f), a));
+    const vec r = madd(n, set(-1.42860677e-6f), madd(n, set(-0.693145752f), a));
     vec p = set(1.38888889e-3f);
     p = madd(p, r, set(8.33333333e-3f));
     p = madd(p, r, set(4.16666667e-2f));
@@ -58,6 +58,7 @@ DFI_INLINE vec sigmoid(vec z)
 
 DFI_INLINE vec silu_slope(vec z)
 {
+    z = maximum(minimum(z, set(88.0f)), set(-88.0f)); /* no zero times infinity */
     const vec s = sigmoid(z);
     return multiply(s, madd(z, subtract(set(1.0f), s), set(1.0f)));
 }
@@ -68,7 +69,7 @@ DFI_INLINE vec activate(vec z, const enum dfi_act act)
     switch (act) {
     case DFI_ACT_GELU: return gelu(z);
     case DFI_ACT_SILU: return multiply(z, sigmoid(z));
-    case DFI_ACT_RELU: return keep_nan(z, where_positive(z, z));
+    case DFI_ACT_RELU: return unless_negative(z, z);
     default: return z;
     }
 }
@@ -78,7 +79,7 @@ DFI_INLINE vec times_slope(vec dy, vec z, const enum dfi_act act)
     switch (act) {
     case DFI_ACT_GELU: return multiply(dy, gelu_slope(z));
     case DFI_ACT_SILU: return multiply(dy, keep_nan(z, silu_slope(z)));
-    case DFI_ACT_RELU: return where_positive(z, dy);
+    case DFI_ACT_RELU: return unless_negative(z, dy);
     default: return dy;
     }
 }

@@ -95,7 +95,8 @@ static void run_row(const struct dfi_taps_args *args, struct tile *tile, const f
 {
     const int runs = (args->width + PIXELS - 1) / PIXELS;
     for (int run = 0; run < runs; run++) {
-        const int first = args->width * run / runs, end = args->width * (run + 1) / runs;
+        const int first = (int)((int64_t)args->width * run / runs);
+        const int end = (int)((int64_t)args->width * (run + 1) / runs);
         tile->x = x + first * args->x_pixel;
         tile->y = y + first * args->y_pixel;
         tiles[end - first - 1](args, tile);

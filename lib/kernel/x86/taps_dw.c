@@ -140,6 +140,8 @@ static void run_narrow(const struct dfi_taps_dw_args *args)
 
 void KERNEL(taps_dw)(const struct dfi_taps_dw_args *args)
 {
+    if (args->width < 1)
+        return;
     if (args->cout <= DFI_NARROW)
         run_narrow(args);
     else

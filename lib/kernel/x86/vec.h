@@ -87,9 +87,10 @@ DFI_INLINE vec keep_nan(vec a, vec b)
 {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), b, a);
 }
-DFI_INLINE vec where_positive(vec condition, vec a)
+/* a, or zero where the condition is zero or less: what is not a number lets a through. */
+DFI_INLINE vec unless_negative(vec condition, vec a)
 {
-    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(condition, zero(), _CMP_GT_OQ), a);
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(condition, zero(), _CMP_NLE_UQ), a);
 }
 DFI_INLINE void add_doubles(double *sum, vec a, int n)
 {
@@ -174,9 +175,9 @@ DFI_INLINE vec keep_nan(vec a, vec b)
 {
     return _mm256_blendv_ps(b, a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
 }
-DFI_INLINE vec where_positive(vec condition, vec a)
+DFI_INLINE vec unless_negative(vec condition, vec a)
 {
-    return _mm256_and_ps(a, _mm256_cmp_ps(condition, zero(), _CMP_GT_OQ));
+    return _mm256_and_ps(a, _mm256_cmp_ps(condition, zero(), _CMP_NLE_UQ));
 }
 DFI_INLINE void add_four_doubles(double *sum, __m128 a, int n)
 {

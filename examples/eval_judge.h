@@ -1,0 +1,22 @@
+#ifndef EVAL_JUDGE_H
+#define EVAL_JUDGE_H
+
+#include "common/metrics.h"
+#include "common/mnist.h"
+#include "common/options.h"
+
+/* The measurements of mnist_eval. */
+struct eval_judge {
+    diffc_context *context;
+    const struct ex_mnist *mnist;
+    const char *out;
+    int samples, steps, clip, quiet;
+    uint64_t seed;
+    struct ex_reals guidance;
+    json_t *metrics;
+};
+
+/* Judges real images, and samples of `model` unless it is NULL: metrics, sweep.png, samples-G.png. */
+int eval_judge_run(const struct eval_judge *work, diffc_model *classifier, diffc_model *model);
+
+#endif

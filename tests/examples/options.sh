@@ -1,0 +1,43 @@
+#!/bin/sh
+# Every wrong option: one line that names it, exit code 2, and nothing on disk.
+. "$(dirname "$0")/common.sh"
+
+wrong() { # word, program, arguments
+    word=$1 name=$2
+    shift 2
+    expect 2 "$name" "$@" --out made
+    one_line "$name" "$word"
+    no_file made
+}
+
+for program in mnist_denoise mnist_diffusion mnist_eval unet_check; do
+    expect 0 $program --help
+    grep -q '^usage: ' stdout
+    expect 0 $program --version
+    grep -q "$program" stdout
+    wrong --nonsense $program --nonsense
+    wrong --threads $program --threads 0
+    wrong --threads $program --threads two
+    wrong --lr $program --lr nan
+    wrong --lr $program --lr=-1
+    wrong --seed $program --seed -1
+    wrong --epochs $program --epochs 1e3
+    wrong --batch $program --batch 99999999999999999999
+    wrong --quiet $program --quiet=yes
+    wrong --precision $program --precision bf16
+    wrong --precision $program --precision fp64
+    wrong --time $program --time divide
+    wrong --time $program --time 'add|mul'
+    wrong --guidance $program --guidance 1,,2
+    wrong --data $program --data ''
+done
+for program in mnist_denoise mnist_diffusion mnist_eval; do
+    wrong paint $program paint
+    wrong extra $program train extra
+done
+wrong --objective mnist_diffusion train --objective ddpn
+wrong --guidance mnist_diffusion sample --guidance 1,2
+wrong --weights unet_check
+wrong --adam-steps unet_check --weights w --x x --adam-steps 3
+expect 2 mnist_denoise train --epochs
+one_line mnist_denoise --epochs

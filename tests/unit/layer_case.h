@@ -1,0 +1,178 @@
+#ifndef TESTS_LAYER_CASE_H
+#define TESTS_LAYER_CASE_H
+
+/* Every kind of node in a graph as small as it can be. */
+
+#include "graph_case.h"
+
+/* One layer (or a few) behind a 1x1 convolution, whose gradient is made of the layer's gradient by its input. */
+struct layer {
+    const char *name;
+    int (*build)(struct dfi_graph *graph, const struct layer *layer);
+    int a, b, c, d; /* what the builder makes of it */
+};
+
+static int begin(struct dfi_graph *graph, int c, int h, int w)
+{
+    return dfi_conv2d(graph, dfi_graph_input(graph, "x", 3, h, w, 0), "begin", c, 1, 1, 0);
+}
+
+/* a x a, stride b, padding c; d to d + 1 channels: the kernel gradient has two algorithms. */
+static int build_conv(struct dfi_graph *graph, const struct layer *layer)
+{
+    return dfi_conv2d(graph, begin(graph, layer->d, 6, 7), "f", layer->d + 1, layer->a, layer->b, layer->c);
+}
+
+static int build_transposed(struct dfi_graph *graph, const struct layer *layer)
+{
+    return dfi_conv_transpose2d(graph, begin(graph, layer->d, 3, 2), "f", layer->d + 1, layer->a, layer->b, layer->c);
+}
+
+static int build_unflatten(struct dfi_graph *graph, const struct layer *layer)
+{
+    return dfi_unflatten(graph, begin(graph, 4, 1, 1), "f", 3, layer->a, layer->b);
+}
+
+static int build_norm(struct dfi_graph *graph, const struct layer *layer)
+{
+    return dfi_batch_norm(graph, begin(graph, 3, 3, 4), "f", (enum dfi_act)layer->a);
+}
+
+static int build_linear(struct dfi_graph *graph, const struct layer *layer)
+{
+    return dfi_linear(graph, begin(graph, 4, layer->a, layer->b), "f", 5);
+}
+
+static int build_activation(struct dfi_graph *graph, const struct layer *layer)
+{
+    return dfi_activation(graph, begin(graph, 3, 2, 3), (enum dfi_act)layer->a);
+}
+
+static int build_softmax(struct dfi_graph *graph, const struct layer *layer)
+{
+    return dfi_softmax(graph, begin(graph, 4, layer->a, layer->b));
+}
+
+static int build_avg_pool(struct dfi_graph *graph, const struct layer *layer)
+{
+    return dfi_avg_pool(graph, begin(graph, 3, 5, 6), layer->a, layer->b);
+}
+
+static int build_max_pool(struct dfi_graph *graph, const struct layer *layer)
+{
+    return dfi_max_pool(graph, begin(graph, 2, 5, 4), layer->a);
+}
+
+static int build_flatten(struct dfi_graph *graph, const struct layer *layer)
+{
+    (void)layer;
+    return dfi_linear(graph, dfi_flatten(graph, begin(graph, 3, 2, 3)), "f", 4);
+}
+
+static int build_add(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int x = begin(graph, 3, 3, 2);
+    return dfi_add(graph, x, layer->a ? x : dfi_conv2d(graph, x, "f", 3, 3, 1, 1));
+}
+
+/* Both halves have users before and after the concatenation. */
+static int build_concat(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int x = begin(graph, 3, 3, 2);
+    const int a = dfi_conv2d(graph, x, "a", 2, 3, 1, 1), b = dfi_activation(graph, x, DFI_ACT_SILU);
+    const int before = dfi_activation(graph, a, DFI_ACT_GELU), also = dfi_conv2d(graph, b, "also", 2, 1, 1, 0);
+    int y = dfi_conv2d(graph, dfi_concat(graph, a, b), "f", 2, 3, 1, 1);
+    y = dfi_add(graph, dfi_add(graph, y, before), also);
+    if (layer->a)
+        y = dfi_add(graph, y, dfi_add(graph, a, dfi_conv2d(graph, b, "after", 2, 1, 1, 0)));
+    return y;
+}
+
+
+/* Concatenations of concatenations and of a value with itself: slices of one buffer that must not be mistaken for
+ * another. */
+static int build_nested(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int x = begin(graph, 3, 3, 2), a = dfi_conv2d(graph, x, "a", 2, 1, 1, 0);
+    const int b = dfi_batch_norm(graph, a, "b", DFI_ACT_SILU), ab = dfi_concat(graph, a, b);
+    if (layer->a == 5) /* the inner one has later users of its own */
+        return dfi_add(graph, dfi_conv2d(graph, dfi_concat(graph, x, ab), "f", 4, 3, 1, 1), ab);
+    const int first = layer->a == 1 ? x : layer->a == 2 ? b : ab;
+    const int second = layer->a == 0 ? x : layer->a == 3 ? b : ab;
+    return dfi_conv2d(graph, dfi_concat(graph, first, second), "f", 3, 3, 1, 1);
+}
+
+static int build_modulate(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int e = dfi_graph_input(graph, "e", 4, 1, 1, 0), pixel = layer->a == 5;
+    const int x = layer->a == 4 ? dfi_graph_input(graph, "x", 3, 3, 2, 0)
+                                : begin(graph, 3, pixel ? 1 : 3, pixel ? 1 : 2);
+    const int scale = dfi_linear(graph, e, "scale", 3);
+    switch (layer->a) {
+    case 1:
+        return dfi_modulate(graph, x, -1, scale);
+    case 2:
+        return dfi_modulate(graph, x, scale, dfi_linear(graph, e, "shift", 3));
+    case 3:
+        return dfi_modulate(graph, x, scale, scale);
+    case 5:
+        return dfi_add(graph, dfi_modulate(graph, x, x, scale), scale);
+    default:
+        return dfi_modulate(graph, x, scale, -1);
+    }
+}
+
+static int build_entropy(struct dfi_graph *graph, const struct layer *layer)
+{
+    return begin(graph, 4, layer->a, layer->b);
+}
+
+static const struct layer layers[] = {
+    { "conv2d 3x3", build_conv, 3, 1, 1, 4 },
+    { "conv2d 3x3, many channels", build_conv, 3, 1, 1, 9 },
+    { "conv2d 3x3 stride 2", build_conv, 3, 2, 1, 4 },
+    { "conv2d 3x3 stride 2, many channels", build_conv, 3, 2, 1, 9 },
+    { "conv2d 1x1", build_conv, 1, 1, 0, 4 },
+    { "conv2d 1x1 stride 2", build_conv, 1, 2, 0, 4 },
+    { "conv2d 5x5", build_conv, 5, 1, 2, 3 },
+    { "conv2d 5x5 without padding", build_conv, 5, 1, 0, 3 },
+    { "conv_transpose2d 4x4 stride 2", build_transposed, 4, 2, 1, 3 },
+    { "conv_transpose2d 4x4 stride 2, many channels", build_transposed, 4, 2, 1, 9 },
+    { "conv_transpose2d 3x3", build_transposed, 3, 1, 0, 3 },
+    { "unflatten", build_unflatten, 2, 3, 0, 0 },
+    { "batch_norm", build_norm, DFI_ACT_NONE, 0, 0, 0 },
+    { "batch_norm gelu", build_norm, DFI_ACT_GELU, 0, 0, 0 },
+    { "batch_norm silu", build_norm, DFI_ACT_SILU, 0, 0, 0 },
+    { "batch_norm relu", build_norm, DFI_ACT_RELU, 0, 0, 0 },
+    { "linear", build_linear, 1, 1, 0, 0 },
+    { "linear on pixels", build_linear, 3, 2, 0, 0 },
+    { "gelu", build_activation, DFI_ACT_GELU, 0, 0, 0 },
+    { "silu", build_activation, DFI_ACT_SILU, 0, 0, 0 },
+    { "relu", build_activation, DFI_ACT_RELU, 0, 0, 0 },
+    { "softmax", build_softmax, 1, 1, 0, 0 },
+    { "softmax on pixels", build_softmax, 2, 3, 0, 0 },
+    { "avg_pool 2x2", build_avg_pool, 2, 2, 0, 0 },
+    { "avg_pool 5x3", build_avg_pool, 5, 3, 0, 0 },
+    { "max_pool", build_max_pool, 2, 0, 0, 0 },
+    { "flatten", build_flatten, 0, 0, 0, 0 },
+    { "add", build_add, 0, 0, 0, 0 },
+    { "add a value to itself", build_add, 1, 0, 0, 0 },
+    { "concat, users before", build_concat, 0, 0, 0, 0 },
+    { "concat, users before and after", build_concat, 1, 0, 0, 0 },
+    { "concat (ab)x", build_nested, 0, 0, 0, 0 },
+    { "concat x(ab)", build_nested, 1, 0, 0, 0 },
+    { "concat b(ab)", build_nested, 2, 0, 0, 0 },
+    { "concat (ab)b", build_nested, 3, 0, 0, 0 },
+    { "concat (ab)(ab)", build_nested, 4, 0, 0, 0 },
+    { "concat x(ab), ab used again", build_nested, 5, 0, 0, 0 },
+    { "modulate by scale", build_modulate, 0, 0, 0, 0 },
+    { "modulate by shift", build_modulate, 1, 0, 0, 0 },
+    { "modulate", build_modulate, 2, 0, 0, 0 },
+    { "modulate, one value for both", build_modulate, 3, 0, 0, 0 },
+    { "modulate an input", build_modulate, 4, 0, 0, 0 },
+    { "modulate a value by itself", build_modulate, 5, 0, 0, 0 },
+    { "cross_entropy_loss", build_entropy, 1, 1, 0, 0 },
+    { "cross_entropy_loss on pixels", build_entropy, 2, 3, 0, 0 },
+};
+
+#endif

@@ -1,0 +1,249 @@
+/* The memory plan: values that share bytes must not meet, so a run gives the bits of a run in which nothing is
+ * shared; and what planning and building allocate. */
+
+#include "model/architectures.h"
+#include "oom.h"
+#include "random_graph.h"
+
+static struct diffc_context *context;
+
+/* Gives every value and gradient bytes of its own behind the plan; concatenations copy. */
+static void give_own_bytes(struct dfi_exec *exec)
+{
+    struct dfi_plan *plan = &exec->plan;
+    size_t at = plan->bytes;
+    for (int i = 0; i < exec->graph->count; i++) {
+        const struct dfi_node *node = dfi_node(exec, i);
+        const size_t samples = (size_t)exec->options.batch * (size_t)(node->conditional ? exec->options.conditions : 1);
+        const size_t bytes = samples * (size_t)(node->c * node->h * node->w) * exec->element;
+        plan->value[i] = (struct dfi_place){ i, 0, at };
+        at += (bytes + 63) / 64 * 64;
+        if (plan->gradient[i].root < 0)
+            continue;
+        plan->gradient[i] = (struct dfi_place){ i, 0, at };
+        at += (bytes + 63) / 64 * 64;
+    }
+    char *block = dfi_calloc(exec->context, at, 1);
+    assert_non_null(block);
+    memcpy(block, exec->block, plan->bytes);
+    dfi_free(exec->context, exec->block);
+    exec->block = block;
+    dfi_exec_refresh(exec);
+}
+
+/* Everything that a run must write before it reads it becomes NaN; in the unshared plan the values lie elsewhere. */
+static void run_poisoned(const struct net *net, int batch, int conditions)
+{
+    struct dfi_exec *exec = net->exec;
+    memset(exec->block, 0xff, exec->plan.state_offset[0]);
+    memset(exec->block + exec->plan.shared_offset, 0xff, exec->plan.gradients_offset - exec->plan.shared_offset);
+    dfi_exec_set_size(exec, batch, conditions);
+    net_write_inputs(net, 0, 0);
+    assert_int_equal(dfi_exec_forward(exec, exec->options.backward), DIFFC_OK);
+    if (exec->options.backward)
+        assert_int_equal(dfi_exec_backward(exec, 0), DIFFC_OK);
+}
+
+static void compare_value(const struct net *a, const struct net *b, int value, uint64_t seed)
+{
+    const struct dfi_block x = dfi_exec_value(a->exec, value), y = dfi_exec_value(b->exec, value);
+    for (int n = 0; n < x.samples; n++)
+        for (ptrdiff_t p = 0; p < x.h * x.w; p++)
+            for (int c = 0; c < x.c; c++) {
+                const double found = get(a, x.data, (size_t)(n * x.sample_stride + p * x.ld + c));
+                const double expected = get(b, y.data, (size_t)(n * y.sample_stride + p * y.ld + c));
+                if (!isfinite(found) || found != expected)
+                    fail_msg("graph %llu, value %d: %g instead of %g", (unsigned long long)seed, value, found, expected);
+            }
+}
+
+static void compare_runs(const struct net *a, const struct net *b, uint64_t seed)
+{
+    for (int i = 0; i < a->graph->count; i++)
+        if (a->graph->nodes[i].keep)
+            compare_value(a, b, i, seed);
+    if (a->graph->loss >= 0 && dfi_exec_loss(a->exec) != dfi_exec_loss(b->exec))
+        fail_msg("graph %llu: the loss is %g instead of %g", (unsigned long long)seed, dfi_exec_loss(a->exec),
+                 dfi_exec_loss(b->exec));
+    for (size_t i = 0; a->exec->options.backward && i < a->params.value_count; i++) {
+        const double found = get(a, dfi_exec_gradients(a->exec), i);
+        if (!isfinite(found) || found != get(b, dfi_exec_gradients(b->exec), i))
+            fail_msg("graph %llu: gradient %zu is %g instead of %g", (unsigned long long)seed, i, found,
+                     get(b, dfi_exec_gradients(b->exec), i));
+    }
+}
+
+static void check_graph(uint64_t seed, int dtype, const struct dfi_exec_options *options)
+{
+    struct net shared, apart;
+    net_open(&shared, context, dtype);
+    net_open(&apart, context, dtype);
+    build_random(&shared, seed, options->backward);
+    build_random(&apart, seed, options->backward);
+    net_plan(&shared, options);
+    net_plan(&apart, options);
+    give_own_bytes(apart.exec);
+    for (int batch = options->batch; batch > 0; batch -= 2) { /* fewer samples than planned, too */
+        run_poisoned(&shared, batch, options->conditions);
+        run_poisoned(&apart, batch, options->conditions);
+        compare_runs(&shared, &apart, seed);
+    }
+    net_close(&shared);
+    net_close(&apart);
+}
+
+static void test_training(void **unused)
+{
+    static const struct dfi_exec_options options = { 5, 1, 1 };
+    (void)unused;
+    for (uint64_t seed = 0; seed < 150; seed++)
+        check_graph(seed, DIFFC_F64, &options);
+    for (uint64_t seed = 1000; seed < 1050; seed++)
+        check_graph(seed, DIFFC_F32, &options);
+}
+
+static void test_inference(void **unused)
+{
+    (void)unused;
+    for (uint64_t seed = 2000; seed < 2150; seed++) {
+        const struct dfi_exec_options options = { 3, 1 + (int)(seed % 3), 0 };
+        check_graph(seed, seed % 2 ? DIFFC_F64 : DIFFC_F32, &options);
+    }
+}
+
+/* Allocations. */
+
+static _Atomic size_t live_bytes, largest_block;
+
+static void *counting_alloc(void *opaque, size_t bytes)
+{
+    (void)opaque;
+    size_t *block = malloc(bytes + 64);
+    if (!block)
+        return NULL;
+    *block = bytes;
+    live_bytes += bytes;
+    largest_block = bytes > largest_block ? bytes : largest_block;
+    return (char *)block + 64;
+}
+
+static void counting_release(void *opaque, void *block)
+{
+    (void)opaque;
+    size_t *whole = (size_t *)(void *)((char *)block - 64);
+    live_bytes -= *whole;
+    free(whole);
+}
+
+static void test_bytes(void **unused)
+{
+    diffc_context_options counted = DIFFC_CONTEXT_OPTIONS;
+    struct diffc_context *counting = NULL;
+    (void)unused;
+    counted.threads = 3;
+    counted.allocator = (diffc_allocator){ counting_alloc, counting_release, NULL };
+    assert_int_equal(diffc_context_create(&counted, &counting), DIFFC_OK);
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        const int backward = seed % 2 == 0;
+        const struct dfi_exec_options options = { 1 + (int)seed % 7, backward ? 1 : 2, backward };
+        struct net net;
+        size_t bytes = 0;
+        net_open(&net, counting, DIFFC_F32);
+        build_random(&net, seed, options.backward);
+        net_plan(&net, &options);
+        assert_int_equal(dfi_exec_bytes(net.graph, &options, &bytes), DIFFC_OK);
+        assert_int_equal(bytes, net.exec->plan.bytes);
+        dfi_exec_destroy(net.exec);
+        const size_t before = live_bytes;
+        largest_block = 0;
+        assert_int_equal(dfi_exec_create(net.graph, &net.params, &options, &net.exec), DIFFC_OK);
+        /* One block, and a few numbers for each node. Each allocation has at most 128 bytes for its alignment. */
+        const size_t per_node = 2 * sizeof(struct dfi_place) + sizeof(size_t) + 1;
+        assert_true(largest_block >= bytes && largest_block <= bytes + 128);
+        assert_true(live_bytes - before <= bytes + sizeof(*net.exec) + (size_t)net.graph->count * per_node + 6 * 128);
+        net_close(&net);
+    }
+    diffc_release(&counting);
+    assert_int_equal(live_bytes, 0);
+}
+
+static const struct dfi_model_config small = { 1, 16, 16, 4, 10, "class", "mul", NULL, 300, 1 };
+
+static int run_model(struct oom *oom, const struct dfi_architecture *architecture)
+{
+    struct diffc_model *model = NULL;
+    const int status = dfi_model_new(oom->context, architecture, &small, &model);
+    dfi_release(model);
+    return status;
+}
+
+static int run_unet(struct oom *oom)
+{
+    return run_model(oom, &dfi_architecture_cs180_unet);
+}
+
+static int run_lenet(struct oom *oom)
+{
+    return run_model(oom, &dfi_architecture_lenet);
+}
+
+static int setup_model(struct oom *oom)
+{
+    struct diffc_model *model = NULL;
+    const int status = dfi_model_new(oom->context, &dfi_architecture_cs180_unet, &small, &model);
+    oom->state = model;
+    return status;
+}
+
+static void teardown_model(struct oom *oom)
+{
+    dfi_release(oom->state);
+}
+
+static int run_exec(struct oom *oom, int backward)
+{
+    const struct dfi_exec_options options = { 4, 2 - backward, backward };
+    struct diffc_model *model = oom->state;
+    struct dfi_exec *exec = NULL;
+    size_t bytes;
+    DFI_TRY(dfi_exec_bytes(model->loss_graph, &options, &bytes));
+    const int status = dfi_exec_create(model->loss_graph, &model->params, &options, &exec);
+    dfi_exec_destroy(exec);
+    return status;
+}
+
+static int run_inference(struct oom *oom)
+{
+    return run_exec(oom, 0);
+}
+
+static int run_training(struct oom *oom)
+{
+    return run_exec(oom, 1);
+}
+
+static void test_every_allocation_may_fail(void **unused)
+{
+    static const struct oom_function functions[] = {
+        { "dfi_model_new(cs180_unet)", NULL, run_unet, NULL },
+        { "dfi_model_new(lenet)", NULL, run_lenet, NULL },
+        { "dfi_exec_create", setup_model, run_inference, teardown_model },
+        { "dfi_exec_create(backward)", setup_model, run_training, teardown_model },
+    };
+    (void)unused;
+    OOM_RUN(functions);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_training),
+        cmocka_unit_test(test_inference),
+        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_every_allocation_may_fail),
+    };
+    context = open_context(2, 0);
+    const int failed = cmocka_run_group_tests_name("plan", tests, NULL, NULL);
+    diffc_release(&context);
+    return failed;
+}
