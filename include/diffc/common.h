@@ -7,11 +7,17 @@
 #ifdef __cplusplus
 #define DIFFC_BEGIN extern "C" {
 #define DIFFC_END }
-#define DIFFC_OPTIONS_OF(type) { sizeof(type) }
+#define DIFFC_OPTIONS_OF(type) \
+    { \
+        sizeof(type) \
+    }
 #else
 #define DIFFC_BEGIN
 #define DIFFC_END
-#define DIFFC_OPTIONS_OF(type) { .struct_size = sizeof(type) }
+#define DIFFC_OPTIONS_OF(type) \
+    { \
+        .struct_size = sizeof(type) \
+    }
 #endif
 
 #if defined(__GNUC__) && !defined(DIFFC_STATIC)
@@ -24,23 +30,23 @@ DIFFC_BEGIN
 
 /* Rules that hold for every function of the library, unless its comment says otherwise.
  *
- * Errors: a function that can fail returns an int, DIFFC_OK (0) or a negative diffc_status; outputs are written
- * on success only, and diffc_message() then says in one line what was wrong, with the values. Nothing in the
- * library aborts, exits, prints, installs a signal handler or changes the locale, environment or
+ * Errors: a function that can fail returns an int, DIFFC_OK (0) or a negative diffc_status; outputs are
+ * written on success only, and diffc_message() then says in one line what was wrong, with the values. Nothing
+ * in the library aborts, exits, prints, installs a signal handler or changes the locale, environment or
  * floating-point mode of the process.
  *
  * Ownership: a handle that a function returns through an output argument belongs to the caller, who gives it
- * back with diffc_release(). Handles keep what they need alive: they may be released in any order. Strings and
- * arrays given to the library are copied; `const char *` results live as long as the handle that they were
- * asked of.
+ * back with diffc_release(). Handles keep what they need alive: they may be released in any order. Strings
+ * and arrays given to the library are copied; `const char *` results live as long as the handle that they
+ * were asked of.
  *
  * Threads: handles may move between threads. Functions that take a const handle may run at the same time on
  * one handle; every other use of one handle must be serialised by the caller. Different contexts are
  * independent of each other.
  *
  * Option structs: initialise with the DIFFC_..._OPTIONS macro beside the struct (it sets struct_size and
- * zeroes the rest); a zero field means the default that its comment names. NULL in place of a struct means all
- * defaults. Fields are only ever appended.
+ * zeroes the rest); a zero field means the default that its comment names. NULL in place of a struct means
+ * all defaults. Fields are only ever appended.
  *
  * Callbacks run on the calling thread, must not throw or longjmp, and must not call back into the same handle
  * except where stated. */
@@ -94,8 +100,8 @@ DIFFC_API const char *diffc_status_name(int status);
  * stays valid until the next library call on this thread. Since 0.1. */
 DIFFC_API const char *diffc_message(void);
 
-/* Version of the library that is linked, as "major.minor.patch", and its DIFFC_ABI_VERSION. A program compiled
- * for a higher ABI version than the library's must not use it. Since 0.1. */
+/* Version of the library that is linked, as "major.minor.patch", and its DIFFC_ABI_VERSION. A program
+ * compiled for a higher ABI version than the library's must not use it. Since 0.1. */
 DIFFC_API const char *diffc_version(void);
 DIFFC_API int diffc_abi_version(void);
 

@@ -32,28 +32,28 @@ typedef void (*diffc_task_fn)(void *work, int index, int worker);
 typedef void (*diffc_runner_fn)(void *opaque, diffc_task_fn task, void *work, int count);
 
 /* Instruction sets, for diffc_context_options.cpu_mask and diffc_context_cpu_flags(). */
-#define DIFFC_CPU_AVX2 1u        /* AVX2, FMA and F16C */
-#define DIFFC_CPU_AVX512 2u      /* AVX-512 F, BW, DQ and VL */
-#define DIFFC_CPU_AVX512_BF16 4u /* AVX-512 BF16 */
+#define DIFFC_CPU_AVX2 1u          /* AVX2, FMA and F16C */
+#define DIFFC_CPU_AVX512 2u        /* AVX-512 F, BW, DQ and VL */
+#define DIFFC_CPU_AVX512_BF16 4u   /* AVX-512 BF16 */
 #define DIFFC_CPU_NONE 0x80000000u /* as a mask: plain C only */
 
 /* What files and requests may ask for. A zero field means the default. */
 typedef struct diffc_limits {
     size_t struct_size;
-    int64_t image_width;    /* pixels, default 8192 */
-    int64_t image_height;   /* pixels, default 8192 */
-    int64_t image_bytes;    /* of a decoded image, default 256 MiB */
-    int64_t idx_bytes;      /* of the unpacked data of an IDX file, default 1 GiB */
-    int64_t archive_header; /* bytes of a safetensors header, default 16 MiB */
+    int64_t image_width;     /* pixels, default 8192 */
+    int64_t image_height;    /* pixels, default 8192 */
+    int64_t image_bytes;     /* of a decoded image, default 256 MiB */
+    int64_t idx_bytes;       /* of the unpacked data of an IDX file, default 1 GiB */
+    int64_t archive_header;  /* bytes of a safetensors header, default 16 MiB */
     int64_t archive_tensors; /* default 65536 */
-    int64_t memory;         /* bytes that one model, session or trainer may plan, default 3/4 of the machine's */
-    int64_t steps;          /* of a sampler, default 10000 */
-    int64_t batch;          /* default 4096 */
+    int64_t memory; /* bytes that one model, session or trainer may plan, default 3/4 of the machine's */
+    int64_t steps;  /* of a sampler, default 10000 */
+    int64_t batch;  /* default 4096 */
 } diffc_limits;
 
 typedef struct diffc_context_options {
     size_t struct_size;
-    int32_t threads;   /* workers, the calling thread included; default: the CPUs of this process, at most 64 */
+    int32_t threads; /* workers, the calling thread included; default: the CPUs of this process, at most 64 */
     uint32_t cpu_mask; /* instruction sets that may be used, DIFFC_CPU_...; default: all that the CPU has */
     diffc_allocator allocator; /* default: malloc and free */
     diffc_log_fn log;          /* default: silence */
@@ -72,12 +72,12 @@ typedef struct diffc_context_options {
 DIFFC_API int diffc_context_create(const diffc_context_options *options, diffc_context **context);
 
 /* Asks the call that now runs in this context, or else the next one, to stop: it returns DIFFC_ERR_CANCELLED
- * as soon as the pieces of work in flight are done, and leaves its handles usable. One atomic store: may be called from
- * any thread and from a signal handler. Since 0.1. */
+ * as soon as the pieces of work in flight are done, and leaves its handles usable. One atomic store: may be
+ * called from any thread and from a signal handler. Since 0.1. */
 DIFFC_API void diffc_context_cancel(diffc_context *context);
 
-/* Number of workers; instruction sets in use (DIFFC_CPU_...); name of the kernel set that matrix products use,
- * e.g. "blis-haswell", "blis+diffc-avx512" (recorded in checkpoints: the same name means the same bits).
+/* Number of workers; instruction sets in use (DIFFC_CPU_...); name of the kernel set that matrix products
+ * use, e.g. "blis-haswell", "blis+diffc-avx512" (recorded in checkpoints: the same name means the same bits).
  * Since 0.1. */
 DIFFC_API int diffc_context_threads(const diffc_context *context);
 DIFFC_API uint32_t diffc_context_cpu_flags(const diffc_context *context);

@@ -7,39 +7,44 @@ DIFFC_BEGIN
 
 /* Thread safety: all functions of this header may run at the same time on one image. */
 
-/* Reads a PNG file of any bit depth and colour type, interlaced or not, as F32 [C, H, W] in [0, 1]. `channels` 1
- * (grey), 3 (RGB), 4 (RGBA) or 0 (as stored: palettes as RGB or RGBA, grey with alpha as 4). 16-bit values keep their
- * precision. Grey from colour is 0.299 R + 0.587 G + 0.114 B; alpha that was not asked for is dropped, alpha that is
- * missing is 1. The values are those of the file: gamma, colour profiles and texts are skipped, unread. Of an animation
- * the first picture. What is behind the end of the image is not read.
- * ERR_ARG, ERR_IO, ERR_FORMAT, ERR_TRUNCATED, ERR_CHECKSUM, ERR_UNSUPPORTED (an unknown critical chunk), ERR_LIMIT
- * (image_width, image_height, image_bytes), ERR_NOMEM. Since 0.1. */
+/* Reads a PNG file of any bit depth and colour type, interlaced or not, as F32 [C, H, W] in [0, 1].
+ * `channels` 1 (grey), 3 (RGB), 4 (RGBA) or 0 (as stored: palettes as RGB or RGBA, grey with alpha as 4).
+ * 16-bit values keep their precision. Grey from colour is 0.299 R + 0.587 G + 0.114 B; alpha that was not
+ * asked for is dropped, alpha that is missing is 1. The values are those of the file: gamma, colour profiles
+ * and texts are skipped, unread. Of an animation the first picture. What is behind the end of the image is
+ * not read. ERR_ARG, ERR_IO, ERR_FORMAT, ERR_TRUNCATED, ERR_CHECKSUM, ERR_UNSUPPORTED (an unknown critical
+ * chunk), ERR_LIMIT (image_width, image_height, image_bytes), ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_image_read(diffc_context *context, const char *path, int channels, diffc_tensor **image);
 
 typedef struct diffc_image_options {
     size_t struct_size;
-    float low, high;   /* values that become black and white; default 0 and 1 (both zero means default); low > high
-                          gives a negative */
-    int32_t columns;   /* of a grid; default: as many as make it about square */
-    int32_t gap;       /* pixels between the pictures of a grid; default 2, -1 for none */
-    float gap_value;   /* grey of the gap and of places left over, in [0, 1]; default 0 */
-    int32_t scale;     /* each pixel, of gaps too, becomes scale x scale pixels; default 1 */
-    const char *const *text; /* key, value, key, value, ..., NULL: PNG text chunks; default none. Keys: 1 to 79 ASCII
-                                characters without spaces at the ends or twice in a row; values: UTF-8 */
+    float low, high; /* values that become black and white; default 0 and 1 (both zero means default); low >
+                        high gives a negative */
+    int32_t columns; /* of a grid; default: as many as make it about square */
+    int32_t gap;     /* pixels between the pictures of a grid; default 2, -1 for none */
+    float gap_value; /* grey of the gap and of places left over, in [0, 1]; default 0 */
+    int32_t scale;   /* each pixel, of gaps too, becomes scale x scale pixels; default 1 */
+    /* Key, value, key, value, ..., NULL: PNG text chunks; default none. Keys: 1 to 79 ASCII characters without
+     * spaces at the ends or twice in a row; values: UTF-8. */
+    const char *const *text;
 } diffc_image_options;
 
 #define DIFFC_IMAGE_OPTIONS DIFFC_OPTIONS_OF(diffc_image_options)
 
-/* Writes an 8-bit PNG file, by a temporary file and a rename. `image` is [C, H, W], or [N, C, H, W] for a grid,
- * filled row by row; C is 1, 3 or 4; F32, any strides. Values are clamped, rounded half to even; NaN becomes black,
- * and the call then still writes the file but returns ERR_NONFINITE with the count in the message. ERR_ARG (also for
- * an empty image), ERR_LIMIT (image_width, image_height), ERR_IO (then `path` is what it was), ERR_NOMEM. Since 0.1. */
-DIFFC_API int diffc_image_write(const diffc_tensor *image, const char *path, const diffc_image_options *options);
+/* Writes an 8-bit PNG file, by a temporary file and a rename. `image` is [C, H, W], or [N, C, H, W] for a
+ * grid, filled row by row; C is 1, 3 or 4; F32, any strides. Values are clamped, rounded half to even; NaN
+ * becomes black, and the call then still writes the file but returns ERR_NONFINITE with the count in the
+ * message. ERR_ARG (also for an empty image), ERR_LIMIT (image_width, image_height), ERR_IO (then `path` is
+ * what it was), ERR_NOMEM. Since 0.1. */
+DIFFC_API int diffc_image_write(const diffc_tensor *image, const char *path,
+                                const diffc_image_options *options);
 
-/* Gaussian blur of each channel of an F32 [..., H, W] tensor of any strides into a new contiguous one, borders by
- * reflection (the border pixel is not repeated): `kernel_size` odd, sigma > 0 in pixels, kernel_size / 2 < min(H, W).
- * The taps are exp(-x^2 / (2 sigma^2)) divided by their sum. ERR_ARG, ERR_NOMEM, ERR_CANCELLED. Since 0.1. */
-DIFFC_API int diffc_image_blur(const diffc_tensor *image, int kernel_size, double sigma, diffc_tensor **blurred);
+/* Gaussian blur of each channel of an F32 [..., H, W] tensor of any strides into a new contiguous one,
+ * borders by reflection (the border pixel is not repeated): `kernel_size` odd, sigma > 0 in pixels,
+ * kernel_size / 2 < min(H, W). The taps are exp(-x^2 / (2 sigma^2)) divided by their sum. ERR_ARG, ERR_NOMEM,
+ * ERR_CANCELLED. Since 0.1. */
+DIFFC_API int diffc_image_blur(const diffc_tensor *image, int kernel_size, double sigma,
+                               diffc_tensor **blurred);
 
 DIFFC_END
 

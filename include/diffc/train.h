@@ -7,25 +7,29 @@ DIFFC_BEGIN
 
 /* Samples to train on: images [C, H, W] and, if there are any, labels. Immutable; any thread may read. */
 
-/* From tensors: `images` [N, C, H, W] or [N, H, W], U8 (used as value / 255) or F32; `labels` [N], U8, I32 or I64,
- * or NULL. Kept, not copied. ERR_ARG, ERR_CONFIG (counts differ), ERR_NOMEM. Since 0.1. */
-DIFFC_API int diffc_dataset_create(const diffc_tensor *images, const diffc_tensor *labels, diffc_dataset **dataset);
+/* From tensors: `images` [N, C, H, W] or [N, H, W], U8 (used as value / 255) or F32; `labels` [N], U8, I32 or
+ * I64, or NULL. Kept, not copied. ERR_ARG, ERR_CONFIG (counts differ), ERR_NOMEM. Since 0.1. */
+DIFFC_API int diffc_dataset_create(const diffc_tensor *images, const diffc_tensor *labels,
+                                   diffc_dataset **dataset);
 
 /* From a pair of IDX files (labels_path may be NULL), plain or gzipped. Since 0.1. */
 DIFFC_API int diffc_dataset_open_idx(diffc_context *context, const char *images_path, const char *labels_path,
                                      diffc_dataset **dataset);
 
-/* From a function: writes sample `index` as C*H*W floats and its label (0 if there is none). Must give the same
- * sample for the same index; called from the training thread. A negative status ends the training call. */
+/* From a function: writes sample `index` as C*H*W floats and its label (0 if there is none). Must give the
+ * same sample for the same index; called from the training thread. A negative status ends the training call.
+ */
 typedef int (*diffc_dataset_fn)(void *opaque, int64_t index, float *image, int32_t *label);
-DIFFC_API int diffc_dataset_from_function(diffc_context *context, int64_t count, int channels, int height, int width,
-                                          diffc_dataset_fn read, void *opaque, diffc_dataset **dataset);
+DIFFC_API int diffc_dataset_from_function(diffc_context *context, int64_t count, int channels, int height,
+                                          int width, diffc_dataset_fn read, void *opaque,
+                                          diffc_dataset **dataset);
 
 DIFFC_API int64_t diffc_dataset_count(const diffc_dataset *dataset);
 
-/* Sample `index`: `image` an F32 [C, H, W] tensor to fill (may be NULL), `label` (may be NULL; -1 if the set has
- * none). Since 0.1. */
-DIFFC_API int diffc_dataset_sample(const diffc_dataset *dataset, int64_t index, diffc_tensor *image, int32_t *label);
+/* Sample `index`: `image` an F32 [C, H, W] tensor to fill (may be NULL), `label` (may be NULL; -1 if the set
+ * has none). Since 0.1. */
+DIFFC_API int diffc_dataset_sample(const diffc_dataset *dataset, int64_t index, diffc_tensor *image,
+                                   int32_t *label);
 
 /* Objectives (x the image, e ~ N(0, I)):
  *   denoise   input x + sigma e, target x                                  mean squared error
@@ -46,22 +50,23 @@ typedef struct diffc_trainer_options {
     int32_t accumulate;             /* batches whose gradients are averaged for one update, default 1 */
     int32_t epochs;                 /* length of the run and of the learning-rate decay, default 1 */
     uint64_t seed;
-    const char *optimizer;          /* adam (default), adamw */
-    double learning_rate;           /* default 1e-3 */
-    double beta1, beta2, epsilon;   /* default 0.9, 0.999, 1e-8 */
-    double weight_decay;            /* default 0; adam adds it to the gradient, adamw decouples it */
-    const char *decay;              /* none (default), exponential: times decay_factor^(1/epochs) after each
-                                       epoch, cosine: to learning_rate * decay_factor along a half cosine, per step */
-    double decay_factor;            /* default 0.1 (exponential), 0 (cosine) */
-    double clip_norm;               /* largest gradient norm; 0: not clipped (default) */
-    double ema_decay;               /* [0, 1), 0: no EMA (default); warm-up min(decay, (1 + n) / (10 + n)) */
-    const char *nonfinite;          /* on NaN or infinity in loss or gradient: stop (default), skip */
+    const char *optimizer;        /* adam (default), adamw */
+    double learning_rate;         /* default 1e-3 */
+    double beta1, beta2, epsilon; /* default 0.9, 0.999, 1e-8 */
+    double weight_decay;          /* default 0; adam adds it to the gradient, adamw decouples it */
+    const char *decay;            /* none (default), exponential: times decay_factor^(1/epochs) after each
+                                     epoch, cosine: to learning_rate * decay_factor along a half cosine, per step */
+    double decay_factor;          /* default 0.1 (exponential), 0 (cosine) */
+    double clip_norm;             /* largest gradient norm; 0: not clipped (default) */
+    double ema_decay;             /* [0, 1), 0: no EMA (default); warm-up min(decay, (1 + n) / (10 + n)) */
+    const char *nonfinite;        /* on NaN or infinity in loss or gradient: stop (default), skip */
 } diffc_trainer_options;
 
 #define DIFFC_TRAINER_OPTIONS DIFFC_OPTIONS_OF(diffc_trainer_options)
 
-/* Bytes a trainer would take beyond the model (peak), and the trainer. It keeps model and dataset, and changes the
- * model's weights in place. ERR_ARG, ERR_CONFIG (model, objective and data do not fit), ERR_LIMIT, ERR_NOMEM. Since 0.1. */
+/* Bytes a trainer would take beyond the model (peak), and the trainer. It keeps model and dataset, and
+ * changes the model's weights in place. ERR_ARG, ERR_CONFIG (model, objective and data do not fit),
+ * ERR_LIMIT, ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_trainer_bytes(const diffc_model *model, const diffc_dataset *dataset,
                                   const diffc_trainer_options *options, int64_t *bytes);
 DIFFC_API int diffc_trainer_create(diffc_model *model, const diffc_dataset *dataset,
@@ -82,47 +87,53 @@ typedef struct diffc_train_report {
 #define DIFFC_TRAIN_REPORT DIFFC_OPTIONS_OF(diffc_train_report)
 
 /* Makes one update; at the end of the run ERR_STATE. ERR_NONFINITE (policy stop; nothing was changed),
- * ERR_CANCELLED (nothing was changed: the step can be repeated), and what the dataset returns. `report` may be
- * NULL. Since 0.1. */
+ * ERR_CANCELLED (nothing was changed: the step can be repeated), and what the dataset returns. `report` may
+ * be NULL. Since 0.1. */
 DIFFC_API int diffc_trainer_step(diffc_trainer *trainer, diffc_train_report *report);
 
 /* Where the run stands. Since 0.1. */
 DIFFC_API int diffc_trainer_report(const diffc_trainer *trainer, diffc_train_report *report);
 
-/* The parts of a step, for those who bring their own batches: forward and backward in training mode with the mean squared
- * error against `target`, or the cross entropy against the one-hot or soft rows of `target` for a classifier.
- * `inputs` as diffc_session_run(); `output` (may be NULL) receives the network's output, `loss` (may be NULL) the
- * loss. Then gradients can be read, diffc_trainer_apply() makes one update with them, and
- * diffc_trainer_keep_statistics() moves the running statistics (apply does that too). N <= batch. Since 0.1. */
+/* The parts of a step, for those who bring their own batches: forward and backward in training mode with the
+ * mean squared error against `target`, or the cross entropy against the one-hot or soft rows of `target` for
+ * a classifier. `inputs` as diffc_session_run(); `output` (may be NULL) receives the network's output, `loss`
+ * (may be NULL) the loss. Then gradients can be read, diffc_trainer_apply() makes one update with them, and
+ * diffc_trainer_keep_statistics() moves the running statistics (apply does that too). N <= batch. Since 0.1.
+ */
 struct diffc_binding;
-DIFFC_API int diffc_trainer_gradients(diffc_trainer *trainer, const struct diffc_binding *inputs, int input_count,
-                                      const diffc_tensor *target, diffc_tensor *output, double *loss);
+DIFFC_API int diffc_trainer_gradients(diffc_trainer *trainer, const struct diffc_binding *inputs,
+                                      int input_count, const diffc_tensor *target, diffc_tensor *output,
+                                      double *loss);
 DIFFC_API int diffc_trainer_apply(diffc_trainer *trainer, diffc_train_report *report);
 DIFFC_API int diffc_trainer_keep_statistics(diffc_trainer *trainer);
 
-/* Gradient of the parameter at `position` (as diffc_model_tensor()), a view of the trainer's memory. Since 0.1. */
+/* Gradient of the parameter at `position` (as diffc_model_tensor()), a view of the trainer's memory. Since
+ * 0.1. */
 DIFFC_API int diffc_trainer_gradient(const diffc_trainer *trainer, int position, diffc_tensor **gradient);
 
-/* Mean loss over a whole data set in evaluation mode, with one seeded draw of (t, e) per sample; for classify also the share of
- * right answers in `accuracy` (may be NULL). `use_ema` 1: with the EMA weights. Since 0.1. */
+/* Mean loss over a whole data set in evaluation mode, with one seeded draw of (t, e) per sample; for classify
+ * also the share of right answers in `accuracy` (may be NULL). `use_ema` 1: with the EMA weights. Since 0.1.
+ */
 DIFFC_API int diffc_trainer_evaluate(diffc_trainer *trainer, const diffc_dataset *dataset, uint64_t seed,
                                      int use_ema, double *loss, double *accuracy);
 
-/* A copy of the model with the EMA weights and averaged running statistics. ERR_STATE when EMA is off. Since 0.1. */
+/* A copy of the model with the EMA weights and averaged running statistics. ERR_STATE when EMA is off. Since
+ * 0.1. */
 DIFFC_API int diffc_trainer_ema_model(const diffc_trainer *trainer, diffc_model **model);
 
 /* Checkpoints: one safetensors file `ckpt-STEP.safetensors` in `directory` (made if missing) with weights,
- * statistics, EMA, moments and a checksum per tensor. Written to a temporary file, synced, renamed, the directory
- * synced; only then are all but the newest `keep` (>= 1) removed. Any failure leaves the earlier ones
- * untouched. ERR_BUSY when another process holds the directory. Since 0.1. */
+ * statistics, EMA, moments and a checksum per tensor. Written to a temporary file, synced, renamed, the
+ * directory synced; only then are all but the newest `keep` (>= 1) removed. Any failure leaves the earlier
+ * ones untouched. ERR_BUSY when another process holds the directory. Since 0.1. */
 DIFFC_API int diffc_trainer_save(const diffc_trainer *trainer, const char *directory, int keep);
 
-/* Continues from the newest checkpoint of `directory` that verifies, older ones in turn (logged); the run goes on as
- * if it had not stopped, to the bit. The options must be those it was made with. ERR_ARG when there is none,
- * ERR_CONFIG (the message names the setting), ERR_CHECKSUM, ERR_VERSION, ERR_IO. Since 0.1. */
+/* Continues from the newest checkpoint of `directory` that verifies, older ones in turn (logged); the run
+ * goes on as if it had not stopped, to the bit. The options must be those it was made with. ERR_ARG when
+ * there is none, ERR_CONFIG (the message names the setting), ERR_CHECKSUM, ERR_VERSION, ERR_IO. Since 0.1. */
 DIFFC_API int diffc_trainer_resume(diffc_trainer *trainer, const char *directory);
 
-/* Verifies one checkpoint file: format, checksums, version. `step` (may be NULL) receives its step. Since 0.1. */
+/* Verifies one checkpoint file: format, checksums, version. `step` (may be NULL) receives its step. Since
+ * 0.1. */
 DIFFC_API int diffc_checkpoint_verify(diffc_context *context, const char *path, int64_t *step);
 
 DIFFC_END

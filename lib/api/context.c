@@ -28,7 +28,7 @@ static void warm_up_products(struct diffc_context *context)
 
 int diffc_context_create(const diffc_context_options *options, diffc_context **context)
 {
-    struct diffc_context *made;
+    struct diffc_context *made = NULL;
     if (!context)
         return dfi_fail(DIFFC_ERR_ARG, "context is NULL");
     DFI_TRY(dfi_context_new(options, &made));

@@ -103,7 +103,7 @@ int diffc_tensor_copy(const diffc_tensor *source, diffc_tensor *destination)
 
 int diffc_tensor_convert(const diffc_tensor *source, int dtype, diffc_tensor **copy)
 {
-    struct diffc_tensor *made;
+    struct diffc_tensor *made = NULL;
     if (!source || !copy)
         return fail_null(source ? "copy" : "source");
     DFI_TRY(dfi_tensor_create(source->object.context, dtype ? dtype : source->dtype, source->ndim,

@@ -1,23 +1,25 @@
 #include "kernel/conv_plan.h"
 
-#define BAND_BYTES (256 * 1024) /* of packed input: shares a second-level cache of 1 MB with weights and output */
+#define BAND_BYTES \
+    (256 * 1024) /* of packed input: shares a second-level cache of 1 MB with weights and output */
 
-int dfi_conv_init(struct dfi_conv *conv, const struct dfi_kernels *kernels, int dtype, int transposed, int cin,
-                  int cout, int kernel, int stride, int padding, int in_h, int in_w)
+int dfi_conv_init(struct dfi_conv *conv, const struct dfi_kernels *kernels, int dtype, int transposed,
+                  int cin, int cout, int kernel, int stride, int padding, int in_h, int in_w)
 {
-    if (cin < 1 || cout < 1 || kernel < 1 || kernel > DFI_CONV_MAX_KERNEL || stride < 1 || padding < 0 || in_h < 1 || in_w < 1)
+    if (cin < 1 || cout < 1 || kernel < 1 || kernel > DFI_CONV_MAX_KERNEL || stride < 1 || padding < 0 ||
+        in_h < 1 || in_w < 1)
         return -1;
     const int spare_h = in_h + 2 * padding - kernel, spare_w = in_w + 2 * padding - kernel;
-    *conv = (struct dfi_conv){ .transposed = transposed,
-                               .cin = cin,
-                               .cout = cout,
-                               .kernel = kernel,
-                               .stride = stride,
-                               .padding = padding,
-                               .in_h = in_h,
-                               .in_w = in_w,
-                               .dtype = dtype,
-                               .kernels = kernels };
+    *conv = (struct dfi_conv) { .transposed = transposed,
+                                .cin = cin,
+                                .cout = cout,
+                                .kernel = kernel,
+                                .stride = stride,
+                                .padding = padding,
+                                .in_h = in_h,
+                                .in_w = in_w,
+                                .dtype = dtype,
+                                .kernels = kernels };
     if (transposed) {
         conv->out_h = (in_h - 1) * stride - 2 * padding + kernel;
         conv->out_w = (in_w - 1) * stride - 2 * padding + kernel;
@@ -61,7 +63,8 @@ void dfi_conv_pack(const struct dfi_conv *conv, enum dfi_conv_pass pass, const v
 
 static int count_bands(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
 {
-    const size_t row_bytes = (size_t)dfi_conv_packed_width(plan) * (size_t)plan->src_c * dfi_conv_element(conv);
+    const size_t row_bytes = (size_t)dfi_conv_packed_width(plan) * (size_t)plan->src_c *
+                             dfi_conv_element(conv);
     const size_t bytes = row_bytes * (size_t)dfi_conv_packed_rows(plan, plan->base_h);
     size_t bands = (bytes + BAND_BYTES - 1) / BAND_BYTES;
     /* A single image keeps a few threads busy where the rows that two bands both pack do not count. */
@@ -88,7 +91,8 @@ size_t dfi_conv_scratch(const struct dfi_conv *conv, enum dfi_conv_pass pass)
         return 0;
     const int bands = count_bands(conv, &plan);
     const int rows = (plan.base_h + bands - 1) / bands;
-    return (size_t)dfi_conv_packed_rows(&plan, rows) * (size_t)dfi_conv_packed_width(&plan) * (size_t)plan.src_c * dfi_conv_element(conv);
+    return (size_t)dfi_conv_packed_rows(&plan, rows) * (size_t)dfi_conv_packed_width(&plan) *
+           (size_t)plan.src_c * dfi_conv_element(conv);
 }
 
 /* Base rows of a band: near-equal shares. */
@@ -103,7 +107,8 @@ static int steps_below(int end, int phase, int step)
 }
 
 void dfi_conv_run(const struct dfi_conv *conv, enum dfi_conv_pass pass, const void *packed, const void *bias,
-                  const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, int accumulate, int band, void *scratch)
+                  const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, int accumulate, int band,
+                  void *scratch)
 {
     const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
     const int bands = count_bands(conv, &plan), inside = dfi_conv_stays_inside(&plan);
@@ -127,7 +132,8 @@ void dfi_conv_run(const struct dfi_conv *conv, enum dfi_conv_pass pass, const vo
     if (inside)
         args.x = (const char *)x + first * args.x_row * size;
     else
-        dfi_conv_pack_rows(conv, &plan, x, ldx, first * plan.src_step + plan.low, dfi_conv_packed_rows(&plan, last - first), scratch);
+        dfi_conv_pack_rows(conv, &plan, x, ldx, first * plan.src_step + plan.low,
+                           dfi_conv_packed_rows(&plan, last - first), scratch);
     for (int phase = 0; phase < plan.dst_step * plan.dst_step; phase++) {
         const int phase_y = phase / plan.dst_step, phase_x = phase % plan.dst_step;
         struct dfi_conv_taps taps;
@@ -138,7 +144,8 @@ void dfi_conv_run(const struct dfi_conv *conv, enum dfi_conv_pass pass, const vo
         args.width = steps_below(plan.dst_w, phase_x, plan.dst_step);
         args.rows = steps_below(plan.dst_h, phase_y, plan.dst_step);
         args.rows = (args.rows < last ? args.rows : last) - first;
-        args.y = (char *)y + (((ptrdiff_t)first * plan.dst_step + phase_y) * plan.dst_w + phase_x) * ldy * size;
+        args.y = (char *)y +
+                 (((ptrdiff_t)first * plan.dst_step + phase_y) * plan.dst_w + phase_x) * ldy * size;
         if (args.rows > 0 && args.width > 0)
             conv->kernels->taps(&args);
         args.w = (const char *)args.w + packed_size(conv, &plan, taps.count);

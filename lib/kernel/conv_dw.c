@@ -1,11 +1,12 @@
 #include "kernel/conv_plan.h"
 
-#define PART_BYTES (320 * 1024) /* of accumulator: shares the second-level cache with the rows it is made from */
-#define BLOCK_PIXELS 112        /* whose gradients for one block of channels stay in the first-level cache */
-#define PART_GRAIN 32           /* channels; a multiple of every conv_block */
+#define PART_BYTES \
+    (320 * 1024)         /* of accumulator: shares the second-level cache with the rows it is made from */
+#define BLOCK_PIXELS 112 /* whose gradients for one block of channels stay in the first-level cache */
+#define PART_GRAIN 32    /* channels; a multiple of every conv_block */
 
-/* Both kinds of convolution gather in one of their passes; its source and destination images are what the gradient by the
- * weights is made from: `source` around a pixel times `g` at the pixel. */
+/* Both kinds of convolution gather in one of their passes; its source and destination images are what the
+ * gradient by the weights is made from: `source` around a pixel times `g` at the pixel. */
 static struct dfi_conv_plan plan_gather(const struct dfi_conv *conv)
 {
     return dfi_conv_plan_make(conv, conv->transposed ? DFI_CONV_BACKWARD_DATA : DFI_CONV_FORWARD);
@@ -30,8 +31,8 @@ int dfi_conv_dw_parts(const struct dfi_conv *conv)
     return (int)(parts < grains ? parts : grains);
 }
 
-/* With very few channels on one side the kernel wants all taps at once, over an image with a border. Otherwise the image is
- * read in place and each tap visits only the pixels where it stays inside. */
+/* With very few channels on one side the kernel wants all taps at once, over an image with a border.
+ * Otherwise the image is read in place and each tap visits only the pixels where it stays inside. */
 static int wants_border(const struct dfi_conv_plan *plan)
 {
     return plan->src_c <= 4 || plan->dst_c <= 8;
@@ -52,10 +53,12 @@ static void run_bordered(const struct dfi_conv *conv, const struct dfi_conv_plan
     const ptrdiff_t row = (ptrdiff_t)dfi_conv_packed_width(plan) * plan->src_c;
     struct dfi_conv_taps taps;
     ptrdiff_t offset[DFI_CONV_MAX_TAPS];
-    dfi_conv_pack_rows(conv, plan, args->x, ld_source, plan->low, dfi_conv_packed_rows(plan, plan->dst_h), scratch);
+    dfi_conv_pack_rows(conv, plan, args->x, ld_source, plan->low, dfi_conv_packed_rows(plan, plan->dst_h),
+                       scratch);
     dfi_conv_list_taps(conv, plan, 0, 0, &taps);
     for (int t = 0; t < taps.count; t++)
-        offset[t] = (taps.shift_y[t] - plan->low) * row + (ptrdiff_t)(taps.shift_x[t] - plan->low) * plan->src_c;
+        offset[t] = (taps.shift_y[t] - plan->low) * row +
+                    (ptrdiff_t)(taps.shift_x[t] - plan->low) * plan->src_c;
     args->x = scratch;
     args->x_pixel = (ptrdiff_t)plan->src_c * plan->src_step;
     args->x_row = row * plan->src_step;
@@ -83,12 +86,14 @@ static struct range clip(struct range range, int step, int shift, int limit)
 }
 
 /* One tap over one block of rows. */
-static void run_tap(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const struct dfi_taps_dw_args *whole,
-                    ptrdiff_t ld_source, struct range rows, int shift_y, int shift_x, int tap)
+static void run_tap(const struct dfi_conv *conv, const struct dfi_conv_plan *plan,
+                    const struct dfi_taps_dw_args *whole, ptrdiff_t ld_source, struct range rows, int shift_y,
+                    int shift_x, int tap)
 {
     static const ptrdiff_t no_offset[1] = { 0 };
     const ptrdiff_t size = (ptrdiff_t)dfi_conv_element(conv);
-    const struct range columns = clip((struct range){ 0, plan->dst_w }, plan->src_step, shift_x, plan->src_w);
+    const struct range columns = clip((struct range) { 0, plan->dst_w }, plan->src_step, shift_x,
+                                      plan->src_w);
     struct dfi_taps_dw_args args = *whole;
     rows = clip(rows, plan->src_step, shift_y, plan->src_h);
     if (rows.first >= rows.end || columns.first >= columns.end)
@@ -122,7 +127,8 @@ static void run_in_place(const struct dfi_conv *conv, const struct dfi_conv_plan
             args.dy = (const char *)part->dy + c * size;
             args.dw = (char *)part->dw + c * size;
             for (int t = 0; t < taps.count; t++) {
-                const struct range rows = { row, row + block_rows < plan->dst_h ? row + block_rows : plan->dst_h };
+                const struct range rows = { row,
+                                            row + block_rows < plan->dst_h ? row + block_rows : plan->dst_h };
                 run_tap(conv, plan, &args, ld_source, rows, taps.shift_y[t], taps.shift_x[t], t);
             }
         }
@@ -153,12 +159,12 @@ void dfi_conv_dw(const struct dfi_conv *conv, const void *x, ptrdiff_t ldx, cons
         run_in_place(conv, &plan, &args, ld_source);
 }
 
-void dfi_conv_dw_reduce(const struct dfi_conv *conv, void *lanes, size_t lane_stride, int lane_count, void *gradient,
-                        int accumulate)
+void dfi_conv_dw_reduce(const struct dfi_conv *conv, void *lanes, size_t lane_stride, int lane_count,
+                        void *gradient, int accumulate)
 {
     const struct dfi_conv_plan plan = plan_gather(conv);
     if (lane_count > 1)
         conv->kernels->tree_sum(lanes, lane_stride, lane_count, lanes, dfi_conv_dw_size(conv), 0);
-    conv->kernels->unpack_gradient(lanes, row_length(&plan), conv->kernel * conv->kernel, plan.src_c, plan.dst_c,
-                                   gradient, accumulate);
+    conv->kernels->unpack_gradient(lanes, row_length(&plan), conv->kernel * conv->kernel, plan.src_c,
+                                   plan.dst_c, gradient, accumulate);
 }

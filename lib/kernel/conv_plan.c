@@ -8,8 +8,8 @@ size_t dfi_conv_element(const struct dfi_conv *conv)
     return conv->dtype == DIFFC_F64 ? sizeof(double) : sizeof(float);
 }
 
-/* Kernel positions that feed a phase along one axis, by ascending shift, so that taps of neighbouring pixels follow each
- * other in memory. */
+/* Kernel positions that feed a phase along one axis, by ascending shift, so that taps of neighbouring pixels
+ * follow each other in memory. */
 static int list_shifts(const struct dfi_conv *conv, int scatters, int phase, int *position, int *shift)
 {
     int count = 0;
@@ -55,8 +55,8 @@ struct dfi_conv_plan dfi_conv_plan_make(const struct dfi_conv *conv, enum dfi_co
     return plan;
 }
 
-void dfi_conv_list_taps(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int phase_y, int phase_x,
-                        struct dfi_conv_taps *taps)
+void dfi_conv_list_taps(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int phase_y,
+                        int phase_x, struct dfi_conv_taps *taps)
 {
     int position_y[DFI_CONV_MAX_KERNEL], shift_y[DFI_CONV_MAX_KERNEL];
     int position_x[DFI_CONV_MAX_KERNEL], shift_x[DFI_CONV_MAX_KERNEL];
@@ -87,8 +87,8 @@ int dfi_conv_stays_inside(const struct dfi_conv_plan *plan)
            (plan->base_w - 1) * plan->src_step + plan->high < plan->src_w;
 }
 
-void dfi_conv_pack_rows(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const char *x, ptrdiff_t ldx,
-                        int first, int rows, char *packed)
+void dfi_conv_pack_rows(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const char *x,
+                        ptrdiff_t ldx, int first, int rows, char *packed)
 {
     const size_t size = dfi_conv_element(conv), pixel = (size_t)plan->src_c * size;
     const int width = dfi_conv_packed_width(plan);
@@ -114,4 +114,3 @@ void dfi_conv_pack_rows(const struct dfi_conv *conv, const struct dfi_conv_plan 
         memset(target + (size_t)count * pixel, 0, (size_t)(width - left - count) * pixel);
     }
 }
-

@@ -6,9 +6,9 @@
 #define DFI_CONV_MAX_KERNEL 7
 #define DFI_CONV_MAX_TAPS (DFI_CONV_MAX_KERNEL * DFI_CONV_MAX_KERNEL)
 
-/* One pass seen as taps: destination pixel a * dst_step + phase gets source pixels a * src_step + shift, for the shifts of
- * that phase. A pass that gathers (forward of a convolution) has one phase and src_step = stride; one that scatters (its
- * adjoint) has a phase per residue of the stride, dst_step = stride. */
+/* One pass seen as taps: destination pixel a * dst_step + phase gets source pixels a * src_step + shift, for
+ * the shifts of that phase. A pass that gathers (forward of a convolution) has one phase and src_step =
+ * stride; one that scatters (its adjoint) has a phase per residue of the stride, dst_step = stride. */
 struct dfi_conv_plan {
     int scatters;
     int src_h, src_w, src_c, dst_h, dst_w, dst_c;
@@ -25,7 +25,8 @@ struct dfi_conv_taps {
 
 size_t dfi_conv_element(const struct dfi_conv *conv); /* bytes */
 struct dfi_conv_plan dfi_conv_plan_make(const struct dfi_conv *conv, enum dfi_conv_pass pass);
-void dfi_conv_list_taps(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int phase_y, int phase_x, struct dfi_conv_taps *taps);
+void dfi_conv_list_taps(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int phase_y,
+                        int phase_x, struct dfi_conv_taps *taps);
 
 /* No tap leaves the image: it can be read where it is. */
 int dfi_conv_stays_inside(const struct dfi_conv_plan *plan);
@@ -34,9 +35,9 @@ int dfi_conv_stays_inside(const struct dfi_conv_plan *plan);
 int dfi_conv_packed_width(const struct dfi_conv_plan *plan);
 int dfi_conv_packed_rows(const struct dfi_conv_plan *plan, int base_rows);
 
-/* Copies source rows first .. first + rows - 1 (which may lie outside the image) with a border of zeros, pixels src_c
- * elements apart. */
-void dfi_conv_pack_rows(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const char *x, ptrdiff_t ldx, int first,
-               int rows, char *packed);
+/* Copies source rows first .. first + rows - 1 (which may lie outside the image) with a border of zeros,
+ * pixels src_c elements apart. */
+void dfi_conv_pack_rows(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const char *x,
+                        ptrdiff_t ldx, int first, int rows, char *packed);
 
 #endif

@@ -27,25 +27,26 @@ static void run_f64(const struct dfi_gemm *args)
         }
 }
 
-static void copy_block(float *to, ptrdiff_t ld, const float *from, ptrdiff_t row, ptrdiff_t column, size_t rows,
-                       size_t columns)
+static void copy_block(float *to, ptrdiff_t ld, const float *from, ptrdiff_t row, ptrdiff_t column,
+                       size_t rows, size_t columns)
 {
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < columns; j++)
             to[(ptrdiff_t)i * ld + (ptrdiff_t)j] = from[(ptrdiff_t)i * row + (ptrdiff_t)j * column];
 }
 
-/* One chunk of C from one chunk of k. A product is a convolution with one tap, rows of A are its pixels; operands whose
- * strides do not fit go through small copies. */
-static void run_chunk(const struct dfi_kernels *kernels, const struct dfi_gemm *args, const float *w, size_t row,
-                      size_t rows, size_t column, size_t columns, size_t k, size_t depth)
+/* One chunk of C from one chunk of k. A product is a convolution with one tap, rows of A are its pixels;
+ * operands whose strides do not fit go through small copies. */
+static void run_chunk(const struct dfi_kernels *kernels, const struct dfi_gemm *args, const float *w,
+                      size_t row, size_t rows, size_t column, size_t columns, size_t k, size_t depth)
 {
     static const ptrdiff_t no_offset[1] = { 0 };
     float a_copy[CHUNK_ROWS * CHUNK_K], c_copy[CHUNK_ROWS * MAX_BLOCK] = { 0 };
     const float *a = (const float *)args->a + (ptrdiff_t)row * args->a_row + (ptrdiff_t)k * args->a_col;
     float *c = (float *)args->c + (ptrdiff_t)row * args->c_row + (ptrdiff_t)column * args->c_col;
     const int accumulate = args->accumulate || k > 0;
-    /* Few columns would be taken for a narrow convolution, whose weights lie otherwise: make them more in the copy. */
+    /* Few columns would be taken for a narrow convolution, whose weights lie otherwise: make them more in the
+     * copy. */
     const int narrow = columns <= DFI_NARROW, copies = narrow || args->c_col != 1;
     if (args->a_col != 1)
         copy_block(a_copy, CHUNK_K, a, args->a_row, args->a_col, rows, depth);
@@ -86,7 +87,8 @@ void dfi_gemm_plain(uint32_t cpu_flags, const struct dfi_gemm *args)
     for (size_t column = 0; column < args->n; column += block)
         for (size_t k = 0; k < args->k; k += CHUNK_K) {
             const size_t columns = least(args->n - column, block), depth = least(args->k - k, CHUNK_K);
-            const float *b = (const float *)args->b + (ptrdiff_t)k * args->b_row + (ptrdiff_t)column * args->b_col;
+            const float *b = (const float *)args->b + (ptrdiff_t)k * args->b_row +
+                             (ptrdiff_t)column * args->b_col;
             copy_block(w, (ptrdiff_t)block, b, args->b_row, args->b_col, depth, columns);
             for (size_t i = 0; i < depth; i++)
                 for (size_t j = columns; j < block; j++)

@@ -4,9 +4,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* C[m][n] = A[m][k] B[k][n] (+ C if accumulate), row and column strides in elements for each. Single-threaded,
- * never the same sums in another order for other m: a row of C has the same bits alone as among others. dtype F32 runs in BLIS, with our
- * own micro-kernel where BLIS does not know the CPU; F64 is plain loops. */
+/* C[m][n] = A[m][k] B[k][n] (+ C if accumulate), row and column strides in elements for each.
+ * Single-threaded, never the same sums in another order for other m: a row of C has the same bits alone as
+ * among others. dtype F32 runs in BLIS, with our own micro-kernel where BLIS does not know the CPU; F64 is
+ * plain loops. */
 struct dfi_gemm {
     size_t m, n, k;
     const void *a;

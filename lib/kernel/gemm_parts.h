@@ -3,14 +3,17 @@
 
 #include "kernel/gemm.h"
 
-/* Our own loops, over the convolution kernel: for builds without BLIS, and where BLIS would not heed the CPU mask. */
+/* Our own loops, over the convolution kernel: for builds without BLIS, and where BLIS would not heed the CPU
+ * mask. */
 void dfi_gemm_plain(uint32_t cpu_flags, const struct dfi_gemm *args);
 
-/* gemm_blis.c, the only file that knows BLIS. Each declines (-1, NULL) where BLIS has nothing for these flags. */
+/* gemm_blis.c, the only file that knows BLIS. Each declines (-1, NULL) where BLIS has nothing for these
+ * flags. */
 int dfi_gemm_blis(uint32_t cpu_flags, const struct dfi_gemm *args);
 const char *dfi_gemm_blis_prepare(uint32_t cpu_flags);
 
-/* Micro-kernels: c[rows][columns] = a * b (+ c if accumulate) for panels a[k][MR], b[k][NR]; c row-major, ldc apart, whole tiles. */
+/* Micro-kernels: c[rows][columns] = a * b (+ c if accumulate) for panels a[k][MR], b[k][NR]; c row-major, ldc
+ * apart, whole tiles. */
 #define DFI_TILE_ROWS_AVX2 6
 #define DFI_TILE_COLUMNS_AVX2 16
 #define DFI_TILE_ROWS_AVX512 12

@@ -4,29 +4,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The table of kernels. A kernel is one thread's work on raw memory: it cannot fail and does not allocate. Data pointers
- * are void because the same table serves float (plain C, AVX2, AVX-512) and double (plain C: the oracle of
- * gradient checks). Pixels are rows of C values, `ld` elements apart (channels-last, so a slice of a wider
- * buffer needs no copy). Every size may be any number >= 0, every pointer has the alignment of its element only. */
+/* The table of kernels. A kernel is one thread's work on raw memory: it cannot fail and does not allocate.
+ * Data pointers are void because the same table serves float (plain C, AVX2, AVX-512) and double (plain C:
+ * the oracle of gradient checks). Pixels are rows of C values, `ld` elements apart (channels-last, so a slice
+ * of a wider buffer needs no copy). Every size may be any number >= 0, every pointer has the alignment of its
+ * element only. */
 
 enum dfi_act { DFI_ACT_NONE = 0, DFI_ACT_GELU, DFI_ACT_SILU, DFI_ACT_RELU };
 
 /* A convolution seen as a list of taps: y[p][o] = bias[o] + sum over taps t and channels i of
- * x[base(p) + offset[t] + i] * w[t][i][o], for width x rows output pixels p. The input is packed so that no tap
- * leaves it. Each output value is one chain of fused multiply-adds in the order taps, channels: the same bits wherever
- * the tile borders lie. */
+ * x[base(p) + offset[t] + i] * w[t][i][o], for width x rows output pixels p. The input is packed so that no
+ * tap leaves it. Each output value is one chain of fused multiply-adds in the order taps, channels: the same
+ * bits wherever the tile borders lie. */
 struct dfi_taps_args {
-    const void *x;             /* base of output pixel (0, 0) */
-    ptrdiff_t x_pixel, x_row;  /* elements between the bases of neighbours in a row, in a column */
+    const void *x;            /* base of output pixel (0, 0) */
+    ptrdiff_t x_pixel, x_row; /* elements between the bases of neighbours in a row, in a column */
     int taps;
-    const ptrdiff_t *offset;   /* [taps] elements */
+    const ptrdiff_t *offset; /* [taps] elements */
     int cin, cout;
-    const void *w;             /* [ceil(cout / block)][taps][cin][block], zero behind cout; block = dfi_taps_block() */
-    const void *bias;          /* [cout] or NULL */
+    const void *w;    /* [ceil(cout / block)][taps][cin][block], zero behind cout; block = dfi_taps_block() */
+    const void *bias; /* [cout] or NULL */
     void *y;
     ptrdiff_t y_pixel, y_row;
     int width, rows;
-    int accumulate;            /* 1: y += */
+    int accumulate; /* 1: y += */
 };
 
 /* Its gradient by the weights: dw[t][i][o] += sum over p of x[base(p) + offset[t] + i] * dy[p][o]. */
@@ -40,7 +41,8 @@ struct dfi_taps_dw_args {
     ptrdiff_t dy_pixel, dy_row;
     int width, rows;
     void *dw; /* [taps][cin][ldw] */
-    ptrdiff_t ldw; /* >= cout, multiple of conv_block: whole vectors may be read and written (zeros stay zeros) */
+    /* At least cout and a multiple of conv_block: whole vectors may be read and written (zeros stay zeros). */
+    ptrdiff_t ldw;
 };
 
 struct dfi_adam_args {
@@ -56,11 +58,11 @@ struct dfi_adam_args {
     /* convolution */ \
     K(taps, C_AVX2_AVX512, void, (const struct dfi_taps_args *args)) \
     K(taps_dw, C_AVX2_AVX512, void, (const struct dfi_taps_dw_args *args)) \
-    /* weights at w[o*w_out + i*w_in + position[t]] to the layout of dfi_taps_args.w, and an accumulator of taps_dw to \
-     * gradient[o][i][t] (+ gradient if accumulate) */ \
+    /* weights at w[o*w_out + i*w_in + position[t]] to the layout of dfi_taps_args.w, and an accumulator of \
+     * taps_dw to gradient[o][i][t] (+ gradient if accumulate) */ \
     K(pack_weights, C, void, \
-      (const void *w, ptrdiff_t w_out, ptrdiff_t w_in, const int *position, int taps, int cin, int cout, int block, \
-       void *packed)) \
+      (const void *w, ptrdiff_t w_out, ptrdiff_t w_in, const int *position, int taps, int cin, int cout, \
+       int block, void *packed)) \
     K(unpack_gradient, C, void, \
       (const void *dw, ptrdiff_t ldw, int taps, int cin, int cout, void *gradient, int accumulate)) \
     /* sums over pixels of x and, unless sum_squares is NULL, of x*x, added to double accumulators [c] */ \
@@ -70,24 +72,28 @@ struct dfi_adam_args {
     K(affine_act, C_AVX2_AVX512, void, \
       (const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t pixels, int c, const void *scale, \
        const void *shift, enum dfi_act act)) \
-    /* g = dy * act'(x * scale + shift); adds the sums over pixels of g and g*x to double accumulators [c] (either may be \
-     * NULL); g may be dy */ \
+    /* g = dy * act'(x * scale + shift); adds the sums over pixels of g and g*x to double accumulators [c] \
+     * (either may be NULL); g may be dy */ \
     K(affine_act_backward, C_AVX2_AVX512, void, \
-      (const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *g, ptrdiff_t ldg, size_t pixels, int c, \
-       const void *scale, const void *shift, enum dfi_act act, double *sum_g, double *sum_gx)) \
+      (const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *g, ptrdiff_t ldg, size_t pixels, \
+       int c, const void *scale, const void *shift, enum dfi_act act, double *sum_g, double *sum_gx)) \
     /* dx = a[c]*g + b[c]*x + d[c] (+ dx if accumulate); x with b, and d, may be NULL; dx may be g */ \
     K(affine2, C_AVX2_AVX512, void, \
-      (const void *g, ptrdiff_t ldg, const void *x, ptrdiff_t ldx, void *dx, ptrdiff_t lddx, size_t pixels, int c, \
-       const void *a, const void *b, const void *d, int accumulate)) \
+      (const void *g, ptrdiff_t ldg, const void *x, ptrdiff_t ldx, void *dx, ptrdiff_t lddx, size_t pixels, \
+       int c, const void *a, const void *b, const void *d, int accumulate)) \
     /* flat arrays */ \
-    K(axpby, C_AVX2_AVX512, void, (size_t n, double a, const void *x, double b, void *y)) /* y = a x + b y; b = 0 does not read y */ \
+    K(axpby, C_AVX2_AVX512, void, \
+      (size_t n, double a, const void *x, double b, void *y)) /* y = a x + b y; b = 0 does not read y */ \
     K(sum_squares, C_AVX2_AVX512, double, (const void *x, size_t n)) \
     K(adam, C_AVX2_AVX512, void, \
       (void *w, const void *gradient, void *m, void *v, size_t n, const struct dfi_adam_args *args)) \
     /* mean squared error pieces: returns sum (p - t)^2; dp = scale * (p - t) unless NULL */ \
-    K(squared_error, C_AVX2_AVX512, double, (const void *p, const void *t, void *dp, double scale, size_t n)) \
-    /* sums `lanes` arrays, lane_stride elements apart, in the fixed tree of pairs; y = sum (+ y if accumulate) */ \
-    K(tree_sum, C_AVX2_AVX512, void, (const void *x, size_t lane_stride, int lanes, void *y, size_t n, int accumulate)) \
+    K(squared_error, C_AVX2_AVX512, double, \
+      (const void *p, const void *t, void *dp, double scale, size_t n)) \
+    /* sums `lanes` arrays, lane_stride elements apart, in the fixed tree of pairs; y = sum (+ y if \
+     * accumulate) */ \
+    K(tree_sum, C_AVX2_AVX512, void, \
+      (const void *x, size_t lane_stride, int lanes, void *y, size_t n, int accumulate)) \
     /* rows of c values */ \
     K(softmax, C, void, (const void *x, void *y, size_t rows, int c)) \
     K(softmax_backward, C, void, (const void *y, const void *dy, void *dx, size_t rows, int c)) \
@@ -95,19 +101,23 @@ struct dfi_adam_args {
     K(cross_entropy, C, double, (const void *x, const void *t, void *dx, double scale, size_t rows, int c)) \
     /* one image, k x k windows, stride k, channels-last, contiguous pixels ldx apart */ \
     K(avg_pool, C, void, (const void *x, ptrdiff_t ldx, void *y, int h, int w, int c, int kh, int kw)) \
-    K(avg_pool_backward, C, void, (const void *dy, void *dx, ptrdiff_t lddx, int h, int w, int c, int kh, int kw, int accumulate)) \
+    K(avg_pool_backward, C, void, \
+      (const void *dy, void *dx, ptrdiff_t lddx, int h, int w, int c, int kh, int kw, int accumulate)) \
     K(max_pool, C, void, (const void *x, ptrdiff_t ldx, void *y, int h, int w, int c, int k)) \
     K(max_pool_backward, C, void, \
-      (const void *x, ptrdiff_t ldx, const void *dy, void *dx, ptrdiff_t lddx, int h, int w, int c, int k, int accumulate)) \
-    /* one channel [h][w] with strides: separable filter of `size` (odd) taps, borders by reflection (-1 is 1); y is [h][w] \
-     * contiguous and may be x; scratch: h*w values */ \
-    K(blur, C, void, (const void *x, ptrdiff_t x_row, ptrdiff_t x_pixel, void *y, int h, int w, const double *taps, int size, void *scratch))
+      (const void *x, ptrdiff_t ldx, const void *dy, void *dx, ptrdiff_t lddx, int h, int w, int c, int k, \
+       int accumulate)) \
+    /* one channel [h][w] with strides: separable filter of `size` (odd) taps, borders by reflection (-1 is \
+     * 1); y is [h][w] contiguous and may be x; scratch: h*w values */ \
+    K(blur, C, void, \
+      (const void *x, ptrdiff_t x_row, ptrdiff_t x_pixel, void *y, int h, int w, const double *taps, \
+       int size, void *scratch))
 
 struct dfi_kernels {
     const char *name; /* "c", "avx2", "avx512", "double" */
     int conv_block;   /* output channels per block of packed convolution weights */
     int narrow;       /* 1: up to DFI_NARROW output channels make blocks of one channel */
-#define DFI_KERNEL_MEMBER(name, isa, result, arguments) result (*name) arguments;
+#define DFI_KERNEL_MEMBER(name, isa, result, arguments) result(*name) arguments;
     DFI_KERNEL_LIST(DFI_KERNEL_MEMBER)
 #undef DFI_KERNEL_MEMBER
 };
@@ -119,8 +129,8 @@ static inline int dfi_taps_block(const struct dfi_kernels *kernels, int cout)
     return kernels->narrow && cout <= DFI_NARROW ? 1 : kernels->conv_block;
 }
 
-/* The table for DIFFC_CPU_... flags; `dtype` DIFFC_F32 or DIFFC_F64 (plain C whatever the flags). Constant tables: nothing
- * is set up. */
+/* The table for DIFFC_CPU_... flags; `dtype` DIFFC_F32 or DIFFC_F64 (plain C whatever the flags). Constant
+ * tables: nothing is set up. */
 const struct dfi_kernels *dfi_kernels_get(uint32_t cpu_flags, int dtype);
 
 #endif

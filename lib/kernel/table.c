@@ -3,7 +3,8 @@
 
 #include "kernel/prototypes.h"
 
-/* One constant table per instruction set, grown from the list: a row that has no version of its own takes the C one. */
+/* One constant table per instruction set, grown from the list: a row that has no version of its own takes the
+ * C one. */
 
 #define PICK_c_C(name) dfi_##name##_c
 #define PICK_c_C_AVX2_AVX512(name) dfi_##name##_c
@@ -24,15 +25,16 @@ static const struct dfi_kernels kernels_double = { .name = "double",
 
 #if DFI_HAVE_AVX2
 #define MEMBER_AVX2(name, isa, result, arguments) .name = PICK_avx2_##isa(name),
-static const struct dfi_kernels kernels_avx2 = { .name = "avx2", .conv_block = 16, .narrow = 1, DFI_KERNEL_LIST(MEMBER_AVX2) };
+static const struct dfi_kernels kernels_avx2 = {
+    .name = "avx2", .conv_block = 16, .narrow = 1, DFI_KERNEL_LIST(MEMBER_AVX2)
+};
 #endif
 
 #if DFI_HAVE_AVX512
 #define MEMBER_AVX512(name, isa, result, arguments) .name = PICK_avx512_##isa(name),
-static const struct dfi_kernels kernels_avx512 = { .name = "avx512",
-                                                   .conv_block = 32,
-                                                   .narrow = 1,
-                                                   DFI_KERNEL_LIST(MEMBER_AVX512) };
+static const struct dfi_kernels kernels_avx512 = {
+    .name = "avx512", .conv_block = 32, .narrow = 1, DFI_KERNEL_LIST(MEMBER_AVX512)
+};
 #endif
 
 const struct dfi_kernels *dfi_kernels_get(uint32_t cpu_flags, int dtype)

@@ -159,7 +159,8 @@ static int is_own_key(const char *key)
     for (int i = 0; i < DFI_COUNT(number_keys); i++)
         if (strcmp(key, number_keys[i].key) == 0)
             return 1;
-    return strncmp(key, "checkpoint.", 11) == 0 || strncmp(key, "crc32", 5) == 0; /* a checkpoint opened as a model */
+    return strncmp(key, "checkpoint.", 11) == 0 ||
+           strncmp(key, "crc32", 5) == 0; /* a checkpoint opened as a model */
 }
 
 static int copy_metadata(const struct diffc_archive *archive, struct diffc_model *model)

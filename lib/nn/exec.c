@@ -88,8 +88,10 @@ void dfi_exec_set_size(struct dfi_exec *exec, int batch, int conditions)
 static struct dfi_block block_at(const struct dfi_exec *exec, int value, const struct dfi_place *place)
 {
     const struct dfi_node *node = dfi_node(exec, value), *root = dfi_node(exec, place->root);
-    struct dfi_block block = { NULL, root->c, (ptrdiff_t)root->c * root->h * root->w, dfi_samples(exec, value),
-                               node->h, node->w, node->c };
+    struct dfi_block block = {
+        NULL,    root->c, (ptrdiff_t)root->c * root->h * root->w, dfi_samples(exec, value), node->h,
+        node->w, node->c
+    };
     block.data = dfi_at(exec, exec->block + place->offset, place->channel);
     return block;
 }

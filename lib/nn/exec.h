@@ -6,8 +6,8 @@
 
 #define DFI_LANES 8 /* sums over the batch: 8 lanes of consecutive samples, added in a fixed tree */
 
-/* A graph with a memory plan: everything that can fail fails in dfi_exec_create(); running allocates nothing and stops early
- * only on a cancel. */
+/* A graph with a memory plan: everything that can fail fails in dfi_exec_create(); running allocates nothing
+ * and stops early only on a cancel. */
 struct dfi_exec;
 
 struct dfi_exec_options {
@@ -30,8 +30,8 @@ void dfi_exec_refresh(struct dfi_exec *exec);
 /* Number of samples and conditions of the next runs, at most those of the plan. */
 void dfi_exec_set_size(struct dfi_exec *exec, int batch, int conditions);
 
-/* A value in memory: samples [h][w][c] channels-last, pixels `ld` elements apart, samples `sample_stride`. Conditional values have
- * conditions * batch samples, condition by condition. */
+/* A value in memory: samples [h][w][c] channels-last, pixels `ld` elements apart, samples `sample_stride`.
+ * Conditional values have conditions * batch samples, condition by condition. */
 struct dfi_block {
     void *data;
     ptrdiff_t ld, sample_stride;
@@ -43,19 +43,21 @@ struct dfi_block dfi_exec_gradient_of(const struct dfi_exec *exec, int value);
 /* A value as a tensor view [samples, c, h, w] in logical order, without a copy and without an allocation. */
 void dfi_exec_view(const struct dfi_exec *exec, int value, struct diffc_tensor *view);
 
-/* Forward pass. `batch_statistics` 1: batch norm uses the batch, 0: the running statistics. DIFFC_OK or DIFFC_ERR_CANCELLED. */
+/* Forward pass. `batch_statistics` 1: batch norm uses the batch, 0: the running statistics. DIFFC_OK or
+ * DIFFC_ERR_CANCELLED. */
 int dfi_exec_forward(struct dfi_exec *exec, int batch_statistics);
 
-/* Backward pass after a forward pass with batch statistics, from the loss node, or, in graphs without one, from a gradient written to
- * dfi_exec_gradient_of(last node). Gradients of all parameters are written to (or, accumulate 1, added to) one flat array
- * in the order of params->values. */
+/* Backward pass after a forward pass with batch statistics, from the loss node, or, in graphs without one,
+ * from a gradient written to dfi_exec_gradient_of(last node). Gradients of all parameters are written to (or,
+ * accumulate 1, added to) one flat array in the order of params->values. */
 int dfi_exec_backward(struct dfi_exec *exec, int accumulate);
 void *dfi_exec_gradients(const struct dfi_exec *exec);
 
 /* The loss node's value after a forward pass. */
 double dfi_exec_loss(const struct dfi_exec *exec);
 
-/* Moves running statistics towards those of the last batch: r = (1 - 0.1) r + 0.1 batch (variance unbiased). */
+/* Moves running statistics towards those of the last batch: r = (1 - 0.1) r + 0.1 batch (variance unbiased).
+ */
 void dfi_exec_keep_statistics(struct dfi_exec *exec, struct dfi_params *params);
 
 #endif

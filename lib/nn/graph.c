@@ -26,7 +26,8 @@ void dfi_graph_destroy(struct dfi_graph *graph)
     dfi_free(graph->context, graph);
 }
 
-/* A bias in front of a batch norm is taken out by the mean: its gradient is zero, and computing it would give noise. */
+/* A bias in front of a batch norm is taken out by the mean: its gradient is zero, and computing it would give
+ * noise. */
 static void mark_absorbed(struct dfi_graph *graph)
 {
     for (int i = 0; i < graph->count; i++) {
@@ -61,7 +62,8 @@ static struct dfi_node *add_node(struct dfi_graph *graph, const struct dfi_node_
     if (graph->count == graph->capacity) {
         const int more = graph->capacity ? 2 * graph->capacity : 64;
         struct dfi_node *grown = dfi_realloc(graph->context, graph->nodes,
-                                             (size_t)graph->capacity * sizeof(*grown), (size_t)more * sizeof(*grown));
+                                             (size_t)graph->capacity * sizeof(*grown),
+                                             (size_t)more * sizeof(*grown));
         if (!grown) {
             graph->status = DIFFC_ERR_NOMEM;
             return NULL;
@@ -90,7 +92,8 @@ static struct dfi_node *add_node(struct dfi_graph *graph, const struct dfi_node_
     return node;
 }
 
-static struct dfi_node *add_unary(struct dfi_graph *graph, const struct dfi_node_kind *kind, const char *name, int x)
+static struct dfi_node *add_unary(struct dfi_graph *graph, const struct dfi_node_kind *kind, const char *name,
+                                  int x)
 {
     return add_node(graph, kind, name, 1, &x);
 }
@@ -105,8 +108,8 @@ static int close_node(struct dfi_graph *graph, const struct dfi_node *node)
 static int fail_node(struct dfi_graph *graph, const struct dfi_node *node, const char *why)
 {
     if (graph->status == DIFFC_OK)
-        graph->status = dfi_fail(DIFFC_ERR_CONFIG, "%s %s [%d, %d, %d]: %s", node->kind->name, node->name, node->c,
-                                 node->h, node->w, why);
+        graph->status = dfi_fail(DIFFC_ERR_CONFIG, "%s %s [%d, %d, %d]: %s", node->kind->name, node->name,
+                                 node->c, node->h, node->w, why);
     return -1;
 }
 
@@ -119,8 +122,8 @@ static int is_used(const struct dfi_graph *graph, int param)
     return 0;
 }
 
-/* A second graph over the same parameters finds them made. Within one graph a name stands for one layer: the gradients
- * of two would overwrite each other. */
+/* A second graph over the same parameters finds them made. Within one graph a name stands for one layer: the
+ * gradients of two would overwrite each other. */
 static int reuse_param(const struct dfi_graph *graph, const struct dfi_param *known, int trainable, int ndim,
                        const int64_t *shape)
 {
@@ -132,8 +135,8 @@ static int reuse_param(const struct dfi_graph *graph, const struct dfi_param *kn
     return number;
 }
 
-static void add_param(struct dfi_graph *graph, struct dfi_node *node, int slot, int ndim, const int64_t *shape,
-                      enum dfi_init init, int64_t fan_in)
+static void add_param(struct dfi_graph *graph, struct dfi_node *node, int slot, int ndim,
+                      const int64_t *shape, enum dfi_init init, int64_t fan_in)
 {
     static const char *const suffix[DFI_NODE_PARAMS] = { "weight", "bias" };
     char name[DFI_PARAM_NAME + 16];
@@ -148,7 +151,8 @@ static void add_param(struct dfi_graph *graph, struct dfi_node *node, int slot, 
     node->gradient = 1;
 }
 
-static void add_stat(struct dfi_graph *graph, struct dfi_node *node, int slot, const char *suffix, enum dfi_init init)
+static void add_stat(struct dfi_graph *graph, struct dfi_node *node, int slot, const char *suffix,
+                     enum dfi_init init)
 {
     char name[DFI_PARAM_NAME + 16];
     snprintf(name, sizeof(name), "%s.%s", node->name, suffix);
@@ -182,16 +186,16 @@ int dfi_graph_find_input(const struct dfi_graph *graph, const char *name)
     return -1;
 }
 
-static int add_conv(struct dfi_graph *graph, const struct dfi_node_kind *kind, int x, const char *name, int cout,
-                    int kernel, int stride, int padding)
+static int add_conv(struct dfi_graph *graph, const struct dfi_node_kind *kind, int x, const char *name,
+                    int cout, int kernel, int stride, int padding)
 {
     struct dfi_node *node = add_unary(graph, kind, name, x);
     if (!node)
         return -1;
     const int transposed = kind == &dfi_kind_conv_transpose2d, cin = node->c;
     struct dfi_conv conv;
-    if (dfi_conv_init(&conv, dfi_kernels_get(0, DIFFC_F32), DIFFC_F32, transposed, cin, cout, kernel, stride, padding,
-                      node->h, node->w))
+    if (dfi_conv_init(&conv, dfi_kernels_get(0, DIFFC_F32), DIFFC_F32, transposed, cin, cout, kernel, stride,
+                      padding, node->h, node->w))
         return fail_node(graph, node, "the window does not fit");
     node->kernel_h = node->kernel_w = kernel;
     node->stride = stride;
@@ -201,13 +205,15 @@ static int add_conv(struct dfi_graph *graph, const struct dfi_node_kind *kind, i
     node->w = conv.out_w;
     /* PyTorch takes the second size of the weight as fan_in: for a transposed one that is out * k * k. */
     const int64_t fan_in = (int64_t)(transposed ? cout : cin) * kernel * kernel;
-    add_param(graph, node, 0, 4, (const int64_t[]){ transposed ? cin : cout, transposed ? cout : cin, kernel, kernel },
+    add_param(graph, node, 0, 4,
+              (const int64_t[]) { transposed ? cin : cout, transposed ? cout : cin, kernel, kernel },
               DFI_INIT_UNIFORM, fan_in);
-    add_param(graph, node, 1, 1, (const int64_t[]){ cout }, DFI_INIT_UNIFORM, fan_in);
+    add_param(graph, node, 1, 1, (const int64_t[]) { cout }, DFI_INIT_UNIFORM, fan_in);
     return close_node(graph, node);
 }
 
-int dfi_conv2d(struct dfi_graph *graph, int x, const char *name, int cout, int kernel, int stride, int padding)
+int dfi_conv2d(struct dfi_graph *graph, int x, const char *name, int cout, int kernel, int stride,
+               int padding)
 {
     return add_conv(graph, &dfi_kind_conv2d, x, name, cout, kernel, stride, padding);
 }
@@ -233,7 +239,7 @@ int dfi_unflatten(struct dfi_graph *graph, int x, const char *name, int cout, in
     node->h = kernel_h;
     node->w = kernel_w;
     add_param(graph, node, 0, 4, shape, DFI_INIT_UNIFORM, fan_in);
-    add_param(graph, node, 1, 1, (const int64_t[]){ cout }, DFI_INIT_UNIFORM, fan_in);
+    add_param(graph, node, 1, 1, (const int64_t[]) { cout }, DFI_INIT_UNIFORM, fan_in);
     return close_node(graph, node);
 }
 
@@ -258,8 +264,8 @@ int dfi_linear(struct dfi_graph *graph, int x, const char *name, int out)
         return -1;
     const int in = node->c;
     node->c = out;
-    add_param(graph, node, 0, 2, (const int64_t[]){ out, in }, DFI_INIT_UNIFORM, in);
-    add_param(graph, node, 1, 1, (const int64_t[]){ out }, DFI_INIT_UNIFORM, in);
+    add_param(graph, node, 0, 2, (const int64_t[]) { out, in }, DFI_INIT_UNIFORM, in);
+    add_param(graph, node, 1, 1, (const int64_t[]) { out }, DFI_INIT_UNIFORM, in);
     return close_node(graph, node);
 }
 
@@ -276,7 +282,8 @@ int dfi_softmax(struct dfi_graph *graph, int x)
     return close_node(graph, add_unary(graph, &dfi_kind_softmax, "", x));
 }
 
-static int add_pool(struct dfi_graph *graph, const struct dfi_node_kind *kind, int x, int kernel_h, int kernel_w)
+static int add_pool(struct dfi_graph *graph, const struct dfi_node_kind *kind, int x, int kernel_h,
+                    int kernel_w)
 {
     struct dfi_node *node = add_unary(graph, kind, "", x);
     if (!node)
@@ -321,7 +328,7 @@ static int same_pixels(const struct dfi_graph *graph, int a, int b)
 
 int dfi_add(struct dfi_graph *graph, int a, int b)
 {
-    struct dfi_node *node = add_node(graph, &dfi_kind_add, "", 2, (const int[]){ a, b });
+    struct dfi_node *node = add_node(graph, &dfi_kind_add, "", 2, (const int[]) { a, b });
     if (!node)
         return -1;
     if (!same_pixels(graph, a, b) || graph->nodes[a].c != graph->nodes[b].c)
@@ -331,7 +338,7 @@ int dfi_add(struct dfi_graph *graph, int a, int b)
 
 int dfi_concat(struct dfi_graph *graph, int a, int b)
 {
-    struct dfi_node *node = add_node(graph, &dfi_kind_concat, "", 2, (const int[]){ a, b });
+    struct dfi_node *node = add_node(graph, &dfi_kind_concat, "", 2, (const int[]) { a, b });
     if (!node)
         return -1;
     if (!same_pixels(graph, a, b))
@@ -376,7 +383,7 @@ int dfi_output(struct dfi_graph *graph, int x)
 
 static int add_loss(struct dfi_graph *graph, const struct dfi_node_kind *kind, int y, int target)
 {
-    struct dfi_node *node = add_node(graph, kind, "", 2, (const int[]){ y, target });
+    struct dfi_node *node = add_node(graph, kind, "", 2, (const int[]) { y, target });
     if (!node)
         return -1;
     if (!same_pixels(graph, y, target) || graph->nodes[y].c != graph->nodes[target].c)

@@ -5,9 +5,9 @@
 #include "kernel/kernels.h"
 #include "nn/params.h"
 
-/* A static graph of layer nodes. Every node has one output value, and the two share a number. Shapes are those of one sample, c channels
- * of h x w pixels. Building needs no checks at each call: the first failure sticks to the graph, later calls do
- * nothing and return -1, and dfi_graph_finish() returns it. */
+/* A static graph of layer nodes. Every node has one output value, and the two share a number. Shapes are
+ * those of one sample, c channels of h x w pixels. Building needs no checks at each call: the first failure
+ * sticks to the graph, later calls do nothing and return -1, and dfi_graph_finish() returns it. */
 struct dfi_graph;
 struct dfi_node_kind;
 
@@ -51,17 +51,20 @@ int dfi_graph_input(struct dfi_graph *graph, const char *name, int c, int h, int
 int dfi_graph_find_input(const struct dfi_graph *graph, const char *name); /* -1: none */
 
 /* Layers; `name` is the prefix of parameter names: NAME.weight, NAME.bias. */
-int dfi_conv2d(struct dfi_graph *graph, int x, const char *name, int cout, int kernel, int stride, int padding);
+int dfi_conv2d(struct dfi_graph *graph, int x, const char *name, int cout, int kernel, int stride,
+               int padding);
 int dfi_conv_transpose2d(struct dfi_graph *graph, int x, const char *name, int cout, int kernel, int stride,
                          int padding);
-int dfi_unflatten(struct dfi_graph *graph, int x, const char *name, int cout, int kernel_h, int kernel_w); /* 1x1 -> kernel */
+int dfi_unflatten(struct dfi_graph *graph, int x, const char *name, int cout, int kernel_h,
+                  int kernel_w);                                                        /* 1x1 -> kernel */
 int dfi_batch_norm(struct dfi_graph *graph, int x, const char *name, enum dfi_act act); /* and activation */
 int dfi_linear(struct dfi_graph *graph, int x, const char *name, int out);
 int dfi_activation(struct dfi_graph *graph, int x, enum dfi_act act);
 int dfi_softmax(struct dfi_graph *graph, int x); /* over channels of each pixel */
 int dfi_avg_pool(struct dfi_graph *graph, int x, int kernel_h, int kernel_w);
 int dfi_max_pool(struct dfi_graph *graph, int x, int kernel);
-int dfi_flatten(struct dfi_graph *graph, int x); /* [c, h, w] -> c*h*w channels, in the order of the reference layout */
+int dfi_flatten(struct dfi_graph *graph,
+                int x); /* [c, h, w] -> c*h*w channels, in the order of the reference layout */
 int dfi_add(struct dfi_graph *graph, int a, int b);
 int dfi_concat(struct dfi_graph *graph, int a, int b); /* channels */
 /* x * scale + shift with one value per channel and sample ([c, 1, 1]); either may be -1. */

@@ -12,8 +12,8 @@ static size_t state_size(void)
     return (sizeof(struct state) + 63) / 64 * 64;
 }
 
-static int describe(const struct dfi_graph *graph, const struct dfi_node *node, const struct dfi_kernels *kernels,
-                    int dtype, struct dfi_conv *conv)
+static int describe(const struct dfi_graph *graph, const struct dfi_node *node,
+                    const struct dfi_kernels *kernels, int dtype, struct dfi_conv *conv)
 {
     const struct dfi_node *input = &graph->nodes[node->input[0]];
     return dfi_conv_init(conv, kernels, dtype, node->kind == &dfi_kind_conv_transpose2d, input->c, node->c,
@@ -25,8 +25,8 @@ static size_t lanes_size(const struct dfi_conv *conv, size_t element)
     return dfi_conv_dw_size(conv) * DFI_LANES * element;
 }
 
-static int need(const struct dfi_graph *graph, const struct dfi_node *node, const struct dfi_exec_sizes *sizes,
-                struct dfi_need *out)
+static int need(const struct dfi_graph *graph, const struct dfi_node *node,
+                const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
     struct dfi_conv conv;
     if (describe(graph, node, sizes->kernels, sizes->dtype, &conv))
@@ -98,8 +98,8 @@ static void data_piece(struct dfi_exec *exec, int number, int index, int worker)
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number), dx = dfi_exec_gradient_of(exec, input);
     const int bands = dfi_conv_bands(&state->conv, DFI_CONV_BACKWARD_DATA), n = index / bands;
     dfi_conv_run(&state->conv, DFI_CONV_BACKWARD_DATA, packed_backward(exec, number), NULL,
-                 dfi_sample(exec, &dy, n), dy.ld, dfi_sample(exec, &dx, n), dx.ld, dfi_gradient_adds(exec, input),
-                 index % bands, dfi_worker(exec, worker));
+                 dfi_sample(exec, &dy, n), dy.ld, dfi_sample(exec, &dx, n), dx.ld,
+                 dfi_gradient_adds(exec, input), index % bands, dfi_worker(exec, worker));
 }
 
 static void weights_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -174,7 +174,8 @@ static void backward(struct dfi_exec *exec, int number)
 }
 
 const struct dfi_node_kind dfi_kind_conv2d = { "conv2d", DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT,
-                                               need, refresh, forward, backward };
-const struct dfi_node_kind dfi_kind_conv_transpose2d = { "conv_transpose2d",
-                                                         DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT, need,
-                                                         refresh, forward, backward };
+                                               need,     refresh,
+                                               forward,  backward };
+const struct dfi_node_kind dfi_kind_conv_transpose2d = {
+    "conv_transpose2d", DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT, need, refresh, forward, backward
+};

@@ -1,4 +1,5 @@
-/* Layers that are matrix products: linear, and the transposed convolution that unfolds one pixel (unflatten). */
+/* Layers that are matrix products: linear, and the transposed convolution that unfolds one pixel (unflatten).
+ */
 
 #include "kernel/gemm.h"
 #include "nn/node.h"
@@ -20,8 +21,8 @@ static size_t lanes_bytes(const struct dfi_graph *graph, const struct dfi_node *
     return (weight_count(graph, node) * DFI_LANES * element + 63) / 64 * 64;
 }
 
-static int need(const struct dfi_graph *graph, const struct dfi_node *node, const struct dfi_exec_sizes *sizes,
-                struct dfi_need *out)
+static int need(const struct dfi_graph *graph, const struct dfi_node *node,
+                const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
     if (sizes->backward)
         out->shared = lanes_bytes(graph, node, sizes->element) +
@@ -43,7 +44,8 @@ static int piece_rows(int rows, int piece)
 static void add_bias(const struct dfi_exec *exec, int number, void *y, ptrdiff_t ld, size_t pixels)
 {
     const struct dfi_node *node = dfi_node(exec, number);
-    exec->kernels->affine_act(y, ld, y, ld, pixels, node->c, NULL, dfi_param_value(exec, node, 1), DFI_ACT_NONE);
+    exec->kernels->affine_act(y, ld, y, ld, pixels, node->c, NULL, dfi_param_value(exec, node, 1),
+                              DFI_ACT_NONE);
 }
 
 /* Sums of dy per sample, then over the lanes, into the bias gradient. */
@@ -52,7 +54,8 @@ static void bias_piece(struct dfi_exec *exec, int number, int index, int worker)
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
-    double *row = (double *)(void *)((char *)dfi_shared(exec) + lanes_bytes(exec->graph, node, exec->element)) +
+    double *row = (double *)(void *)((char *)dfi_shared(exec) +
+                                     lanes_bytes(exec->graph, node, exec->element)) +
                   (size_t)index * (size_t)node->c;
     memset(row, 0, (size_t)node->c * sizeof(*row));
     exec->kernels->moments(dfi_sample(exec, &dy, index), dy.ld, (size_t)dy.h * (size_t)dy.w, dy.c, row, NULL);
@@ -62,14 +65,16 @@ static void backward_bias(struct dfi_exec *exec, int number)
 {
     const struct dfi_node *node = dfi_node(exec, number);
     const int samples = dfi_samples(exec, number);
-    double *rows = (double *)(void *)((char *)dfi_shared(exec) + lanes_bytes(exec->graph, node, exec->element));
+    double *rows = (double *)(void *)((char *)dfi_shared(exec) +
+                                      lanes_bytes(exec->graph, node, exec->element));
     double *lanes = rows + (size_t)samples * (size_t)node->c;
     if (!node->absorbed) {
         dfi_node_parallel(exec, number, bias_piece, samples);
         dfi_lane_sum(rows, samples, (size_t)node->c, lanes, lanes);
     }
     for (int i = 0; i < node->c; i++)
-        dfi_param_gradient_put(exec, dfi_param_gradient(exec, node, 1), (size_t)i, node->absorbed ? 0 : lanes[i]);
+        dfi_param_gradient_put(exec, dfi_param_gradient(exec, node, 1), (size_t)i,
+                               node->absorbed ? 0 : lanes[i]);
 }
 
 static void reduce_weights(struct dfi_exec *exec, int number)
@@ -88,10 +93,19 @@ static void linear_forward_piece(struct dfi_exec *exec, int number, int index, i
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
     const int first = index * ROWS_PER_PIECE, rows = piece_rows(y.samples * y.h * y.w, index);
-    struct dfi_gemm gemm = { (size_t)rows, (size_t)y.c, (size_t)x.c,
-                             dfi_at(exec, x.data, first * x.ld), x.ld, 1,
-                             dfi_param_value(exec, node, 0), 1, x.c,
-                             dfi_at(exec, y.data, first * y.ld), y.ld, 1, 0 };
+    struct dfi_gemm gemm = { (size_t)rows,
+                             (size_t)y.c,
+                             (size_t)x.c,
+                             dfi_at(exec, x.data, first * x.ld),
+                             x.ld,
+                             1,
+                             dfi_param_value(exec, node, 0),
+                             1,
+                             x.c,
+                             dfi_at(exec, y.data, first * y.ld),
+                             y.ld,
+                             1,
+                             0 };
     product(exec, &gemm);
     add_bias(exec, number, gemm.c, y.ld, (size_t)rows);
 }
@@ -109,10 +123,18 @@ static void linear_data_piece(struct dfi_exec *exec, int number, int index, int 
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
     const struct dfi_block dx = dfi_exec_gradient_of(exec, node->input[0]);
     const int first = index * ROWS_PER_PIECE, rows = piece_rows(dy.samples * dy.h * dy.w, index);
-    const struct dfi_gemm gemm = { (size_t)rows, (size_t)dx.c, (size_t)dy.c,
-                                   dfi_at(exec, dy.data, first * dy.ld), dy.ld, 1,
-                                   dfi_param_value(exec, node, 0), dx.c, 1,
-                                   dfi_at(exec, dx.data, first * dx.ld), dx.ld, 1,
+    const struct dfi_gemm gemm = { (size_t)rows,
+                                   (size_t)dx.c,
+                                   (size_t)dy.c,
+                                   dfi_at(exec, dy.data, first * dy.ld),
+                                   dy.ld,
+                                   1,
+                                   dfi_param_value(exec, node, 0),
+                                   dx.c,
+                                   1,
+                                   dfi_at(exec, dx.data, first * dx.ld),
+                                   dx.ld,
+                                   1,
                                    dfi_gradient_adds(exec, node->input[0]) };
     product(exec, &gemm);
 }
@@ -126,10 +148,19 @@ static void linear_weights_piece(struct dfi_exec *exec, int number, int lane, in
     const int pixels = dy.h * dy.w, first = dfi_lane_start(dy.samples, lane) * pixels;
     const int rows = dfi_lane_start(dy.samples, lane + 1) * pixels - first;
     void *sum = dfi_at(exec, dfi_shared(exec), (ptrdiff_t)(count * (size_t)lane));
-    const struct dfi_gemm gemm = { (size_t)dy.c, (size_t)x.c, (size_t)rows,
-                                   dfi_at(exec, dy.data, first * dy.ld), 1, dy.ld,
-                                   dfi_at(exec, x.data, first * x.ld), x.ld, 1,
-                                   sum, x.c, 1, 0 };
+    const struct dfi_gemm gemm = { (size_t)dy.c,
+                                   (size_t)x.c,
+                                   (size_t)rows,
+                                   dfi_at(exec, dy.data, first * dy.ld),
+                                   1,
+                                   dy.ld,
+                                   dfi_at(exec, x.data, first * x.ld),
+                                   x.ld,
+                                   1,
+                                   sum,
+                                   x.c,
+                                   1,
+                                   0 };
     if (rows > 0)
         product(exec, &gemm);
     else
@@ -156,7 +187,8 @@ static struct dfi_gemm unflatten_gemm(const struct dfi_exec *exec, int number, i
     const struct dfi_node *node = dfi_node(exec, number);
     const ptrdiff_t pixels = (ptrdiff_t)node->h * node->w;
     const struct dfi_gemm gemm = { .b = dfi_at(exec, dfi_param_value(exec, node, 0), pixel),
-                                   .b_row = node->c * pixels, .b_col = pixels };
+                                   .b_row = node->c * pixels,
+                                   .b_col = pixels };
     return gemm;
 }
 
@@ -181,7 +213,8 @@ static void unflatten_forward_piece(struct dfi_exec *exec, int number, int pixel
 
 static void unflatten_forward(struct dfi_exec *exec, int number)
 {
-    dfi_node_parallel(exec, number, unflatten_forward_piece, dfi_node(exec, number)->h * dfi_node(exec, number)->w);
+    dfi_node_parallel(exec, number, unflatten_forward_piece,
+                      dfi_node(exec, number)->h * dfi_node(exec, number)->w);
 }
 
 static void unflatten_data_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -223,11 +256,19 @@ static void unflatten_weights_piece(struct dfi_exec *exec, int number, int lane,
         return;
     }
     for (int pixel = 0; pixel < pixels; pixel++) {
-        const struct dfi_gemm gemm = { (size_t)x.c, (size_t)dy.c, (size_t)rows,
-                                       dfi_at(exec, x.data, first * x.sample_stride), 1, x.sample_stride,
+        const struct dfi_gemm gemm = { (size_t)x.c,
+                                       (size_t)dy.c,
+                                       (size_t)rows,
+                                       dfi_at(exec, x.data, first * x.sample_stride),
+                                       1,
+                                       x.sample_stride,
                                        dfi_at(exec, dy.data, first * dy.sample_stride + pixel * dy.ld),
-                                       dy.sample_stride, 1,
-                                       dfi_at(exec, sum, pixel), dy.c * pixels, pixels, 0 };
+                                       dy.sample_stride,
+                                       1,
+                                       dfi_at(exec, sum, pixel),
+                                       dy.c * pixels,
+                                       pixels,
+                                       0 };
         product(exec, &gemm);
     }
 }
@@ -244,7 +285,9 @@ static void unflatten_backward(struct dfi_exec *exec, int number)
     }
 }
 
-const struct dfi_node_kind dfi_kind_linear = { "linear", DFI_SAVES_INPUT, need, NULL, linear_forward,
-                                               linear_backward };
-const struct dfi_node_kind dfi_kind_unflatten = { "unflatten", DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT,
-                                                  need, NULL, unflatten_forward, unflatten_backward };
+const struct dfi_node_kind dfi_kind_linear = { "linear", DFI_SAVES_INPUT, need,
+                                               NULL,     linear_forward,  linear_backward };
+const struct dfi_node_kind dfi_kind_unflatten = {
+    "unflatten",       DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT, need, NULL, unflatten_forward,
+    unflatten_backward
+};

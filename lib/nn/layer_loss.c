@@ -2,8 +2,8 @@
 
 #include "nn/node.h"
 
-static int need(const struct dfi_graph *graph, const struct dfi_node *node, const struct dfi_exec_sizes *sizes,
-                struct dfi_need *out)
+static int need(const struct dfi_graph *graph, const struct dfi_node *node,
+                const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
     (void)graph;
     (void)node;
@@ -30,9 +30,10 @@ static void finish_loss(struct dfi_exec *exec, int number, double count)
 static double mse_sample(const struct dfi_exec *exec, int number, int n, void *gradient, double scale)
 {
     const struct dfi_node *node = dfi_node(exec, number);
-    const struct dfi_block y = dfi_exec_value(exec, node->input[0]), target = dfi_exec_value(exec, node->input[1]);
-    return exec->kernels->squared_error(dfi_sample(exec, &y, n), dfi_sample(exec, &target, n), gradient, scale,
-                                        values_of(&y));
+    const struct dfi_block y = dfi_exec_value(exec, node->input[0]),
+                           target = dfi_exec_value(exec, node->input[1]);
+    return exec->kernels->squared_error(dfi_sample(exec, &y, n), dfi_sample(exec, &target, n), gradient,
+                                        scale, values_of(&y));
 }
 
 static void mse_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -66,16 +67,18 @@ static void mse_backward(struct dfi_exec *exec, int number)
     dfi_node_parallel(exec, number, mse_backward_piece, dfi_samples(exec, number));
 }
 
-const struct dfi_node_kind dfi_kind_mse_loss = { "mse_loss", DFI_SAVES_INPUT, need, NULL, mse_forward, mse_backward };
+const struct dfi_node_kind dfi_kind_mse_loss = { "mse_loss", DFI_SAVES_INPUT, need,
+                                                 NULL,       mse_forward,     mse_backward };
 
 /* Cross entropy against rows of probabilities. */
 
 static double entropy_sample(const struct dfi_exec *exec, int number, int n, void *gradient, double scale)
 {
     const struct dfi_node *node = dfi_node(exec, number);
-    const struct dfi_block y = dfi_exec_value(exec, node->input[0]), target = dfi_exec_value(exec, node->input[1]);
-    return exec->kernels->cross_entropy(dfi_sample(exec, &y, n), dfi_sample(exec, &target, n), gradient, scale,
-                                        (size_t)y.h * (size_t)y.w, y.c);
+    const struct dfi_block y = dfi_exec_value(exec, node->input[0]),
+                           target = dfi_exec_value(exec, node->input[1]);
+    return exec->kernels->cross_entropy(dfi_sample(exec, &y, n), dfi_sample(exec, &target, n), gradient,
+                                        scale, (size_t)y.h * (size_t)y.w, y.c);
 }
 
 static void entropy_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -110,4 +113,4 @@ static void entropy_backward(struct dfi_exec *exec, int number)
 }
 
 const struct dfi_node_kind dfi_kind_cross_entropy_loss = { "cross_entropy_loss", DFI_SAVES_INPUT, need, NULL,
-                                                           entropy_forward, entropy_backward };
+                                                           entropy_forward,      entropy_backward };

@@ -1,5 +1,5 @@
-/* Batch norm (Ioffe and Szegedy 2015) with the activation behind it in one pass: y = act(x * scale + shift), scale = weight / sqrt(var + eps),
- * shift = bias - mean * scale. */
+/* Batch norm (Ioffe and Szegedy 2015) with the activation behind it in one pass: y = act(x * scale + shift),
+ * scale = weight / sqrt(var + eps), shift = bias - mean * scale. */
 
 #include <math.h>
 
@@ -27,8 +27,8 @@ static struct state state_of(const struct dfi_exec *exec, int number)
     return state;
 }
 
-static int need(const struct dfi_graph *graph, const struct dfi_node *node, const struct dfi_exec_sizes *sizes,
-                struct dfi_need *out)
+static int need(const struct dfi_graph *graph, const struct dfi_node *node,
+                const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
     (void)graph;
     out->state = (size_t)node->c * (2 * sizeof(double) + 5 * sizes->element);
@@ -78,7 +78,8 @@ static void running_statistics(const struct dfi_exec *exec, int number, const st
     const struct dfi_params *params = exec->params;
     for (int i = 0; i < node->c; i++) {
         state->mean[i] = dfi_get(exec, params->stats, params->stat_list[node->stat[0]].offset + (size_t)i);
-        state->variance[i] = dfi_get(exec, params->stats, params->stat_list[node->stat[1]].offset + (size_t)i);
+        state->variance[i] = dfi_get(exec, params->stats,
+                                     params->stat_list[node->stat[1]].offset + (size_t)i);
     }
 }
 
@@ -120,8 +121,8 @@ static void inner_piece(struct dfi_exec *exec, int number, int index, int worker
     void *g = dfi_sample(exec, &dy, index);
     memset(row, 0, 2 * (size_t)x.c * sizeof(*row));
     exec->kernels->affine_act_backward(dfi_sample(exec, &x, index), x.ld, g, dy.ld, g, dy.ld,
-                                       (size_t)x.h * (size_t)x.w, x.c, state.scale, state.shift, node->act, row,
-                                       row + x.c);
+                                       (size_t)x.h * (size_t)x.w, x.c, state.scale, state.shift, node->act,
+                                       row, row + x.c);
 }
 
 static void outer_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -132,8 +133,8 @@ static void outer_piece(struct dfi_exec *exec, int number, int index, int worker
     const struct dfi_block x = dfi_exec_value(exec, input), dy = dfi_exec_gradient_of(exec, number);
     const struct dfi_block dx = dfi_exec_gradient_of(exec, input);
     exec->kernels->affine2(dfi_sample(exec, &dy, index), dy.ld, dfi_sample(exec, &x, index), x.ld,
-                           dfi_sample(exec, &dx, index), dx.ld, (size_t)x.h * (size_t)x.w, x.c, state.a, state.b,
-                           state.d, dfi_gradient_adds(exec, input));
+                           dfi_sample(exec, &dx, index), dx.ld, (size_t)x.h * (size_t)x.w, x.c, state.a,
+                           state.b, state.d, dfi_gradient_adds(exec, input));
 }
 
 /* With n pixels, xh = (x - mean) / std: dweight = sum g xh, dbias = sum g,
@@ -143,7 +144,8 @@ static void backward(struct dfi_exec *exec, int number)
     const struct dfi_node *node = dfi_node(exec, number);
     const struct state state = state_of(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]);
-    void *weight_gradient = dfi_param_gradient(exec, node, 0), *bias_gradient = dfi_param_gradient(exec, node, 1);
+    void *weight_gradient = dfi_param_gradient(exec, node, 0),
+         *bias_gradient = dfi_param_gradient(exec, node, 1);
     const void *weight = dfi_param_value(exec, node, 0);
 
     dfi_node_parallel(exec, number, inner_piece, x.samples);
@@ -165,9 +167,9 @@ static void backward(struct dfi_exec *exec, int number)
     }
 }
 
-const struct dfi_node_kind dfi_kind_batch_norm = { "batch_norm",
-                                                   DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT,
-                                                   need, NULL, forward, backward };
+const struct dfi_node_kind dfi_kind_batch_norm = {
+    "batch_norm", DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT, need, NULL, forward, backward
+};
 
 void dfi_exec_keep_statistics(struct dfi_exec *exec, struct dfi_params *params)
 {
@@ -184,7 +186,8 @@ void dfi_exec_keep_statistics(struct dfi_exec *exec, struct dfi_params *params)
             dfi_set(exec, params->stats, mean,
                     (1 - MOMENTUM) * dfi_get(exec, params->stats, mean) + MOMENTUM * state.mean[i]);
             dfi_set(exec, params->stats, variance,
-                    (1 - MOMENTUM) * dfi_get(exec, params->stats, variance) + MOMENTUM * unbiased * state.variance[i]);
+                    (1 - MOMENTUM) * dfi_get(exec, params->stats, variance) +
+                        MOMENTUM * unbiased * state.variance[i]);
         }
     }
 }

@@ -22,8 +22,8 @@ static void copy_pixels(const struct dfi_exec *exec, const void *x, ptrdiff_t ld
 static void give_gradient(const struct dfi_exec *exec, int input, int n, const void *g, ptrdiff_t ldg)
 {
     const struct dfi_block dx = dfi_exec_gradient_of(exec, input);
-    exec->kernels->affine2(g, ldg, NULL, 0, dfi_sample(exec, &dx, n), dx.ld, pixels_of(&dx), dx.c, ones(exec), NULL,
-                           NULL, dfi_gradient_adds(exec, input));
+    exec->kernels->affine2(g, ldg, NULL, 0, dfi_sample(exec, &dx, n), dx.ld, pixels_of(&dx), dx.c, ones(exec),
+                           NULL, NULL, dfi_gradient_adds(exec, input));
 }
 
 static void forward_samples(struct dfi_exec *exec, int number, dfi_node_task piece)
@@ -48,8 +48,8 @@ static void activation_piece(struct dfi_exec *exec, int number, int index, int w
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    exec->kernels->affine_act(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &y, index), y.ld, pixels_of(&y),
-                              y.c, NULL, NULL, node->act);
+    exec->kernels->affine_act(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &y, index), y.ld,
+                              pixels_of(&y), y.c, NULL, NULL, node->act);
 }
 
 static void activation_forward(struct dfi_exec *exec, int number)
@@ -63,8 +63,8 @@ static void activation_backward_piece(struct dfi_exec *exec, int number, int ind
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
     void *g = dfi_sample(exec, &dy, index);
-    exec->kernels->affine_act_backward(dfi_sample(exec, &x, index), x.ld, g, dy.ld, g, dy.ld, pixels_of(&dy), dy.c,
-                                       NULL, NULL, node->act, NULL, NULL);
+    exec->kernels->affine_act_backward(dfi_sample(exec, &x, index), x.ld, g, dy.ld, g, dy.ld, pixels_of(&dy),
+                                       dy.c, NULL, NULL, node->act, NULL, NULL);
     give_gradient(exec, node->input[0], index, g, dy.ld);
 }
 
@@ -74,8 +74,10 @@ static void activation_backward(struct dfi_exec *exec, int number)
     forward_samples(exec, number, activation_backward_piece);
 }
 
-const struct dfi_node_kind dfi_kind_activation = { "activation", DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT,
-                                                   NULL, NULL, activation_forward, activation_backward };
+const struct dfi_node_kind dfi_kind_activation = {
+    "activation",       DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT, NULL, NULL, activation_forward,
+    activation_backward
+};
 
 /* Softmax over the channels of each pixel. */
 
@@ -107,8 +109,8 @@ static void softmax_backward(struct dfi_exec *exec, int number)
     forward_samples(exec, number, softmax_backward_piece);
 }
 
-const struct dfi_node_kind dfi_kind_softmax = { "softmax", DFI_SAVES_OUTPUT, NULL, NULL, softmax_forward,
-                                                softmax_backward };
+const struct dfi_node_kind dfi_kind_softmax = { "softmax", DFI_SAVES_OUTPUT, NULL,
+                                                NULL,      softmax_forward,  softmax_backward };
 
 /* Flatten: channels-last pixels to the reference order [c][h][w]. `back` 1 goes the other way. */
 
@@ -155,7 +157,7 @@ static void flatten_backward(struct dfi_exec *exec, int number)
     forward_samples(exec, number, flatten_backward_piece);
 }
 
-const struct dfi_node_kind dfi_kind_flatten = { "flatten", 0, flatten_need, NULL, flatten_forward,
+const struct dfi_node_kind dfi_kind_flatten = { "flatten",       0, flatten_need, NULL, flatten_forward,
                                                 flatten_backward };
 
 /* Sum of two values. */
@@ -167,7 +169,8 @@ static void add_piece(struct dfi_exec *exec, int number, int index, int worker)
     const struct dfi_block a = dfi_exec_value(exec, node->input[0]), b = dfi_exec_value(exec, node->input[1]);
     const struct dfi_block y = dfi_exec_value(exec, number);
     exec->kernels->affine2(dfi_sample(exec, &a, index), a.ld, dfi_sample(exec, &b, index), b.ld,
-                           dfi_sample(exec, &y, index), y.ld, pixels_of(&y), y.c, ones(exec), ones(exec), NULL, 0);
+                           dfi_sample(exec, &y, index), y.ld, pixels_of(&y), y.c, ones(exec), ones(exec),
+                           NULL, 0);
 }
 
 static void add_forward(struct dfi_exec *exec, int number)
@@ -179,7 +182,8 @@ static void add_forward(struct dfi_exec *exec, int number)
 static void pass_gradient(struct dfi_exec *exec, int number, int slot, int channel, int n)
 {
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
-    give_gradient(exec, dfi_node(exec, number)->input[slot], n, dfi_at(exec, dfi_sample(exec, &dy, n), channel), dy.ld);
+    give_gradient(exec, dfi_node(exec, number)->input[slot], n,
+                  dfi_at(exec, dfi_sample(exec, &dy, n), channel), dy.ld);
 }
 
 static void add_first_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -206,8 +210,9 @@ static void add_backward(struct dfi_exec *exec, int number)
     }
 }
 
-const struct dfi_node_kind dfi_kind_add = { "add", DFI_STRIDED_IN | DFI_STRIDED_OUT, NULL, NULL, add_forward,
-                                            add_backward };
+const struct dfi_node_kind dfi_kind_add = { "add",       DFI_STRIDED_IN | DFI_STRIDED_OUT,
+                                            NULL,        NULL,
+                                            add_forward, add_backward };
 
 /* Concatenation of channels: nothing to do for inputs that the plan has put in place. */
 
@@ -216,7 +221,8 @@ static int concat_channel(const struct dfi_exec *exec, int number, int slot)
     return slot == 0 ? 0 : dfi_node(exec, dfi_node(exec, number)->input[0])->c;
 }
 
-/* The same buffer is not enough: the place may be that of another slot, or of another concatenation around this one. */
+/* The same buffer is not enough: the place may be that of another slot, or of another concatenation around
+ * this one. */
 static int in_place(const struct dfi_exec *exec, const struct dfi_place *places, int number, int slot)
 {
     const struct dfi_place *own = &places[dfi_node(exec, number)->input[slot]], *whole = &places[number];
@@ -269,7 +275,8 @@ static void concat_backward(struct dfi_exec *exec, int number)
     }
 }
 
-const struct dfi_node_kind dfi_kind_concat = { "concat", DFI_STRIDED_IN | DFI_STRIDED_OUT, NULL, NULL,
+const struct dfi_node_kind dfi_kind_concat = { "concat",       DFI_STRIDED_IN | DFI_STRIDED_OUT,
+                                               NULL,           NULL,
                                                concat_forward, concat_backward };
 
 /* Modulation: x * scale + shift, one value per channel and sample. */
@@ -287,8 +294,8 @@ static void modulate_piece(struct dfi_exec *exec, int number, int index, int wor
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    exec->kernels->affine_act(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &y, index), y.ld, pixels_of(&y),
-                              y.c, factor(exec, node, node->scale_slot, index),
+    exec->kernels->affine_act(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &y, index), y.ld,
+                              pixels_of(&y), y.c, factor(exec, node, node->scale_slot, index),
                               factor(exec, node, node->shift_slot, index), DFI_ACT_NONE);
 }
 
@@ -297,8 +304,8 @@ static void modulate_forward(struct dfi_exec *exec, int number)
     forward_samples(exec, number, modulate_piece);
 }
 
-/* Whether the gradient of each input is added to: inputs may be one and the same value, of which the last slot
- * is written first. */
+/* Whether the gradient of each input is added to: inputs may be one and the same value, of which the last
+ * slot is written first. */
 static unsigned char *modulate_adds(const struct dfi_exec *exec, int number)
 {
     return dfi_state(exec, number);
@@ -332,8 +339,8 @@ static void modulate_backward_piece(struct dfi_exec *exec, int number, int index
     double *sums = dfi_worker(exec, worker);
     void *g = dfi_sample(exec, &dy, index);
     memset(sums, 0, 2 * (size_t)node->c * sizeof(*sums));
-    exec->kernels->affine_act_backward(dfi_sample(exec, &x, index), x.ld, g, dy.ld, g, dy.ld, pixels_of(&dy), dy.c,
-                                       NULL, NULL, DFI_ACT_NONE, sums, sums + node->c);
+    exec->kernels->affine_act_backward(dfi_sample(exec, &x, index), x.ld, g, dy.ld, g, dy.ld, pixels_of(&dy),
+                                       dy.c, NULL, NULL, DFI_ACT_NONE, sums, sums + node->c);
     give_factor(exec, number, node->shift_slot, index, sums);
     give_factor(exec, number, node->scale_slot, index, sums + node->c);
     if (dfi_wants_gradient(exec, node->input[0])) {
@@ -357,5 +364,8 @@ static void modulate_backward(struct dfi_exec *exec, int number)
     forward_samples(exec, number, modulate_backward_piece);
 }
 
-const struct dfi_node_kind dfi_kind_modulate = { "modulate", DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT,
-                                                 modulate_need, NULL, modulate_forward, modulate_backward };
+const struct dfi_node_kind dfi_kind_modulate = {
+    "modulate",       DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT,
+    modulate_need,    NULL,
+    modulate_forward, modulate_backward
+};

@@ -20,9 +20,11 @@ static void avg_backward_piece(struct dfi_exec *exec, int number, int index, int
 {
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
-    const struct dfi_block dy = dfi_exec_gradient_of(exec, number), dx = dfi_exec_gradient_of(exec, node->input[0]);
-    exec->kernels->avg_pool_backward(dfi_sample(exec, &dy, index), dfi_sample(exec, &dx, index), dx.ld, dx.h, dx.w,
-                                     dx.c, node->kernel_h, node->kernel_w, dfi_gradient_adds(exec, node->input[0]));
+    const struct dfi_block dy = dfi_exec_gradient_of(exec, number),
+                           dx = dfi_exec_gradient_of(exec, node->input[0]);
+    exec->kernels->avg_pool_backward(dfi_sample(exec, &dy, index), dfi_sample(exec, &dx, index), dx.ld, dx.h,
+                                     dx.w, dx.c, node->kernel_h, node->kernel_w,
+                                     dfi_gradient_adds(exec, node->input[0]));
 }
 
 static void avg_backward(struct dfi_exec *exec, int number)
@@ -31,7 +33,8 @@ static void avg_backward(struct dfi_exec *exec, int number)
     dfi_node_parallel(exec, number, avg_backward_piece, dfi_samples(exec, number));
 }
 
-const struct dfi_node_kind dfi_kind_avg_pool = { "avg_pool", DFI_STRIDED_IN, NULL, NULL, avg_forward, avg_backward };
+const struct dfi_node_kind dfi_kind_avg_pool = { "avg_pool", DFI_STRIDED_IN, NULL,
+                                                 NULL,       avg_forward,    avg_backward };
 
 static void max_piece(struct dfi_exec *exec, int number, int index, int worker)
 {
@@ -64,5 +67,6 @@ static void max_backward(struct dfi_exec *exec, int number)
     dfi_node_parallel(exec, number, max_backward_piece, dfi_samples(exec, number));
 }
 
-const struct dfi_node_kind dfi_kind_max_pool = { "max_pool", DFI_SAVES_INPUT | DFI_STRIDED_IN, NULL, NULL,
+const struct dfi_node_kind dfi_kind_max_pool = { "max_pool",  DFI_SAVES_INPUT | DFI_STRIDED_IN,
+                                                 NULL,        NULL,
                                                  max_forward, max_backward };

@@ -17,9 +17,9 @@ enum {
 
 /* Bytes that a node asks for. */
 struct dfi_need {
-    size_t state;   /* of its own, for the life of the plan */
-    size_t shared;  /* while it runs, one block for all threads */
-    size_t worker;  /* while it runs, for each thread */
+    size_t state;  /* of its own, for the life of the plan */
+    size_t shared; /* while it runs, one block for all threads */
+    size_t worker; /* while it runs, for each thread */
 };
 
 struct dfi_exec_sizes { /* what needs depend on */
@@ -33,23 +33,24 @@ struct dfi_exec_sizes { /* what needs depend on */
 struct dfi_node_kind {
     const char *name;
     unsigned flags;
-    int (*need)(const struct dfi_graph *graph, const struct dfi_node *node, const struct dfi_exec_sizes *sizes,
-                struct dfi_need *need); /* NULL: nothing */
-    void (*refresh)(struct dfi_exec *exec, int number); /* after a change of the weights; NULL: nothing to do */
+    int (*need)(const struct dfi_graph *graph, const struct dfi_node *node,
+                const struct dfi_exec_sizes *sizes, struct dfi_need *need); /* NULL: nothing */
+    void (*refresh)(struct dfi_exec *exec,
+                    int number); /* after a change of the weights; NULL: nothing to do */
     void (*forward)(struct dfi_exec *exec, int number);
     void (*backward)(struct dfi_exec *exec, int number);
 };
 
-extern const struct dfi_node_kind dfi_kind_input, dfi_kind_conv2d, dfi_kind_conv_transpose2d, dfi_kind_unflatten,
-    dfi_kind_batch_norm, dfi_kind_linear, dfi_kind_activation, dfi_kind_softmax, dfi_kind_avg_pool,
-    dfi_kind_max_pool, dfi_kind_flatten, dfi_kind_add, dfi_kind_concat, dfi_kind_modulate, dfi_kind_mse_loss,
-    dfi_kind_cross_entropy_loss;
+extern const struct dfi_node_kind dfi_kind_input, dfi_kind_conv2d, dfi_kind_conv_transpose2d,
+    dfi_kind_unflatten, dfi_kind_batch_norm, dfi_kind_linear, dfi_kind_activation, dfi_kind_softmax,
+    dfi_kind_avg_pool, dfi_kind_max_pool, dfi_kind_flatten, dfi_kind_add, dfi_kind_concat, dfi_kind_modulate,
+    dfi_kind_mse_loss, dfi_kind_cross_entropy_loss;
 
 /* Where a value or a gradient lies: elements from the start of a buffer of the plan. */
 struct dfi_place {
-    int root;         /* the value in whose buffer it lies; itself, or a concatenation; -1: has none */
-    int channel;      /* first channel within a pixel of root */
-    size_t offset;    /* bytes from the start of the block, filled in for every value */
+    int root;      /* the value in whose buffer it lies; itself, or a concatenation; -1: has none */
+    int channel;   /* first channel within a pixel of root */
+    size_t offset; /* bytes from the start of the block, filled in for every value */
 };
 
 struct dfi_plan {
@@ -72,7 +73,8 @@ struct dfi_exec {
     size_t element; /* bytes */
     struct dfi_plan plan;
     char *block;
-    unsigned char *written; /* [nodes] gradient of a value in this backward pass: 0 nothing yet, 1 by one user, 2 by several */
+    unsigned char *written; /* [nodes] gradient of a value in this backward pass: 0 nothing yet, 1 by one
+                               user, 2 by several */
     int batch, conditions;
     int batch_statistics;
     int accumulate; /* parameter gradients are added to */
@@ -144,8 +146,8 @@ static inline void dfi_param_gradient_put(const struct dfi_exec *exec, void *gra
     dfi_set(exec, gradient, i, exec->accumulate ? dfi_get(exec, gradient, i) + value : value);
 }
 
-/* For backward functions: whether a value wants a gradient; then begin before the pieces run, and in the pieces whether the gradient
- * must be added to what an earlier user of the value has written. */
+/* For backward functions: whether a value wants a gradient; then begin before the pieces run, and in the
+ * pieces whether the gradient must be added to what an earlier user of the value has written. */
 static inline int dfi_wants_gradient(const struct dfi_exec *exec, int value)
 {
     return dfi_node(exec, value)->gradient;
@@ -165,8 +167,8 @@ static inline int dfi_lane_start(int samples, int lane)
     return (int)((int64_t)samples * lane / DFI_LANES);
 }
 
-/* Sums per-sample rows of `n` doubles, [samples][n], into result[n]: lanes in order, then the fixed tree. Rows 0 .. DFI_LANES - 1
- * of `lanes` ([DFI_LANES][n]) are scratch. */
+/* Sums per-sample rows of `n` doubles, [samples][n], into result[n]: lanes in order, then the fixed tree.
+ * Rows 0 .. DFI_LANES - 1 of `lanes` ([DFI_LANES][n]) are scratch. */
 void dfi_lane_sum(const double *rows, int samples, size_t n, double *lanes, double *result);
 
 /* Runs task(exec, number, index, worker) for index 0 .. count - 1. */

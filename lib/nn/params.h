@@ -14,7 +14,7 @@ enum dfi_init {
 struct dfi_param {
     char name[DFI_PARAM_NAME];
     int ndim;
-    int64_t shape[4]; /* reference layout */
+    int64_t shape[4];     /* reference layout */
     size_t offset, count; /* elements within `values` or `stats` */
     enum dfi_init init;
     int64_t fan_in;

@@ -1,5 +1,6 @@
-/* The memory plan: every value and gradient gets its place in one block before anything runs. A pass over the nodes is a time line: node i
- * runs forward at time i and backward at time 2 n - 1 - i; buffers whose times do not meet may share bytes. */
+/* The memory plan: every value and gradient gets its place in one block before anything runs. A pass over the
+ * nodes is a time line: node i runs forward at time i and backward at time 2 n - 1 - i; buffers whose times
+ * do not meet may share bytes. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,8 @@ static int users_stride(const struct dfi_graph *graph, int value)
     return 1;
 }
 
-/* Gives the inputs of a concatenation their place inside its buffer where that works, so that concatenating costs nothing. */
+/* Gives the inputs of a concatenation their place inside its buffer where that works, so that concatenating
+ * costs nothing. */
 static void place_in_concat(const struct dfi_graph *graph, int concat, const struct dfi_exec_options *options,
                             struct dfi_plan *plan)
 {
@@ -45,8 +47,7 @@ static void place_in_concat(const struct dfi_graph *graph, int concat, const str
         const struct dfi_node *input = &graph->nodes[value];
         const int fits = plan->value[value].root == value && (input->kind->flags & DFI_STRIDED_OUT) &&
                          users_stride(graph, value) &&
-                         samples_planned(input, options) == samples_planned(node, options) &&
-                         (k == 0 || node->input[0] != value);
+                         samples_planned(input, options) == samples_planned(node, options);
         int last_user = 0;
         for (int i = value + 1; i < graph->count; i++)
             for (int j = 0; j < graph->nodes[i].input_count; j++)
@@ -55,8 +56,10 @@ static void place_in_concat(const struct dfi_graph *graph, int concat, const str
         if (fits) {
             plan->value[value].root = plan->value[concat].root;
             plan->value[value].channel = plan->value[concat].channel + channel;
-            /* The gradient too, unless a later user would write its part before the concatenation's users do. */
-            if (last_user == concat && plan->gradient[value].root == value && plan->gradient[concat].root >= 0) {
+            /* The gradient too, unless a later user would write its part before the concatenation's users do.
+             */
+            if (last_user == concat && plan->gradient[value].root == value &&
+                plan->gradient[concat].root >= 0) {
                 plan->gradient[value].root = plan->gradient[concat].root;
                 plan->gradient[value].channel = plan->gradient[concat].channel + channel;
             }
@@ -69,8 +72,9 @@ static void choose_roots(const struct dfi_graph *graph, const struct dfi_exec_op
                          struct dfi_plan *plan)
 {
     for (int i = 0; i < graph->count; i++) {
-        plan->value[i] = (struct dfi_place){ i, 0, 0 };
-        plan->gradient[i] = (struct dfi_place){ options->backward && graph->nodes[i].gradient ? i : -1, 0, 0 };
+        plan->value[i] = (struct dfi_place) { i, 0, 0 };
+        plan->gradient[i] = (struct dfi_place) { options->backward && graph->nodes[i].gradient ? i : -1, 0,
+                                                 0 };
     }
     /* From the back, so that a concatenation inside another finds its final place first. */
     for (int i = graph->count - 1; i >= 0; i--)
@@ -150,8 +154,8 @@ static int size_buffer(const struct dfi_node *node, int samples, size_t element,
 {
     const int64_t sizes[5] = { samples, node->h, node->w, node->c, (int64_t)element };
     if (dfi_ck_product(sizes, 5, bytes) || *bytes > SIZE_MAX / 8)
-        return dfi_fail(DIFFC_ERR_LIMIT, "%d samples of [%d, %d, %d] do not fit into memory", samples, node->c,
-                        node->h, node->w);
+        return dfi_fail(DIFFC_ERR_LIMIT, "%d samples of [%d, %d, %d] do not fit into memory", samples,
+                        node->c, node->h, node->w);
     *bytes = align_up(*bytes);
     return DIFFC_OK;
 }

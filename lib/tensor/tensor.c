@@ -152,7 +152,7 @@ int dfi_tensor_wrap(struct diffc_context *context, int dtype, int ndim, const in
 int dfi_tensor_over(struct diffc_context *context, int dtype, int ndim, const int64_t *shape, void *data,
                     const void *owner, struct diffc_tensor **result)
 {
-    struct diffc_tensor *tensor;
+    struct diffc_tensor *tensor = NULL;
     DFI_TRY(dfi_tensor_wrap(context, dtype, ndim, shape, NULL, data, NULL, NULL, &tensor));
     tensor->storage = dfi_storage_new(context);
     if (!tensor->storage) {

@@ -32,7 +32,8 @@ void bench_measure(struct bench *bench, const struct bench_row *row, void (*work
 /* A row without a run of its own. */
 void bench_report(struct bench *bench, const struct bench_row *row, double seconds, double roof);
 
-/* GFLOP/s of multiply-adds on registers alone, all threads of the context at once, in the instruction set of the row. */
+/* GFLOP/s of multiply-adds on registers alone, all threads of the context at once, in the instruction set of
+ * the row. */
 double bench_roof(const struct bench *bench);
 
 double bench_now(void);

@@ -1,4 +1,5 @@
-/* Kernels: convolutions through kernel/conv.h (packing of the image included), matrix products, passes over pixels. */
+/* Kernels: convolutions through kernel/conv.h (packing of the image included), matrix products, passes over
+ * pixels. */
 
 #include <stdio.h>
 #include <string.h>
@@ -71,8 +72,8 @@ static void bench_conv(struct bench *bench, const struct conv_case *c, enum dfi_
     if (!bench_wants(bench, name))
         return;
     struct conv_run run = { .context = bench->context, .pass = pass };
-    dfi_conv_init(&run.conv, dfi_kernels_get(bench->context->cpu_flags, DIFFC_F32), DIFFC_F32, c->transposed, c->cin,
-                  c->cout, c->kernel, c->stride, c->padding, c->size, c->size);
+    dfi_conv_init(&run.conv, dfi_kernels_get(bench->context->cpu_flags, DIFFC_F32), DIFFC_F32, c->transposed,
+                  c->cin, c->cout, c->kernel, c->stride, c->padding, c->size, c->size);
     const struct dfi_conv *conv = &run.conv;
     const size_t weights = (size_t)c->cin * (size_t)c->cout * (size_t)(c->kernel * c->kernel);
     run.in_image = (ptrdiff_t)conv->in_h * conv->in_w * conv->cin;
@@ -100,11 +101,11 @@ static void bench_conv(struct bench *bench, const struct conv_case *c, enum dfi_
 static void bench_convolutions(struct bench *bench)
 {
     static const struct conv_case cases[] = {
-        { "conv3x3", 0, 28, 64, 64, 3, 1, 1 },      { "conv3x3", 0, 28, 128, 64, 3, 1, 1 },
-        { "conv3x3", 0, 14, 64, 64, 3, 1, 1 },      { "conv3x3", 0, 14, 128, 128, 3, 1, 1 },
-        { "conv3x3", 0, 7, 128, 128, 3, 1, 1 },     { "conv3x3_stride2", 0, 28, 64, 64, 3, 2, 1 },
-        { "conv3x3_stride2", 0, 14, 64, 128, 3, 2, 1 }, { "conv1x1", 0, 14, 128, 128, 1, 1, 0 },
-        { "conv3x3_one_in", 0, 28, 1, 64, 3, 1, 1 }, { "conv3x3_one_out", 0, 28, 64, 1, 3, 1, 1 },
+        { "conv3x3", 0, 28, 64, 64, 3, 1, 1 },           { "conv3x3", 0, 28, 128, 64, 3, 1, 1 },
+        { "conv3x3", 0, 14, 64, 64, 3, 1, 1 },           { "conv3x3", 0, 14, 128, 128, 3, 1, 1 },
+        { "conv3x3", 0, 7, 128, 128, 3, 1, 1 },          { "conv3x3_stride2", 0, 28, 64, 64, 3, 2, 1 },
+        { "conv3x3_stride2", 0, 14, 64, 128, 3, 2, 1 },  { "conv1x1", 0, 14, 128, 128, 1, 1, 0 },
+        { "conv3x3_one_in", 0, 28, 1, 64, 3, 1, 1 },     { "conv3x3_one_out", 0, 28, 64, 1, 3, 1, 1 },
         { "conv_transpose4x4", 1, 7, 256, 64, 4, 2, 1 }, { "conv_transpose4x4", 1, 14, 128, 64, 4, 2, 1 },
     };
     for (int i = 0; i < DFI_COUNT(cases); i++)
@@ -136,8 +137,9 @@ static void bench_gemm(struct bench *bench)
         return; /* a product runs on one thread */
     const size_t n = 768;
     float *a = bench_memory(n * n * sizeof(float)), *b = bench_memory(n * n * sizeof(float));
-    struct gemm_run run = { bench->context, { n, n, n, a, (ptrdiff_t)n, 1, b, (ptrdiff_t)n, 1,
-                                              bench_memory(n * n * sizeof(float)), (ptrdiff_t)n, 1, 0 } };
+    struct gemm_run run = { bench->context,
+                            { n, n, n, a, (ptrdiff_t)n, 1, b, (ptrdiff_t)n, 1,
+                              bench_memory(n * n * sizeof(float)), (ptrdiff_t)n, 1, 0 } };
     struct bench_row row = { .name = "gemm", .algorithm = diffc_context_kernel_set(bench->context) };
     row.gflop = 2e-9 * (double)(n * n * n);
     snprintf(row.shape, sizeof(row.shape), "%zux%zux%zu", n, n, n);
@@ -168,10 +170,11 @@ static void pass_piece(void *work, int n, int worker)
     else if (strcmp(run->name, "affine_gelu") == 0)
         k->affine_act(x, CHANNELS, y, CHANNELS, PIXELS, CHANNELS, run->scale, run->scale, DFI_ACT_GELU);
     else if (strcmp(run->name, "affine_gelu_backward") == 0)
-        k->affine_act_backward(x, CHANNELS, y, CHANNELS, z, CHANNELS, PIXELS, CHANNELS, run->scale, run->scale,
-                               DFI_ACT_GELU, sums, sums + CHANNELS);
+        k->affine_act_backward(x, CHANNELS, y, CHANNELS, z, CHANNELS, PIXELS, CHANNELS, run->scale,
+                               run->scale, DFI_ACT_GELU, sums, sums + CHANNELS);
     else
-        k->affine2(y, CHANNELS, x, CHANNELS, z, CHANNELS, PIXELS, CHANNELS, run->scale, run->scale, run->scale, 0);
+        k->affine2(y, CHANNELS, x, CHANNELS, z, CHANNELS, PIXELS, CHANNELS, run->scale, run->scale,
+                   run->scale, 0);
 }
 
 static void run_pass(void *argument)
@@ -199,7 +202,8 @@ static void bench_passes(struct bench *bench)
             run.scale = bench_memory(CHANNELS * sizeof(float));
             run.sums = bench_memory((size_t)bench->threads * 2 * CHANNELS * sizeof(double));
         }
-        struct bench_row row = { .name = cases[i].name, .gigabytes = 1e-9 * cases[i].streams * (double)bytes };
+        struct bench_row row = { .name = cases[i].name,
+                                 .gigabytes = 1e-9 * cases[i].streams * (double)bytes };
         snprintf(row.shape, sizeof(row.shape), "28x28 %d batch %d", CHANNELS, BATCH);
         run.name = cases[i].name;
         bench_measure(bench, &row, run_pass, &run);

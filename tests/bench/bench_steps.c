@@ -7,7 +7,9 @@
 
 #include "bench.h"
 
-#define GFLOP_FORWARD_64 0.536 /* of one 28 x 28 image at width 64, by multiply-adds of a direct computation; training takes three times it */
+#define GFLOP_FORWARD_64 \
+    0.536 /* of one 28 x 28 image at width 64, by multiply-adds of a direct computation; training takes \
+             three times it */
 
 static void check(int status)
 {
@@ -117,7 +119,8 @@ struct sampling {
 static void run_guided(void *argument)
 {
     struct sampling *sampling = argument;
-    check(diffc_guide_predict(sampling->guide, &sampling->denoiser, 0, sampling->t, sampling->x, sampling->out));
+    check(diffc_guide_predict(sampling->guide, &sampling->denoiser, 0, sampling->t, sampling->x,
+                              sampling->out));
 }
 
 /* One guided prediction of a batch of digits; a picture takes 300. */

@@ -66,10 +66,11 @@ double bench_roof(const struct bench *bench)
 void bench_report(struct bench *bench, const struct bench_row *row, double seconds, double roof)
 {
     const double rate = seconds > 0 ? row->gflop / seconds : 0;
-    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:f}", "name", row->name, "shape", row->shape, "dtype",
-                               "f32", "isa", bench->isa, "threads", bench->threads, "algorithm",
+    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:f}", "name", row->name, "shape", row->shape,
+                               "dtype", "f32", "isa", bench->isa, "threads", bench->threads, "algorithm",
                                row->algorithm ? row->algorithm : "", "seconds", seconds);
-    printf("%-28s %-28s %-7s x%d %10.3f ms", row->name, row->shape, bench->isa, bench->threads, seconds * 1e3);
+    printf("%-28s %-28s %-7s x%d %10.3f ms", row->name, row->shape, bench->isa, bench->threads,
+           seconds * 1e3);
     if (row->gflop > 0) {
         json_object_set_new(object, "gflops", json_real(rate));
         json_object_set_new(object, "roof_gflops", json_real(roof));
@@ -88,7 +89,8 @@ void bench_report(struct bench *bench, const struct bench_row *row, double secon
     if (row->measured_bytes > 0) {
         json_object_set_new(object, "predicted_bytes", json_real(row->predicted_bytes));
         json_object_set_new(object, "measured_bytes", json_real(row->measured_bytes));
-        printf("  %.1f MB predicted, %.1f MB measured", row->predicted_bytes / 1e6, row->measured_bytes / 1e6);
+        printf("  %.1f MB predicted, %.1f MB measured", row->predicted_bytes / 1e6,
+               row->measured_bytes / 1e6);
     }
     putchar('\n');
     fflush(stdout);
@@ -112,9 +114,12 @@ void bench_measure(struct bench *bench, const struct bench_row *row, void (*work
 
 static void usage(FILE *stream)
 {
-    fputs("usage: diffc-bench [--json FILE] [--filter NAME] [--threads N] [--isa avx2|avx512|c] [--seconds S] [--list]\n"
-          "Runs every kernel and whole steps, best of many runs, beside the machine's register-only roof measured in\n"
-          "between. --filter takes the rows whose name contains NAME; --threads 0, the default, measures with one thread\n"
+    fputs("usage: diffc-bench [--json FILE] [--filter NAME] [--threads N] [--isa avx2|avx512|c] [--seconds "
+          "S] [--list]\n"
+          "Runs every kernel and whole steps, best of many runs, beside the machine's register-only roof "
+          "measured in\n"
+          "between. --filter takes the rows whose name contains NAME; --threads 0, the default, measures "
+          "with one thread\n"
           "and with all; --seconds is the time for a row, default 0.6.\n",
           stream);
 }
@@ -153,10 +158,13 @@ static void read_arguments(int argc, char **argv, struct settings *settings)
 }
 
 /* All rows for one instruction set and number of threads. */
-static void run_all(const struct settings *settings, const char *isa, uint32_t mask, int threads, json_t *rows)
+static void run_all(const struct settings *settings, const char *isa, uint32_t mask, int threads,
+                    json_t *rows)
 {
     diffc_context_options options = DIFFC_CONTEXT_OPTIONS;
-    struct bench bench = { NULL, isa, settings->filter, threads, settings->list_only, settings->seconds, rows };
+    struct bench bench = {
+        NULL, isa, settings->filter, threads, settings->list_only, settings->seconds, rows
+    };
     options.threads = threads;
     options.cpu_mask = mask;
     if (diffc_context_create(&options, &bench.context) < 0) {
@@ -178,7 +186,9 @@ int main(int argc, char **argv)
     static const struct {
         const char *isa;
         uint32_t mask;
-    } sets[] = { { "avx512", DIFFC_CPU_AVX2 | DIFFC_CPU_AVX512 }, { "avx2", DIFFC_CPU_AVX2 }, { "c", DIFFC_CPU_NONE } };
+    } sets[] = { { "avx512", DIFFC_CPU_AVX2 | DIFFC_CPU_AVX512 },
+                 { "avx2", DIFFC_CPU_AVX2 },
+                 { "c", DIFFC_CPU_NONE } };
     struct settings settings = { .seconds = 0.6 };
     read_arguments(argc, argv, &settings);
     diffc_context *probe = NULL;
@@ -192,7 +202,8 @@ int main(int argc, char **argv)
         /* Plain C is slow and of no interest unless asked for. */
         if (settings.isa ? strcmp(settings.isa, sets[i].isa) != 0 : strcmp(sets[i].isa, "c") == 0)
             continue;
-        const int first = settings.threads ? settings.threads : 1, last = settings.threads ? settings.threads : all;
+        const int first = settings.threads ? settings.threads : 1,
+                  last = settings.threads ? settings.threads : all;
         run_all(&settings, sets[i].isa, sets[i].mask, first, rows);
         if (last != first && !settings.list_only)
             run_all(&settings, sets[i].isa, sets[i].mask, last, rows);

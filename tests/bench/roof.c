@@ -1,4 +1,5 @@
-/* The register-only roof, compiled once for each instruction set: twelve independent chains of multiply-adds. */
+/* The register-only roof, compiled once for each instruction set: twelve independent chains of multiply-adds.
+ */
 
 #include "roof.h"
 
@@ -20,7 +21,7 @@ typedef float vec __attribute__((vector_size(4 * WIDTH)));
 double ROOF(int rounds)
 {
     vec chain[CHAINS];
-    const vec one = (vec){ 0 } + 1;
+    const vec one = (vec) { 0 } + 1;
     vec factor = one * 1.0000001f, term = one * 1e-9f;
     for (int i = 0; i < CHAINS; i++)
         chain[i] = one * (float)i;

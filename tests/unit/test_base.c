@@ -201,7 +201,7 @@ static void test_normals(void **state)
 
 static void check_permutation(uint64_t count)
 {
-    unsigned char *seen = calloc(1, count);
+    unsigned char *seen = calloc(1, count + 1);
     for (uint64_t i = 0; i < count; i++) {
         const uint64_t at = dfi_permute(180, dfi_stream(DFI_STREAM_SHUFFLE, 3), count, i);
         assert_true(at < count && !seen[at]);

@@ -31,28 +31,20 @@ static inline real silu_slope(real z)
 static inline real act_value(enum dfi_act act, real z)
 {
     switch (act) {
-    case DFI_ACT_GELU:
-        return gelu(z);
-    case DFI_ACT_SILU:
-        return silu(z);
-    case DFI_ACT_RELU:
-        return z < 0 ? 0 : z;
-    default:
-        return z;
+    case DFI_ACT_GELU: return gelu(z);
+    case DFI_ACT_SILU: return silu(z);
+    case DFI_ACT_RELU: return z < 0 ? 0 : z;
+    default: return z;
     }
 }
 
 static inline real act_slope(enum dfi_act act, real z)
 {
     switch (act) {
-    case DFI_ACT_GELU:
-        return gelu_slope(z);
-    case DFI_ACT_SILU:
-        return silu_slope(z);
-    case DFI_ACT_RELU:
-        return z <= 0 ? 0 : 1;
-    default:
-        return 1;
+    case DFI_ACT_GELU: return gelu_slope(z);
+    case DFI_ACT_SILU: return silu_slope(z);
+    case DFI_ACT_RELU: return z <= 0 ? 0 : 1;
+    default: return 1;
     }
 }
 

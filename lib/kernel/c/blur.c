@@ -20,8 +20,8 @@ static real filter(const real *x, ptrdiff_t stride, int n, int at, const double 
     return (real)sum;
 }
 
-void KERNEL(blur)(const void *x_, ptrdiff_t x_row, ptrdiff_t x_pixel, void *y_, int h, int w, const double *taps,
-                  int size, void *scratch)
+void KERNEL(blur)(const void *x_, ptrdiff_t x_row, ptrdiff_t x_pixel, void *y_, int h, int w,
+                  const double *taps, int size, void *scratch)
 {
     const real *x = x_;
     real *across = scratch, *y = y_;

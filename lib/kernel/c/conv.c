@@ -59,8 +59,8 @@ void KERNEL(taps_dw)(const struct dfi_taps_dw_args *args)
         }
 }
 
-void KERNEL(pack_weights)(const void *w_, ptrdiff_t w_out, ptrdiff_t w_in, const int *position, int taps, int cin,
-                          int cout, int block, void *packed_)
+void KERNEL(pack_weights)(const void *w_, ptrdiff_t w_out, ptrdiff_t w_in, const int *position, int taps,
+                          int cin, int cout, int block, void *packed_)
 {
     const real *w = w_;
     real *packed = packed_;

@@ -83,7 +83,8 @@ double KERNEL(sum_squares)(const void *x_, size_t n)
 }
 
 /* Kingma and Ba 2015; decoupled: Loshchilov and Hutter 2019. Order of operations as in PyTorch. */
-void KERNEL(adam)(void *w_, const void *gradient_, void *m_, void *v_, size_t n, const struct dfi_adam_args *args)
+void KERNEL(adam)(void *w_, const void *gradient_, void *m_, void *v_, size_t n,
+                  const struct dfi_adam_args *args)
 {
     real *w = w_, *m = m_, *v = v_;
     const real *gradient = gradient_;
@@ -123,7 +124,8 @@ static real add_lanes(const real *x, size_t lane_stride, int lanes)
     int half = 1;
     while (2 * half < lanes)
         half *= 2;
-    return add_lanes(x, lane_stride, half) + add_lanes(x + (size_t)half * lane_stride, lane_stride, lanes - half);
+    return add_lanes(x, lane_stride, half) +
+           add_lanes(x + (size_t)half * lane_stride, lane_stride, lanes - half);
 }
 
 void KERNEL(tree_sum)(const void *x_, size_t lane_stride, int lanes, void *y_, size_t n, int accumulate)

@@ -26,8 +26,8 @@ static void clear_image(real *dx, ptrdiff_t lddx, int pixels, int c)
         memset(dx, 0, (size_t)c * sizeof(real));
 }
 
-void KERNEL(avg_pool_backward)(const void *dy_, void *dx_, ptrdiff_t lddx, int h, int w, int c, int kh, int kw,
-                               int accumulate)
+void KERNEL(avg_pool_backward)(const void *dy_, void *dx_, ptrdiff_t lddx, int h, int w, int c, int kh,
+                               int kw, int accumulate)
 {
     const real *dy = dy_;
     const real scale = (real)(1.0 / ((double)kh * kw));
@@ -67,8 +67,8 @@ void KERNEL(max_pool)(const void *x_, ptrdiff_t ldx, void *y_, int h, int w, int
         }
 }
 
-void KERNEL(max_pool_backward)(const void *x_, ptrdiff_t ldx, const void *dy_, void *dx_, ptrdiff_t lddx, int h,
-                               int w, int c, int k, int accumulate)
+void KERNEL(max_pool_backward)(const void *x_, ptrdiff_t ldx, const void *dy_, void *dx_, ptrdiff_t lddx,
+                               int h, int w, int c, int k, int accumulate)
 {
     const real *dy = dy_;
     if (!accumulate)

@@ -7,8 +7,8 @@
 
 #include "kernel/prototypes.h"
 
-/* The files of this folder are compiled twice: in float they are what runs without SIMD and what the SIMD kernels are
- * compared with, in double they are the oracle of gradient checks. */
+/* The files of this folder are compiled twice: in float they are what runs without SIMD and what the SIMD
+ * kernels are compared with, in double they are the oracle of gradient checks. */
 #if DFI_REAL_DOUBLE
 typedef double real;
 #define KERNEL(name) dfi_##name##_double

@@ -1,0 +1,301 @@
+/* The bits of a run depend on neither threads nor neighbours; and what a graph and a plan refuse. */
+
+#include "graph_case.h"
+#include "model/architectures.h"
+#include "model/session.h"
+#include "tensor/tensor.h"
+
+static const uint32_t masks[] = { DIFFC_CPU_NONE, DIFFC_CPU_AVX2, 0 };
+
+/* A model's graph over float parameters; `with_loss` for training. */
+static int build_model(struct net *net, struct diffc_context *context, const struct dfi_architecture *architecture,
+                       const char *time_mode, int with_loss)
+{
+    const struct dfi_model_config config = { 1, 20, 16, 6, 10, "class", time_mode, NULL, 0, 1 };
+    struct dfi_model_values values;
+    net_open(net, context, DIFFC_F32);
+    architecture->build(net->graph, &config, &values);
+    const struct dfi_node out = net->graph->nodes[values.out];
+    if (with_loss) {
+        const int target = dfi_graph_input(net->graph, "target", out.c, out.h, out.w, 0);
+        (void)(out.h > 1 ? dfi_mse_loss : dfi_cross_entropy_loss)(net->graph, values.out, target);
+    }
+    return values.out;
+}
+
+/* Gradients of one training step, two batches added up. */
+static float *train(const struct dfi_architecture *architecture, uint32_t mask, int threads, size_t *count, double *loss)
+{
+    const struct dfi_exec_options options = { 11, 1, 1 };
+    struct diffc_context *context = open_context(threads, mask);
+    struct net net;
+    build_model(&net, context, architecture, "add", 1);
+    net_plan(&net, &options);
+    for (int i = 0; i < 2; i++) {
+        net_write_inputs(&net, 11 * i, 0);
+        assert_int_equal(dfi_exec_forward(net.exec, 1), DIFFC_OK);
+        assert_int_equal(dfi_exec_backward(net.exec, i), DIFFC_OK);
+    }
+    *count = net.params.value_count;
+    *loss = dfi_exec_loss(net.exec);
+    float *gradients = malloc(*count * sizeof(*gradients));
+    memcpy(gradients, dfi_exec_gradients(net.exec), *count * sizeof(*gradients));
+    net_close(&net);
+    diffc_release(&context);
+    return gradients;
+}
+
+static void test_threads(void **unused)
+{
+    static const int threads[] = { 2, 3, 5 };
+    const struct dfi_architecture *architecture;
+    (void)unused;
+    for (int i = 0; (architecture = dfi_architecture_at(i)); i++)
+        for (int m = 0; m < DFI_COUNT(masks); m++) {
+            size_t count, again;
+            double loss, loss_again;
+            float *expected = train(architecture, masks[m], 1, &count, &loss);
+            for (int t = 0; t < DFI_COUNT(threads); t++) {
+                float *found = train(architecture, masks[m], threads[t], &again, &loss_again);
+                assert_int_equal(again, count);
+                assert_true(loss_again == loss);
+                assert_memory_equal(found, expected, count * sizeof(*found));
+                free(found);
+            }
+            free(expected);
+        }
+}
+
+/* Compares samples of one run with those of another. */
+static void assert_same_samples(const struct dfi_block *whole, int first, const struct dfi_block *part, int first_of_part,
+                                int count)
+{
+    assert_int_equal(whole->ld, part->ld);
+    for (int n = 0; n < count; n++)
+        assert_memory_equal((float *)whole->data + (first + n) * whole->sample_stride,
+                            (float *)part->data + (first_of_part + n) * part->sample_stride,
+                            (size_t)part->sample_stride * sizeof(float));
+}
+
+struct pair {
+    struct diffc_context *context;
+    struct net whole, part;
+    int out;
+};
+
+static void open_pair(struct pair *pair, int which, const struct dfi_exec_options *whole,
+                      const struct dfi_exec_options *part, uint32_t mask)
+{
+    const struct dfi_architecture *architecture = dfi_architecture_at(which / 2);
+    const char *mode = which % 2 ? "mul" : "add";
+    pair->context = open_context(2, mask);
+    pair->out = build_model(&pair->whole, pair->context, architecture, mode, 0);
+    build_model(&pair->part, pair->context, architecture, mode, 0);
+    net_plan(&pair->whole, whole);
+    net_plan(&pair->part, part);
+}
+
+static void close_pair(struct pair *pair)
+{
+    net_close(&pair->whole);
+    net_close(&pair->part);
+    diffc_release(&pair->context);
+}
+
+static struct dfi_block run_evaluation(const struct net *net, int out, int batch, int conditions, int first_sample,
+                                       int first_condition)
+{
+    dfi_exec_set_size(net->exec, batch, conditions);
+    net_write_inputs(net, first_sample, first_condition);
+    assert_int_equal(dfi_exec_forward(net->exec, 0), DIFFC_OK);
+    return dfi_exec_value(net->exec, out);
+}
+
+/* A picture has the same bits alone, among others, and in a plan for more. */
+static void test_batches(void **unused)
+{
+    static const struct dfi_exec_options whole = { 9, 1, 0 }, part = { 4, 1, 0 };
+    static const int split[] = { 4, 1, 3, 1 };
+    (void)unused;
+    for (int i = 0; i < 3 * 4; i++) {
+        struct pair pair;
+        open_pair(&pair, i % 4, &whole, &part, masks[i / 4]);
+        const struct dfi_block all = run_evaluation(&pair.whole, pair.out, 9, 1, 0, 0);
+        for (int s = 0, first = 0; s < DFI_COUNT(split); first += split[s++]) {
+            const struct dfi_block some = run_evaluation(&pair.part, pair.out, split[s], 1, first, 0);
+            assert_same_samples(&all, first, &some, 0, split[s]);
+        }
+        close_pair(&pair);
+    }
+}
+
+/* Two conditions in one run are two runs. */
+static void test_conditions(void **unused)
+{
+    static const struct dfi_exec_options both = { 5, 2, 0 }, one = { 5, 1, 0 };
+    (void)unused;
+    for (int i = 0; i < 3 * 2; i++) {
+        struct pair pair;
+        open_pair(&pair, i % 2, &both, &one, masks[i / 2]);
+        for (int batch = 5; batch > 2; batch -= 2) {
+            const struct dfi_block all = run_evaluation(&pair.whole, pair.out, batch, 2, 0, 0);
+            assert_int_equal(all.samples, 2 * batch);
+            for (int condition = 0; condition < 2; condition++) {
+                const struct dfi_block some = run_evaluation(&pair.part, pair.out, batch, 1, 0, condition);
+                assert_same_samples(&all, condition * batch, &some, 0, batch);
+            }
+            assert_memory_not_equal(all.data, (float *)all.data + batch * all.sample_stride,
+                                    (size_t)all.sample_stride * sizeof(float));
+        }
+        close_pair(&pair);
+    }
+}
+
+/* With the statistics of the batch, too: the other condition is no part of the batch. */
+static void test_session_in_training(void **unused)
+{
+    static const struct dfi_model_config config = { 1, 8, 8, 4, 10, "class", "add", NULL, 10, 1 };
+    static const int32_t labels[3] = { 1, 7, 4 };
+    static const int64_t shape[4] = { 3, 1, 8, 8 };
+    static const float t[3] = { 1, 5, 9 };
+    struct diffc_context *context = open_context(2, 0);
+    struct diffc_model *model = NULL;
+    struct diffc_tensor *x = NULL, *out[2][2] = { { NULL } };
+    (void)unused;
+    assert_int_equal(dfi_model_new(context, &dfi_architecture_cs180_unet, &config, &model), DIFFC_OK);
+    assert_int_equal(dfi_tensor_create(context, DIFFC_F32, 4, shape, &x), DIFFC_OK);
+    dt_input("x", x->data, 3 * 64);
+    for (int conditions = 1; conditions <= 2; conditions++) {
+        const struct dfi_session_config options = { 3, conditions, 1 };
+        struct diffc_session *session = NULL;
+        diffc_query queries[2] = { { .x = x, .condition = 0 }, { .x = x, .condition = DIFFC_UNCONDITIONAL } };
+        assert_int_equal(dfi_session_new(model, &options, &session), DIFFC_OK);
+        assert_int_equal(dfi_session_set_labels(session, labels, 3), DIFFC_OK);
+        for (int q = 0; q < 2; q++) {
+            assert_int_equal(dfi_tensor_create(context, DIFFC_F32, 4, shape, &out[conditions - 1][q]), DIFFC_OK);
+            queries[q].out = out[conditions - 1][q];
+        }
+        assert_int_equal(dfi_session_predict(session, t, queries, 2), DIFFC_OK);
+        dfi_release(session);
+    }
+    for (int q = 0; q < 2; q++) {
+        assert_memory_equal(out[0][q]->data, out[1][q]->data, 3 * 64 * sizeof(float));
+        dfi_release(out[0][q]);
+        dfi_release(out[1][q]);
+    }
+    dfi_release(x);
+    dfi_release(model);
+    diffc_release(&context);
+}
+
+/* What must not be built. */
+
+static struct diffc_context *context;
+
+static void expect_refusal(struct net *net, int status, const char *words)
+{
+    assert_int_equal(dfi_graph_finish(net->graph), status);
+    if (!strstr(diffc_message(), words))
+        fail_msg("\"%s\" does not say \"%s\"", diffc_message(), words);
+    assert_int_equal(dfi_activation(net->graph, 0, DFI_ACT_RELU), -1); /* the failure sticks */
+    net_close(net);
+}
+
+static int open_small(struct net *net)
+{
+    net_open(net, context, DIFFC_F32);
+    return dfi_graph_input(net->graph, "x", 3, 4, 4, 0);
+}
+
+static void test_refused_graphs(void **unused)
+{
+    struct net net;
+    int x = open_small(&net);
+    (void)unused;
+    dfi_conv2d(net.graph, x, "a", 3, 7, 1, 0);
+    expect_refusal(&net, DIFFC_ERR_CONFIG, "the window does not fit");
+
+    x = open_small(&net);
+    dfi_conv2d(net.graph, dfi_conv2d(net.graph, x, "a", 3, 3, 1, 1), "a", 3, 3, 1, 1);
+    expect_refusal(&net, DIFFC_ERR_CONFIG, "a.weight belongs to another layer already");
+
+    x = open_small(&net);
+    dfi_add(net.graph, x, dfi_conv2d(net.graph, x, "a", 4, 3, 1, 1));
+    expect_refusal(&net, DIFFC_ERR_CONFIG, "different shapes");
+
+    x = open_small(&net);
+    dfi_concat(net.graph, x, dfi_avg_pool(net.graph, x, 2, 2));
+    expect_refusal(&net, DIFFC_ERR_CONFIG, "different sizes");
+
+    x = open_small(&net);
+    dfi_modulate(net.graph, x, x, -1);
+    expect_refusal(&net, DIFFC_ERR_CONFIG, "one value per channel");
+
+    x = open_small(&net);
+    dfi_mse_loss(net.graph, x, dfi_conv2d(net.graph, x, "a", 3, 1, 1, 0));
+    expect_refusal(&net, DIFFC_ERR_CONFIG, "may not depend on parameters");
+
+    x = open_small(&net);
+    dfi_mse_loss(net.graph, dfi_conv2d(net.graph, x, "a", 3, 1, 1, 0), x);
+    dfi_activation(net.graph, x, DFI_ACT_RELU);
+    expect_refusal(&net, DIFFC_ERR_CONFIG, "must be the last");
+}
+
+/* A second graph shares parameters of the same shape, and only those. */
+static void test_shared_parameters(void **unused)
+{
+    struct net net;
+    struct dfi_graph *second = NULL;
+    const int x = open_small(&net);
+    (void)unused;
+    dfi_linear(net.graph, x, "a", 5);
+    assert_int_equal(dfi_graph_create(context, &net.params, &second), DIFFC_OK);
+    const int y = dfi_linear(second, dfi_graph_input(second, "x", 3, 1, 1, 0), "a", 5);
+    assert_int_equal(dfi_graph_finish(second), DIFFC_OK);
+    assert_int_equal(net.params.count, 2);
+    dfi_linear(second, y, "a", 5);
+    assert_int_equal(dfi_graph_finish(second), DIFFC_ERR_CONFIG);
+    assert_non_null(strstr(diffc_message(), "another shape"));
+    dfi_graph_destroy(second);
+    net_close(&net);
+}
+
+static void test_refused_plans(void **unused)
+{
+    static const struct dfi_exec_options good = { 2, 1, 1 };
+    static const struct dfi_exec_options bad[] = { { 0, 1, 0 }, { 1 << 20, 1, 0 }, { 1, 0, 0 }, { 1, 65, 0 }, { 1, 2, 1 } };
+    struct net net;
+    struct dfi_exec *exec = NULL;
+    const int x = open_small(&net);
+    (void)unused;
+    dfi_conv2d(net.graph, x, "a", 3, 3, 1, 1);
+    net_plan(&net, &good);
+    for (int i = 0; i < DFI_COUNT(bad); i++)
+        assert_true(dfi_exec_create(net.graph, &net.params, &bad[i], &exec) < 0);
+    assert_null(exec);
+    const int64_t limit = context->limits.memory;
+    context->limits.memory = (int64_t)net.exec->plan.bytes - 1;
+    assert_int_equal(dfi_exec_create(net.graph, &net.params, &good, &exec), DIFFC_ERR_LIMIT);
+    context->limits.memory++;
+    assert_int_equal(dfi_exec_create(net.graph, &net.params, &good, &exec), DIFFC_OK);
+    context->limits.memory = limit;
+    dfi_exec_destroy(exec);
+    net_close(&net);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_conditions),
+        cmocka_unit_test(test_session_in_training),
+        cmocka_unit_test(test_refused_graphs),
+        cmocka_unit_test(test_shared_parameters),
+        cmocka_unit_test(test_refused_plans),
+    };
+    context = open_context(2, 0);
+    const int failed = cmocka_run_group_tests_name("exec", tests, NULL, NULL);
+    diffc_release(&context);
+    return failed;
+}
