@@ -37,6 +37,8 @@ static int list_common(struct ex_options *o, struct ex_option *list)
 static int holds(const char *list, char divider, const char *word)
 {
     size_t length = strlen(word);
+    if (strchr(word, divider))
+        return 0;
     for (const char *at = list; at && *at; at = strchr(at, divider), at = at ? at + 1 : NULL)
         if (!strncmp(at, word, length) && (at[length] == divider || at[length] == '\0'))
             return length > 0;

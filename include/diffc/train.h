@@ -75,8 +75,8 @@ DIFFC_API int diffc_trainer_create(diffc_model *model, const diffc_dataset *data
 /* Where a run stands, after an update. */
 typedef struct diffc_train_report {
     size_t struct_size;
-    int64_t step;         /* updates made */
-    int64_t steps;        /* updates of the whole run */
+    int64_t step;         /* updates behind, those that were skipped among them */
+    int64_t steps;        /* updates of the whole run: epochs * ceil(batches of an epoch / accumulate) */
     int32_t epoch;        /* epochs completed */
     double loss;          /* mean over the last batch */
     double learning_rate; /* that the last update used */
@@ -132,7 +132,7 @@ DIFFC_API int diffc_trainer_save(const diffc_trainer *trainer, const char *direc
  * there is none, ERR_CONFIG (the message names the setting), ERR_CHECKSUM, ERR_VERSION, ERR_IO. Since 0.1. */
 DIFFC_API int diffc_trainer_resume(diffc_trainer *trainer, const char *directory);
 
-/* Verifies one checkpoint file: format, checksums, version. `step` (may be NULL) receives its step. Since
+/* Verifies one checkpoint file: format, checksums, version, and that a name of the form ckpt-STEP agrees. `step` (may be NULL) receives its step. Since
  * 0.1. */
 DIFFC_API int diffc_checkpoint_verify(diffc_context *context, const char *path, int64_t *step);
 

@@ -62,8 +62,8 @@ int diffc_dataset_sample(const diffc_dataset *dataset, int64_t index, diffc_tens
     return status;
 }
 
-int diffc_trainer_bytes(const diffc_model *model, const diffc_dataset *dataset, const diffc_trainer_options *options,
-                        int64_t *bytes)
+int diffc_trainer_bytes(const diffc_model *model, const diffc_dataset *dataset,
+                        const diffc_trainer_options *options, int64_t *bytes)
 {
     struct dfi_train_config config;
     const struct diffc_schedule *schedule = NULL;
@@ -77,8 +77,8 @@ int diffc_trainer_bytes(const diffc_model *model, const diffc_dataset *dataset, 
     return DIFFC_OK;
 }
 
-int diffc_trainer_create(diffc_model *model, const diffc_dataset *dataset, const diffc_trainer_options *options,
-                         diffc_trainer **trainer)
+int diffc_trainer_create(diffc_model *model, const diffc_dataset *dataset,
+                         const diffc_trainer_options *options, diffc_trainer **trainer)
 {
     struct dfi_train_config config;
     const struct diffc_schedule *schedule = NULL;
@@ -92,7 +92,8 @@ int diffc_trainer_create(diffc_model *model, const diffc_dataset *dataset, const
 static int check_report(const diffc_train_report *report)
 {
     if (report && report->struct_size < sizeof(report->struct_size))
-        return dfi_fail(DIFFC_ERR_ARG, "report.struct_size is %zu, must be the size of the struct", report->struct_size);
+        return dfi_fail(DIFFC_ERR_ARG, "report.struct_size is %zu, must be the size of the struct",
+                        report->struct_size);
     return DIFFC_OK;
 }
 
@@ -165,7 +166,8 @@ int diffc_trainer_gradient(const diffc_trainer *trainer, int position, diffc_ten
         return dfi_fail(DIFFC_ERR_ARG, "parameter %d of a model with %d", position, params->count);
     const struct dfi_param *param = &params->list[position];
     float *values = (float *)dfi_exec_gradients(trainer->exec) + param->offset;
-    return dfi_tensor_over(trainer->object.context, DIFFC_F32, param->ndim, param->shape, values, trainer, gradient);
+    return dfi_tensor_over(trainer->object.context, DIFFC_F32, param->ndim, param->shape, values, trainer,
+                           gradient);
 }
 
 int diffc_trainer_evaluate(diffc_trainer *trainer, const diffc_dataset *dataset, uint64_t seed, int use_ema,

@@ -140,6 +140,8 @@ static void add_param(struct dfi_graph *graph, struct dfi_node *node, int slot, 
 {
     static const char *const suffix[DFI_NODE_PARAMS] = { "weight", "bias" };
     char name[DFI_PARAM_NAME + 16];
+    if (graph->status)
+        return;
     snprintf(name, sizeof(name), "%s.%s", node->name, suffix[slot]);
     int trainable = 1;
     const struct dfi_param *known = dfi_params_find(graph->params, name, &trainable);
@@ -155,6 +157,8 @@ static void add_stat(struct dfi_graph *graph, struct dfi_node *node, int slot, c
                      enum dfi_init init)
 {
     char name[DFI_PARAM_NAME + 16];
+    if (graph->status)
+        return;
     snprintf(name, sizeof(name), "%s.%s", node->name, suffix);
     int trainable = 0;
     const struct dfi_param *known = dfi_params_find(graph->params, name, &trainable);

@@ -152,8 +152,12 @@ int dfi_tensor_wrap(struct diffc_context *context, int dtype, int ndim, const in
 int dfi_tensor_over(struct diffc_context *context, int dtype, int ndim, const int64_t *shape, void *data,
                     const void *owner, struct diffc_tensor **result)
 {
-    struct diffc_tensor *tensor = NULL;
-    DFI_TRY(dfi_tensor_wrap(context, dtype, ndim, shape, NULL, data, NULL, NULL, &tensor));
+    size_t bytes;
+    DFI_TRY(check_shape(dtype, ndim, shape, &bytes));
+    struct diffc_tensor *tensor = new_tensor(context, dtype, ndim, shape);
+    if (!tensor)
+        return DIFFC_ERR_NOMEM;
+    tensor->data = data;
     tensor->storage = dfi_storage_new(context);
     if (!tensor->storage) {
         dfi_release(tensor);

@@ -5,7 +5,8 @@
 #include "base/random.h"
 #include "train/trainer.h"
 
-/* The random numbers of one sample: they depend on the seed and on its place in the run, never on the batch. */
+/* The random numbers of one sample: they depend on the seed and on its place in the run, never on the batch.
+ */
 struct draw {
     uint64_t noise_stream;
     uint32_t time, dropout;
@@ -108,7 +109,8 @@ static void make_sample(void *work, int i, int worker)
     if (job->t.data)
         ((float *)job->t.data)[i * job->t.sample_stride] = t;
     if (job->cls.data) {
-        const int dropped = !job->batch->evaluates && dfi_class_dropped(trainer->config.class_dropout, draw.dropout);
+        const int dropped = !job->batch->evaluates &&
+                            dfi_class_dropped(trainer->config.class_dropout, draw.dropout);
         put_one_hot(&job->cls, i, dropped ? -1 : trainer->labels[i]);
     }
 }
@@ -124,8 +126,12 @@ int dfi_batch_load(struct diffc_trainer *trainer, const struct dfi_batch *batch)
     const struct dfi_model_values *values = &trainer->model->loss_values;
     DFI_TRY(choose_samples(trainer, batch));
     dfi_exec_set_size(trainer->exec, batch->count, 1);
-    struct job job = { trainer, batch, block_of(trainer->exec, values->x), block_of(trainer->exec, values->t),
-                       block_of(trainer->exec, values->cls), block_of(trainer->exec, values->target) };
+    struct job job = { trainer,
+                       batch,
+                       block_of(trainer->exec, values->x),
+                       block_of(trainer->exec, values->t),
+                       block_of(trainer->exec, values->cls),
+                       block_of(trainer->exec, values->target) };
     dfi_parallel(trainer->object.context, make_sample, &job, batch->count);
     return dfi_cancel_take(trainer->object.context);
 }

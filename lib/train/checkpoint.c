@@ -1,6 +1,6 @@
-/* A checkpoint is one safetensors file: the model as diffc_model_save() writes it, the state of the optimiser beside it,
- * and in the metadata the settings of the run, the position in it, a CRC-32 for the data of every tensor and one for
- * all the rest. */
+/* A checkpoint is one safetensors file: the model as diffc_model_save() writes it, the state of the optimiser
+ * beside it, and in the metadata the settings of the run, the position in it, a CRC-32 for the data of every
+ * tensor and one for all the rest. */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -27,8 +27,8 @@ static int add_array(struct diffc_archive *archive, const struct diffc_trainer *
         const struct dfi_param *param = &list[i];
         struct diffc_tensor *view = NULL;
         (void)snprintf(name, sizeof(name), "%s%s", prefix, param->name);
-        DFI_TRY(dfi_tensor_over(trainer->object.context, DIFFC_F32, param->ndim, param->shape, values + param->offset,
-                                trainer, &view));
+        DFI_TRY(dfi_tensor_over(trainer->object.context, DIFFC_F32, param->ndim, param->shape,
+                                values + param->offset, trainer, &view));
         const int status = dfi_archive_add(archive, name, view);
         dfi_release(view);
         DFI_TRY(status);
@@ -236,7 +236,8 @@ static int check_archive(const struct diffc_archive *archive, const char *path, 
     DFI_TRY(get_number(archive, "step", step));
     const int64_t named = dfi_checkpoint_step_of(path);
     if (named >= 0 && named != *step)
-        return dfi_fail(DIFFC_ERR_FORMAT, "the name says step %" PRId64 ", the file step %" PRId64, named, *step);
+        return dfi_fail(DIFFC_ERR_FORMAT, "the name says step %" PRId64 ", the file step %" PRId64, named,
+                        *step);
     return DIFFC_OK;
 }
 
@@ -281,8 +282,9 @@ static int match_text(const char *key, const char *stored, const char *wanted)
 static int match_settings(const struct diffc_trainer *trainer, const struct diffc_archive *mine,
                           const struct diffc_archive *file)
 {
-    static const char *const model_keys[] = { "architecture", "image_channels", "image_height", "image_width", "width",
-                                              "classes", "train_steps", "condition", "time_mode" };
+    static const char *const model_keys[] = { "architecture", "image_channels", "image_height",
+                                              "image_width",  "width",          "classes",
+                                              "train_steps",  "condition",      "time_mode" };
     char value[DFI_SETTING_TEXT];
     const char *key;
     for (int i = 0; i < DFI_COUNT(model_keys); i++) {
@@ -307,7 +309,8 @@ static int match_tensors(const struct diffc_archive *mine, const struct diffc_ar
         for (int d = 0; !differs && d < wanted->ndim; d++)
             differs = entry->shape[d] != wanted->shape[d];
         if (differs)
-            return dfi_fail(DIFFC_ERR_CONFIG, "tensor %s of the checkpoint has another shape or dtype", wanted->name);
+            return dfi_fail(DIFFC_ERR_CONFIG, "tensor %s of the checkpoint has another shape or dtype",
+                            wanted->name);
     }
     return DIFFC_OK;
 }
@@ -375,7 +378,8 @@ static int open_newest(struct diffc_context *context, const char *directory, con
     return dfi_fail_in(first, "none of %d checkpoints can be used, the last one", count);
 }
 
-/* Tidies up where that is possible: a directory that is in use or read-only can be resumed from all the same. */
+/* Tidies up where that is possible: a directory that is in use or read-only can be resumed from all the same.
+ */
 static int clean_directory(struct diffc_context *context, const char *directory)
 {
     int lock;

@@ -3,13 +3,15 @@
 
 #include "base/context.h"
 
-/* checkpoint_files.c: the directory of a run. Names are ckpt-STEP.safetensors; temporary files of an interrupted save begin with
+/* checkpoint_files.c: the directory of a run. Names are ckpt-STEP.safetensors; temporary files of an
+ * interrupted save begin with
  * ".ckpt-". */
 
 /* Makes the directory if it is missing. */
 int dfi_checkpoint_directory(const char *directory);
 
-/* Takes the directory's lock for a save: ERR_BUSY when someone else has it. A process that dies gives it back. */
+/* Takes the directory's lock for a save: ERR_BUSY when someone else has it. A process that dies gives it
+ * back. */
 int dfi_checkpoint_lock(struct diffc_context *context, const char *directory, int *lock);
 void dfi_checkpoint_unlock(int lock);
 
@@ -22,8 +24,8 @@ int64_t dfi_checkpoint_step_of(const char *path);
 /* Steps of all checkpoints in the directory, newest first; the caller frees them. */
 int dfi_checkpoint_list(struct diffc_context *context, const char *directory, int64_t **steps, int *count);
 
-/* The checkpoints that go once that of `step` is written: all but the newest `keep`, of which it is one. Found beforehand,
- * so that nothing can fail for want of memory behind a save that succeeded. */
+/* The checkpoints that go once that of `step` is written: all but the newest `keep`, of which it is one.
+ * Found beforehand, so that nothing can fail for want of memory behind a save that succeeded. */
 struct dfi_checkpoint_old {
     int64_t *steps;
     int count;
@@ -35,8 +37,8 @@ void dfi_checkpoint_remove_old(struct diffc_context *context, const char *direct
                                const struct dfi_checkpoint_old *old); /* failures are logged */
 void dfi_checkpoint_free_old(struct diffc_context *context, struct dfi_checkpoint_old *old);
 
-/* Removes what saves that were killed have left. Under the lock, so no save is under way. What cannot be removed is logged; fails
- * for want of memory only. */
+/* Removes what saves that were killed have left. Under the lock, so no save is under way. What cannot be
+ * removed is logged; fails for want of memory only. */
 int dfi_checkpoint_clean(struct diffc_context *context, const char *directory);
 
 #endif

@@ -98,7 +98,8 @@ static int grow(struct diffc_context *context, int64_t **steps, int count, int *
     if (count < *capacity)
         return DIFFC_OK;
     const int more = *capacity ? 2 * *capacity : 16;
-    int64_t *grown = dfi_realloc(context, *steps, (size_t)count * sizeof(**steps), (size_t)more * sizeof(**steps));
+    int64_t *grown = dfi_realloc(context, *steps, (size_t)count * sizeof(**steps),
+                                 (size_t)more * sizeof(**steps));
     if (!grown)
         return DIFFC_ERR_NOMEM;
     *steps = grown;
@@ -113,8 +114,8 @@ int dfi_checkpoint_list(struct diffc_context *context, const char *directory, in
     int64_t *found = NULL;
     int used = 0, capacity = 0, status = DIFFC_OK;
     if (!stream)
-        return dfi_fail(errno == ENOENT ? DIFFC_ERR_ARG : DIFFC_ERR_IO, "cannot read the directory \"%s\": %s", directory,
-                        strerror(errno));
+        return dfi_fail(errno == ENOENT ? DIFFC_ERR_ARG : DIFFC_ERR_IO,
+                        "cannot read the directory \"%s\": %s", directory, strerror(errno));
     errno = 0;
     while (status == DIFFC_OK && (entry = readdir(stream))) {
         const int64_t step = dfi_checkpoint_step_of(entry->d_name);
@@ -145,7 +146,8 @@ int dfi_checkpoint_find_old(struct diffc_context *context, const char *directory
     old->count = 0;
     old->steps = NULL;
     old->path = dfi_alloc(context, path_bytes(directory));
-    const int status = old->path ? dfi_checkpoint_list(context, directory, &old->steps, &count) : DIFFC_ERR_NOMEM;
+    const int status = old->path ? dfi_checkpoint_list(context, directory, &old->steps, &count)
+                                 : DIFFC_ERR_NOMEM;
     if (status < 0) {
         dfi_checkpoint_free_old(context, old);
         return status;
@@ -166,7 +168,8 @@ void dfi_checkpoint_remove_old(struct diffc_context *context, const char *direct
                                const struct dfi_checkpoint_old *old)
 {
     for (int i = 0; i < old->count; i++) {
-        (void)snprintf(old->path, path_bytes(directory), "%s/" PREFIX "%09" PRId64 SUFFIX, directory, old->steps[i]);
+        (void)snprintf(old->path, path_bytes(directory), "%s/" PREFIX "%09" PRId64 SUFFIX, directory,
+                       old->steps[i]);
         remove_file(context, old->path);
     }
 }

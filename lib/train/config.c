@@ -24,7 +24,8 @@ static const struct dfi_entry policies[] = {
     { "skip", "" },
 };
 
-static int find_name(const struct dfi_entry *entries, int count, const char *what, const char *name, int *position)
+static int find_name(const struct dfi_entry *entries, int count, const char *what, const char *name,
+                     int *position)
 {
     *position = 0;
     if (!name)
@@ -79,7 +80,8 @@ static double or_default(double value, double other)
 }
 
 /* Without a name: what the model says it was trained for; a classifier can only be trained for one thing. */
-static int find_objective(const char *name, const struct diffc_model *model, const struct dfi_objective **objective)
+static int find_objective(const char *name, const struct diffc_model *model,
+                          const struct dfi_objective **objective)
 {
     if (!name)
         name = model->config.objective;
@@ -133,13 +135,15 @@ static int check_model(const struct dfi_objective *objective, const struct diffc
         return dfi_fail(DIFFC_ERR_CONFIG, "objective %s does not fit architecture %s", objective->entry.name,
                         model->architecture->entry.name);
     if (!classifies && objective->timed != takes_t)
-        return dfi_fail(DIFFC_ERR_CONFIG, "objective %s %s, but the model's condition is %s", objective->entry.name,
-                        objective->timed ? "feeds t" : "has no t", model->config.condition);
+        return dfi_fail(DIFFC_ERR_CONFIG, "objective %s %s, but the model's condition is %s",
+                        objective->entry.name, objective->timed ? "feeds t" : "has no t",
+                        model->config.condition);
     if (objective->scaled_time && model->config.train_steps < 1)
         return dfi_fail(DIFFC_ERR_CONFIG, "objective %s feeds t / T, but the model's train_steps is 0",
                         objective->entry.name);
     if (objective->timed && !objective->scaled_time && model->config.train_steps > 0)
-        return dfi_fail(DIFFC_ERR_CONFIG, "objective %s feeds t as it is, but the model's train_steps is %d, must be 0",
+        return dfi_fail(DIFFC_ERR_CONFIG,
+                        "objective %s feeds t as it is, but the model's train_steps is %d, must be 0",
                         objective->entry.name, model->config.train_steps);
     return DIFFC_OK;
 }
@@ -165,7 +169,8 @@ int dfi_train_data_fits(const struct dfi_train_config *config, const struct diff
     const int uses_labels = config->objective->classifies || model->loss_values.cls >= 0;
     if (dataset->channels != wanted->image_channels || dataset->height != wanted->image_height ||
         dataset->width != wanted->image_width)
-        return dfi_fail(DIFFC_ERR_CONFIG, "the data set has images [%d, %d, %d], the model takes [%d, %d, %d]",
+        return dfi_fail(DIFFC_ERR_CONFIG,
+                        "the data set has images [%d, %d, %d], the model takes [%d, %d, %d]",
                         dataset->channels, dataset->height, dataset->width, wanted->image_channels,
                         wanted->image_height, wanted->image_width);
     if (uses_labels && !dataset->labelled)
@@ -178,8 +183,8 @@ int dfi_train_config_fits(const struct dfi_train_config *config, const struct di
 {
     /* Numbers of samples over all epochs serve as numbers of streams, which have 48 bits. */
     if (dataset->count > ((int64_t)1 << 46) / config->epochs)
-        return dfi_fail(DIFFC_ERR_LIMIT, "%lld samples in %d epochs, at most 2^46 in all", (long long)dataset->count,
-                        config->epochs);
+        return dfi_fail(DIFFC_ERR_LIMIT, "%lld samples in %d epochs, at most 2^46 in all",
+                        (long long)dataset->count, config->epochs);
     DFI_TRY(check_model(config->objective, model));
     DFI_TRY(check_schedule(config->objective, model, schedule));
     return dfi_train_data_fits(config, model, dataset);
@@ -193,13 +198,15 @@ static const struct setting {
     enum setting_kind kind;
     size_t offset;
 } settings[] = {
-    SETTING(objective_name, TEXT), SETTING(schedule_name, TEXT), SETTING(schedule_steps, WHOLE),
-    SETTING(beta_start, NUMBER), SETTING(beta_end, NUMBER), SETTING(sigma, NUMBER), SETTING(class_dropout, NUMBER),
-    SETTING(batch, WHOLE), SETTING(accumulate, WHOLE), SETTING(epochs, WHOLE), SETTING(seed, WIDE),
-    SETTING(optimizer_name, TEXT), SETTING(learning_rate, NUMBER), SETTING(beta1, NUMBER), SETTING(beta2, NUMBER),
-    SETTING(epsilon, NUMBER), SETTING(weight_decay, NUMBER), SETTING(decay_name, TEXT),
-    SETTING(decay_factor, NUMBER), SETTING(clip_norm, NUMBER), SETTING(ema_decay, NUMBER),
-    SETTING(nonfinite_name, TEXT), SETTING(samples, WIDE), SETTING(labelled, WHOLE), SETTING(lanes, WHOLE),
+    SETTING(objective_name, TEXT),  SETTING(schedule_name, TEXT),  SETTING(schedule_steps, WHOLE),
+    SETTING(beta_start, NUMBER),    SETTING(beta_end, NUMBER),     SETTING(sigma, NUMBER),
+    SETTING(class_dropout, NUMBER), SETTING(batch, WHOLE),         SETTING(accumulate, WHOLE),
+    SETTING(epochs, WHOLE),         SETTING(seed, WIDE),           SETTING(optimizer_name, TEXT),
+    SETTING(learning_rate, NUMBER), SETTING(beta1, NUMBER),        SETTING(beta2, NUMBER),
+    SETTING(epsilon, NUMBER),       SETTING(weight_decay, NUMBER), SETTING(decay_name, TEXT),
+    SETTING(decay_factor, NUMBER),  SETTING(clip_norm, NUMBER),    SETTING(ema_decay, NUMBER),
+    SETTING(nonfinite_name, TEXT),  SETTING(samples, WIDE),        SETTING(labelled, WHOLE),
+    SETTING(lanes, WHOLE),
 };
 
 /* 17 digits tell every double apart. The decimal point is that of the locale, and becomes a point here. */

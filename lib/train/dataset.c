@@ -20,7 +20,8 @@ static int check_sizes(const struct diffc_context *context, int64_t count, int64
     const int64_t sizes[4] = { channels, height, width, (int64_t)sizeof(float) };
     size_t bytes;
     if (count < 1 || channels < 1 || height < 1 || width < 1)
-        return dfi_fail(DIFFC_ERR_ARG, "data set of %lld images [%lld, %lld, %lld], every size must be at least 1",
+        return dfi_fail(DIFFC_ERR_ARG,
+                        "data set of %lld images [%lld, %lld, %lld], every size must be at least 1",
                         (long long)count, (long long)channels, (long long)height, (long long)width);
     if (dfi_ck_product(sizes, 4, &bytes) || bytes > (size_t)context->limits.image_bytes)
         return dfi_fail(DIFFC_ERR_LIMIT, "images [%lld, %lld, %lld] take more than limits.image_bytes = %lld",
@@ -69,8 +70,8 @@ int dfi_dataset_new(const struct diffc_tensor *images, const struct diffc_tensor
     const int64_t *shape = images->shape;
     const int flat = images->ndim == 3;
     struct diffc_dataset *made = NULL;
-    DFI_TRY(make(images->object.context, shape[0], flat ? 1 : shape[1], shape[flat ? 1 : 2], shape[flat ? 2 : 3],
-                 &made));
+    DFI_TRY(make(images->object.context, shape[0], flat ? 1 : shape[1], shape[flat ? 1 : 2],
+                 shape[flat ? 2 : 3], &made));
     made->images = dfi_retain(images);
     made->labels = dfi_retain(labels);
     made->labelled = labels != NULL;
@@ -95,7 +96,8 @@ int dfi_dataset_open_idx(struct diffc_context *context, const char *images_path,
     if (status == DIFFC_OK && labels_path)
         status = read_idx(context, labels_path, &labels);
     if (status == DIFFC_OK && images->ndim != 3 && images->ndim != 4)
-        status = dfi_fail(DIFFC_ERR_FORMAT, "%s: %d dimensions, images have 3 or 4", images_path, images->ndim);
+        status = dfi_fail(DIFFC_ERR_FORMAT, "%s: %d dimensions, images have 3 or 4", images_path,
+                          images->ndim);
     if (status == DIFFC_OK && labels && labels->ndim != 1)
         status = dfi_fail(DIFFC_ERR_FORMAT, "%s: %d dimensions, labels have 1", labels_path, labels->ndim);
     if (status == DIFFC_OK)
@@ -172,6 +174,7 @@ int dfi_dataset_read(const struct diffc_dataset *dataset, int64_t index, float *
     }
     const int status = dataset->read(dataset->opaque, index, image, label);
     if (status < 0)
-        return dfi_fail(status, "the data set's function returned %d for sample %lld", status, (long long)index);
+        return dfi_fail(status, "the data set's function returned %d for sample %lld", status,
+                        (long long)index);
     return DIFFC_OK;
 }

@@ -25,7 +25,8 @@ int dfi_dataset_of_function(struct diffc_context *context, int64_t count, int ch
 /* Values of one image, [C, H, W]. */
 size_t dfi_dataset_values(const struct diffc_dataset *dataset);
 
-/* Sets of tensors only: cannot fail, on any thread. Labels outside of 32 bits become the nearest that fits. */
+/* Sets of tensors only: cannot fail, on any thread. Labels outside of 32 bits become the nearest that fits.
+ */
 void dfi_dataset_image(const struct diffc_dataset *dataset, int64_t index, float *image);
 int32_t dfi_dataset_label(const struct diffc_dataset *dataset, int64_t index);
 

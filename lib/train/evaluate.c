@@ -1,5 +1,5 @@
-/* Mean loss over a data set in evaluation mode. Every sample has its own draw and its own sum, and the sums are added in the
- * order of the set: the batch size leaves no trace. */
+/* Mean loss over a data set in evaluation mode. Every sample has its own draw and its own sum, and the sums
+ * are added in the order of the set: the batch size leaves no trace. */
 
 #include <math.h>
 

@@ -4,7 +4,8 @@
 
 #include "base/attributes.h"
 
-static float make_denoise(const struct dfi_objective_constants *constants, uint32_t word, float *x, float *e, size_t n)
+static float make_denoise(const struct dfi_objective_constants *constants, uint32_t word, float *x, float *e,
+                          size_t n)
 {
     (void)word;
     for (size_t i = 0; i < n; i++) {
@@ -15,7 +16,8 @@ static float make_denoise(const struct dfi_objective_constants *constants, uint3
     return 0;
 }
 
-static float make_noise(const struct dfi_objective_constants *constants, uint32_t word, float *x, float *e, size_t n)
+static float make_noise(const struct dfi_objective_constants *constants, uint32_t word, float *x, float *e,
+                        size_t n)
 {
     (void)constants;
     (void)word;
@@ -27,7 +29,8 @@ static float make_noise(const struct dfi_objective_constants *constants, uint32_
     return 0;
 }
 
-static float make_ddpm(const struct dfi_objective_constants *constants, uint32_t word, float *x, float *e, size_t n)
+static float make_ddpm(const struct dfi_objective_constants *constants, uint32_t word, float *x, float *e,
+                       size_t n)
 {
     const int t = (int)((uint64_t)word * (uint64_t)constants->train_steps >> 32);
     const float alpha_bar = constants->alpha_bars[t];
@@ -37,7 +40,8 @@ static float make_ddpm(const struct dfi_objective_constants *constants, uint32_t
     return (float)t / (float)constants->train_steps;
 }
 
-static float make_flow(const struct dfi_objective_constants *constants, uint32_t word, float *x, float *e, size_t n)
+static float make_flow(const struct dfi_objective_constants *constants, uint32_t word, float *x, float *e,
+                       size_t n)
 {
     (void)constants;
     const float t = (float)(word >> 8) * 0x1p-24f;
@@ -49,7 +53,8 @@ static float make_flow(const struct dfi_objective_constants *constants, uint32_t
     return t;
 }
 
-static float make_classify(const struct dfi_objective_constants *constants, uint32_t word, float *x, float *e, size_t n)
+static float make_classify(const struct dfi_objective_constants *constants, uint32_t word, float *x, float *e,
+                           size_t n)
 {
     (void)constants;
     (void)word;
@@ -63,7 +68,12 @@ static const struct dfi_objective objectives[] = {
     { { "denoise", "the clean image from x + sigma e" }, 0, 1, 0, 0, make_denoise },
     { { "noise", "the image from pure noise, in one step" }, 0, 1, 0, 0, make_noise },
     { { "ddpm", "the noise in x_t (Ho et al. 2020)" }, 0, 1, 1, 1, make_ddpm },
-    { { "flow", "the velocity of the straight line from noise to image (Lipman et al. 2023)" }, 0, 1, 1, 0, make_flow },
+    { { "flow", "the velocity of the straight line from noise to image (Lipman et al. 2023)" },
+      0,
+      1,
+      1,
+      0,
+      make_flow },
     { { "classify", "the label, by cross entropy" }, 1, 0, 0, 0, make_classify },
 };
 

@@ -20,8 +20,10 @@ struct dfi_objective {
     int noisy;      /* reads e */
     int timed;      /* feeds t */
     int scaled_time; /* t / T, so that the model must know T */
-    /* In place, n values: x becomes the input, e the target. `word` is uniform on 32 bits. Returns t as it is fed. */
-    float (*make)(const struct dfi_objective_constants *constants, uint32_t word, float *x, float *e, size_t n);
+    /* In place, n values: x becomes the input, e the target. `word` is uniform on 32 bits. Returns t as it is
+     * fed. */
+    float (*make)(const struct dfi_objective_constants *constants, uint32_t word, float *x, float *e,
+                  size_t n);
 };
 
 const struct dfi_objective *dfi_objective_find(const char *name); /* NULL with a message */

@@ -1,5 +1,5 @@
-/* Updates of the flat arrays, piece by piece on all threads. Pieces have a fixed size and their sums are added in order: the
- * same bits for any number of threads. */
+/* Updates of the flat arrays, piece by piece on all threads. Pieces have a fixed size and their sums are
+ * added in order: the same bits for any number of threads. */
 
 #include <math.h>
 #include <string.h>
@@ -15,7 +15,8 @@ int dfi_optimizer_chunks(size_t values)
 }
 
 /* PyTorch's ExponentialLR stepped once per epoch; the cosine goes down per update. */
-double dfi_learning_rate(const struct dfi_train_config *config, int64_t step, int64_t updates_per_epoch, int64_t steps)
+double dfi_learning_rate(const struct dfi_train_config *config, int64_t step, int64_t updates_per_epoch,
+                         int64_t steps)
 {
     const double pi = 3.14159265358979323846;
     if (config->decay == DFI_DECAY_EXPONENTIAL) {
@@ -30,7 +31,8 @@ double dfi_learning_rate(const struct dfi_train_config *config, int64_t step, in
     return config->learning_rate;
 }
 
-/* Share of the old average after `updates` updates. The warm-up keeps the first, bad weights from staying in it. */
+/* Share of the old average after `updates` updates. The warm-up keeps the first, bad weights from staying in
+ * it. */
 double dfi_ema_weight(double decay, int64_t updates)
 {
     const double warm_up = (1 + (double)updates) / (10 + (double)updates);
@@ -108,11 +110,17 @@ void dfi_optimizer_update(struct diffc_trainer *trainer, int64_t updates, double
     const int chunks = dfi_optimizer_chunks(trainer->model->params.value_count);
     struct update_job job = {
         .trainer = trainer,
-        .adam = { .learning_rate = learning_rate, .beta1 = config->beta1, .beta2 = config->beta2,
-                  .epsilon = config->epsilon, .weight_decay = config->weight_decay,
+        .adam = { .learning_rate = learning_rate,
+                  .beta1 = config->beta1,
+                  .beta2 = config->beta2,
+                  .epsilon = config->epsilon,
+                  .weight_decay = config->weight_decay,
                   .correction1 = 1 - pow(config->beta1, (double)updates),
-                  .correction2 = 1 - pow(config->beta2, (double)updates), .decoupled = config->decoupled,
-                  .gradient_scale = config->clip_norm > 0 && norm > config->clip_norm ? config->clip_norm / norm : 1 },
+                  .correction2 = 1 - pow(config->beta2, (double)updates),
+                  .decoupled = config->decoupled,
+                  .gradient_scale = config->clip_norm > 0 && norm > config->clip_norm
+                                        ? config->clip_norm / norm
+                                        : 1 },
         .ema = dfi_ema_weight(config->ema_decay, updates),
     };
 
@@ -124,7 +132,7 @@ void dfi_optimizer_update(struct diffc_trainer *trainer, int64_t updates, double
         if (!trainer->done[i])
             update_piece(&job, i, 0);
     if (trainer->ema)
-        trainer->kernels->axpby(trainer->model->params.stat_count, 1 - job.ema, trainer->model->params.stats, job.ema,
-                                trainer->ema_stats);
+        trainer->kernels->axpby(trainer->model->params.stat_count, 1 - job.ema, trainer->model->params.stats,
+                                job.ema, trainer->ema_stats);
     dfi_float_leave(&saved);
 }

@@ -34,12 +34,14 @@ static int reserve(struct dfi_train_layout *layout, size_t *offset, size_t count
 static int plan_layout(const struct diffc_model *model, const struct diffc_dataset *dataset,
                        const struct dfi_train_config *config, struct dfi_train_layout *layout)
 {
-    const size_t values = model->params.value_count, stats = model->params.stat_count, batch = (size_t)config->batch;
+    const size_t values = model->params.value_count, stats = model->params.stat_count,
+                 batch = (size_t)config->batch;
     const size_t ema = config->ema_decay > 0, chunks = (size_t)dfi_optimizer_chunks(values);
     size_t image;
     memset(layout, 0, sizeof(*layout));
     if (dfi_ck_mul(batch, dfi_dataset_values(dataset), &image) ||
-        reserve(layout, &layout->m, values, sizeof(float)) || reserve(layout, &layout->v, values, sizeof(float)) ||
+        reserve(layout, &layout->m, values, sizeof(float)) ||
+        reserve(layout, &layout->v, values, sizeof(float)) ||
         reserve(layout, &layout->ema, ema * values, sizeof(float)) ||
         reserve(layout, &layout->ema_stats, ema * stats, sizeof(float)) ||
         reserve(layout, &layout->next_stats, stats, sizeof(float)) ||
@@ -47,15 +49,17 @@ static int plan_layout(const struct diffc_model *model, const struct diffc_datas
         reserve(layout, &layout->noise, image, sizeof(float)) ||
         reserve(layout, &layout->indices, batch, sizeof(int64_t)) ||
         reserve(layout, &layout->labels, batch, sizeof(int32_t)) ||
-        reserve(layout, &layout->losses, batch, sizeof(double)) || reserve(layout, &layout->right, batch, 1) ||
-        reserve(layout, &layout->sums, chunks, sizeof(double)) || reserve(layout, &layout->done, chunks, 1))
-        return dfi_fail(DIFFC_ERR_LIMIT, "a trainer for batch %d takes more than can be addressed", config->batch);
+        reserve(layout, &layout->losses, batch, sizeof(double)) ||
+        reserve(layout, &layout->right, batch, 1) || reserve(layout, &layout->sums, chunks, sizeof(double)) ||
+        reserve(layout, &layout->done, chunks, 1))
+        return dfi_fail(DIFFC_ERR_LIMIT, "a trainer for batch %d takes more than can be addressed",
+                        config->batch);
     return DIFFC_OK;
 }
 
 static struct dfi_exec_options exec_options(const struct dfi_train_config *config)
 {
-    return (struct dfi_exec_options){ config->batch, 1, 1 };
+    return (struct dfi_exec_options) { config->batch, 1, 1 };
 }
 
 static int plan_bytes(const struct diffc_model *model, const struct diffc_dataset *dataset,
@@ -66,7 +70,8 @@ static int plan_bytes(const struct diffc_model *model, const struct diffc_datase
     DFI_TRY(plan_layout(model, dataset, config, layout));
     DFI_TRY(dfi_exec_bytes(model->loss_graph, &options, &plan));
     if (dfi_ck_add(plan, layout->total, bytes) || *bytes > INT64_MAX)
-        return dfi_fail(DIFFC_ERR_LIMIT, "a trainer for batch %d takes more than can be addressed", config->batch);
+        return dfi_fail(DIFFC_ERR_LIMIT, "a trainer for batch %d takes more than can be addressed",
+                        config->batch);
     return DIFFC_OK;
 }
 
@@ -213,24 +218,26 @@ static int refuse_update(struct diffc_trainer *trainer, double norm)
     if (!trainer->config.skips)
         return dfi_fail(DIFFC_ERR_NONFINITE, "update %" PRId64 ": loss %g, gradient norm %g", trainer->step,
                         trainer->next_loss, norm);
-    dfi_log(trainer->object.context, DIFFC_LOG_WARNING, "update %" PRId64 " skipped: loss %g, gradient norm %g",
-            trainer->step, trainer->next_loss, norm);
+    dfi_log(trainer->object.context, DIFFC_LOG_WARNING,
+            "update %" PRId64 " skipped: loss %g, gradient norm %g", trainer->step, trainer->next_loss, norm);
     trainer->skipped++;
     return DIFFC_OK;
 }
 
-/* One update with the gradients at hand, which are multiplied by `scale` first. Up to the norm nothing has changed; from
- * there on nothing can fail. */
+/* One update with the gradients at hand, which are multiplied by `scale` first. Up to the norm nothing has
+ * changed; from there on nothing can fail. */
 static int update(struct diffc_trainer *trainer, double scale)
 {
-    const double rate = dfi_learning_rate(&trainer->config, trainer->step, trainer->updates_per_epoch, trainer->steps);
+    const double rate = dfi_learning_rate(&trainer->config, trainer->step, trainer->updates_per_epoch,
+                                          trainer->steps);
     double norm = 0;
     DFI_TRY(dfi_optimizer_norm(trainer, scale, &norm));
     if (!isfinite(trainer->next_loss) || !isfinite(norm)) {
         DFI_TRY(refuse_update(trainer, norm));
     } else {
         commit_statistics(trainer);
-        trainer->model->config.objective = trainer->config.objective_name; /* what its weights are now made for */
+        trainer->model->config.objective = trainer->config
+                                               .objective_name; /* what its weights are now made for */
         dfi_optimizer_update(trainer, trainer->step + 1 - trainer->skipped, rate, norm);
         dfi_exec_refresh(trainer->exec);
     }
@@ -247,7 +254,9 @@ int dfi_trainer_step(struct diffc_trainer *trainer)
     const struct dfi_train_config *config = &trainer->config;
     if (trainer->step >= trainer->steps)
         return dfi_fail(DIFFC_ERR_STATE, "the run has ended after %" PRId64 " updates", trainer->steps);
-    struct dfi_batch batch = { trainer->dataset, config->seed, 0, trainer->step / trainer->updates_per_epoch, 0, 0 };
+    struct dfi_batch batch = {
+        trainer->dataset, config->seed, 0, trainer->step / trainer->updates_per_epoch, 0, 0
+    };
     const int64_t first = trainer->step % trainer->updates_per_epoch * config->accumulate * config->batch;
     double loss = 0;
     int batches = 0;
@@ -282,7 +291,8 @@ int dfi_trainer_gradients(struct diffc_trainer *trainer, const diffc_binding *in
     struct diffc_tensor view, outside = four_dimensions(target);
     int count = -1;
     begin_statistics(trainer);
-    DFI_TRY(dfi_bind_inputs(trainer->model, values, trainer->exec, trainer->config.batch, inputs, input_count, &count));
+    DFI_TRY(dfi_bind_inputs(trainer->model, values, trainer->exec, trainer->config.batch, inputs, input_count,
+                            &count));
     DFI_TRY(dfi_bind_check(trainer->exec, values->target, "target", target, &count));
     if (output)
         DFI_TRY(dfi_bind_check(trainer->exec, values->out, "output", output, &count));

@@ -42,21 +42,21 @@ struct diffc_trainer {
     struct dfi_exec *exec;
     const struct dfi_kernels *kernels;
     char *block;
-    float *m, *v;                    /* moments, as params.values */
-    float *ema, *ema_stats;          /* NULL without EMA */
-    float *next_stats;               /* running statistics after the batches seen since the last update */
-    float *images, *noise;           /* [batch][C * H * W] */
-    int64_t *indices;                /* [batch] in the data set */
-    int32_t *labels;                 /* [batch] */
-    double *losses;                  /* [batch] of an evaluation */
-    unsigned char *right;            /* [batch] */
-    double *sums;                    /* [chunks] */
-    unsigned char *done;             /* [chunks] */
-    int64_t updates_per_epoch, steps; /* of the run */
-    int64_t step, skipped;           /* updates behind, those left out among them */
+    float *m, *v;                      /* moments, as params.values */
+    float *ema, *ema_stats;            /* NULL without EMA */
+    float *next_stats;                 /* running statistics after the batches seen since the last update */
+    float *images, *noise;             /* [batch][C * H * W] */
+    int64_t *indices;                  /* [batch] in the data set */
+    int32_t *labels;                   /* [batch] */
+    double *losses;                    /* [batch] of an evaluation */
+    unsigned char *right;              /* [batch] */
+    double *sums;                      /* [chunks] */
+    unsigned char *done;               /* [chunks] */
+    int64_t updates_per_epoch, steps;  /* of the run */
+    int64_t step, skipped;             /* updates behind, those left out among them */
     int has_gradients, has_statistics; /* an update can be made with them */
     double loss, learning_rate, gradient_norm; /* of the last update */
-    double next_loss;                /* of the gradients at hand */
+    double next_loss;                          /* of the gradients at hand */
 };
 
 /* config.c */
@@ -68,8 +68,8 @@ int dfi_train_config_fits(const struct dfi_train_config *config, const struct di
 int dfi_train_data_fits(const struct dfi_train_config *config, const struct diffc_model *model,
                         const struct diffc_dataset *dataset);
 
-/* Everything that decides the numbers of a run, by position, as text: 1, or 0 past the end. A checkpoint holds these, and a
- * run can only be continued where they are the same. */
+/* Everything that decides the numbers of a run, by position, as text: 1, or 0 past the end. A checkpoint
+ * holds these, and a run can only be continued where they are the same. */
 #define DFI_SETTING_TEXT 64
 int dfi_train_setting(const struct dfi_train_config *config, int position, const char **key,
                       char value[DFI_SETTING_TEXT]);
@@ -91,7 +91,7 @@ int dfi_trainer_ema_model(const struct diffc_trainer *trainer, struct diffc_mode
 struct dfi_batch {
     const struct diffc_dataset *dataset;
     uint64_t seed;
-    int evaluates;  /* 1: `first` is an index in the data set; 0: a position in the order of `epoch` */
+    int evaluates; /* 1: `first` is an index in the data set; 0: a position in the order of `epoch` */
     int64_t epoch, first;
     int count;
 };
@@ -104,7 +104,8 @@ double dfi_learning_rate(const struct dfi_train_config *config, int64_t step, in
 double dfi_ema_weight(double decay, int64_t updates);
 /* Multiplies the gradients by `scale` and takes their norm. DIFFC_OK or ERR_CANCELLED. */
 int dfi_optimizer_norm(struct diffc_trainer *trainer, double scale, double *norm);
-/* Update number `updates` (from 1) of weights, moments and averages: done as a whole, whoever asks for a cancel. */
+/* Update number `updates` (from 1) of weights, moments and averages: done as a whole, whoever asks for a
+ * cancel. */
 void dfi_optimizer_update(struct diffc_trainer *trainer, int64_t updates, double learning_rate, double norm);
 
 /* evaluate.c */

@@ -1,6 +1,6 @@
-/* Kills a training run at random moments, many of them while a checkpoint is being written, and goes on each time from
- * what is on disk. Nothing that was saved may be lost or damaged, and in the end the checkpoint must have the bytes of a
- * run that nobody has disturbed.
+/* Kills a training run at random moments, many of them while a checkpoint is being written, and goes on each
+ * time from what is on disk. Nothing that was saved may be lost or damaged, and in the end the checkpoint
+ * must have the bytes of a run that nobody has disturbed.
  *
  *   kill9 [KILLS [SEED]]
  *
@@ -97,7 +97,8 @@ static diffc_trainer *make_trainer(diffc_context *context)
     return trainer;
 }
 
-/* Goes on from the directory, or starts, and saves after each step; with `shared` NULL only after the last. */
+/* Goes on from the directory, or starts, and saves after each step; with `shared` NULL only after the last.
+ */
 static int train(const char *directory, struct shared *shared, int threads)
 {
     diffc_context_options options = DIFFC_CONTEXT_OPTIONS;
@@ -185,7 +186,8 @@ struct counts {
 };
 
 /* Every checkpoint there is must be whole, and the newest no older than the last save that returned. */
-static void check_directory(diffc_context *context, const char *directory, long long saved, struct counts *counts)
+static void check_directory(diffc_context *context, const char *directory, long long saved,
+                            struct counts *counts)
 {
     DIR *stream = opendir(directory);
     const struct dirent *entry;
@@ -205,7 +207,8 @@ static void check_directory(diffc_context *context, const char *directory, long 
     if (stream)
         closedir(stream);
     if (newest < saved) {
-        fprintf(stderr, "kill9: step %lld was saved, but the newest checkpoint is of step %lld\n", saved, newest);
+        fprintf(stderr, "kill9: step %lld was saved, but the newest checkpoint is of step %lld\n", saved,
+                newest);
         exit(1);
     }
 }
@@ -253,8 +256,8 @@ static void compare(const char *directory, const char *reference)
 }
 
 /* One child, killed or not; 1 if the run has come to its end. */
-static int run_once(const char *program, const char *directory, const char *shared_path, struct shared *shared,
-                    int kill_it, struct counts *counts)
+static int run_once(const char *program, const char *directory, const char *shared_path,
+                    struct shared *shared, int kill_it, struct counts *counts)
 {
     int status = 0;
     atomic_store(&shared->saving, 0);
@@ -329,7 +332,8 @@ int main(int argc, char **argv)
         fail(base);
     torment(argv[0], base, kills, &counts);
     rmdir(base);
-    printf("kill9: %d kills, %d of them inside a save (%d temporary files left behind); %d checkpoints verified, "
+    printf("kill9: %d kills, %d of them inside a save (%d temporary files left behind); %d checkpoints "
+           "verified, "
            "none lost, none damaged; %d runs came to their end with the bytes of the undisturbed one\n",
            counts.kills, counts.inside, counts.left_over, counts.verified, counts.finished);
     return counts.inside >= INSIDE_WANTED ? 0 : 1;

@@ -71,9 +71,6 @@ while read -r file; do
 done < "$work/files" > "$work/bad"
 expect_none "files longer than 700 lines (tests: 1000), or not ended:"
 
-xargs awk 'length($0) > 140 { print FILENAME ":" FNR ": " length($0) " columns" }' < "$work/lib" > "$work/bad"
-expect_none "lines longer than 140 columns:"
-
 xargs grep -nE '\<(TODO|FIXME|XXX)\>|^ *# *if 0|\<(strtok|sprintf|vsprintf|gets|alloca|assert|printf|abort|exit)\(' < "$work/lib" > "$work/bad" || true
 expect_none "what has no place in the library:"
 

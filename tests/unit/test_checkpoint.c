@@ -1,4 +1,5 @@
-/* Checkpoints: what is damaged is found out, what is refused says why, and no failure of a save harms an earlier one. */
+/* Checkpoints: what is damaged is found out, what is refused says why, and no failure of a save harms an
+ * earlier one. */
 
 #include "train_case.h"
 
@@ -129,7 +130,8 @@ static char *whole_state(const diffc_trainer *trainer, size_t *bytes)
 {
     const struct dfi_params *params = &trainer->model->params;
     const size_t values = params->value_count * sizeof(float), stats = params->stat_count * sizeof(float);
-    const void *const parts[6] = { params->values, trainer->m, trainer->v, trainer->ema, params->stats, trainer->ema_stats };
+    const void *const parts[6] = { params->values, trainer->m,    trainer->v,
+                                   trainer->ema,   params->stats, trainer->ema_stats };
     char *block = malloc(4 * values + 2 * stats + 2 * sizeof(int64_t)), *at = block;
     assert_non_null(block);
     for (int i = 0; i < 6; i++) {
@@ -183,7 +185,8 @@ static void round_trip(void **state)
     diffc_model *model = NULL;
     char path[128];
     tc_ok(diffc_model_open(f->context, path_of(f, 3), NULL, &model));
-    assert_memory_equal(model->params.values, f->model->params.values, model->params.value_count * sizeof(float));
+    assert_memory_equal(model->params.values, f->model->params.values,
+                        model->params.value_count * sizeof(float));
     assert_null(diffc_model_metadata(model, "crc32"));
     snprintf(path, sizeof(path), "%s/model.safetensors", f->directory);
     tc_ok(diffc_model_save(model, path, DIFFC_F32));
@@ -243,7 +246,8 @@ static void damage_is_found(void **state)
         if (status != DIFFC_OK && !is_listed(status))
             print_error("byte %zu: %s: %s\n", at, diffc_status_name(status), diffc_message());
         assert_true(status == DIFFC_OK || is_listed(status));
-        if (status == DIFFC_OK) { /* only where the format does not care: blanks, or an escape spelled otherwise */
+        if (status ==
+            DIFFC_OK) { /* only where the format does not care: blanks, or an escape spelled otherwise */
             assert_true(at < header);
             harmless++;
         }
@@ -317,7 +321,8 @@ static void falls_back(void **state)
     diffc_release(&other);
 }
 
-/* Damage to a moment that no checksum sees makes another run: the comparison of the other tests is able to fail. */
+/* Damage to a moment that no checksum sees makes another run: the comparison of the other tests is able to
+ * fail. */
 static void a_byte_of_a_moment_matters(void **state)
 {
     struct fixture *f = *state;
@@ -559,7 +564,8 @@ static void failing_saves(void **state)
                 if (status == DIFFC_OK || access(path_of(f, 3), F_OK) == 0)
                     tc_ok(diffc_checkpoint_verify(f->context, path_of(f, 3), NULL));
                 else
-                    tc_ok(diffc_checkpoint_verify(f->context, path_of(f, 1), NULL)); /* nothing was thrown away */
+                    tc_ok(diffc_checkpoint_verify(f->context, path_of(f, 1),
+                                                  NULL)); /* nothing was thrown away */
                 unlink(path_of(f, 3));
                 const char *first = path_of(f, 1);
                 if (access(first, F_OK) != 0) { /* retention: bring it back for the next round */

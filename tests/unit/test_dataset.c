@@ -18,7 +18,8 @@ static void from_tensors(void **state)
     for (int i = 0; i < (int)sizeof(bytes); i++)
         bytes[i] = (unsigned char)(i * 2);
     tc_ok(diffc_tensor_wrap(context, DIFFC_U8, 4, planes, strides, bytes, NULL, NULL, &images));
-    tc_ok(diffc_tensor_wrap(context, DIFFC_I64, 1, &two, NULL, (void *)(uintptr_t)big_labels, NULL, NULL, &labels));
+    tc_ok(diffc_tensor_wrap(context, DIFFC_I64, 1, &two, NULL, (void *)(uintptr_t)big_labels, NULL, NULL,
+                            &labels));
     tc_ok(diffc_tensor_create(context, DIFFC_F32, 3, image_shape, &image));
     tc_ok(diffc_dataset_create(images, labels, &dataset));
     diffc_release(&images); /* kept by the data set */
@@ -119,8 +120,10 @@ static void from_function(void **state)
     fails = 1;
     tc_fails(diffc_dataset_sample(dataset, 3, image, &label), DIFFC_ERR_IO, "sample 3");
     diffc_release(&dataset);
-    tc_fails(diffc_dataset_from_function(context, 0, 1, 2, 3, read_ramp, &fails, &dataset), DIFFC_ERR_ARG, NULL);
-    tc_fails(diffc_dataset_from_function(context, 5, 1, -2, 3, read_ramp, &fails, &dataset), DIFFC_ERR_ARG, NULL);
+    tc_fails(diffc_dataset_from_function(context, 0, 1, 2, 3, read_ramp, &fails, &dataset), DIFFC_ERR_ARG,
+             NULL);
+    tc_fails(diffc_dataset_from_function(context, 5, 1, -2, 3, read_ramp, &fails, &dataset), DIFFC_ERR_ARG,
+             NULL);
     tc_fails(diffc_dataset_from_function(context, 5, 1, 2, 3, NULL, NULL, &dataset), DIFFC_ERR_ARG, "read");
     diffc_release(&image);
     diffc_release(&context);
@@ -151,7 +154,8 @@ static void from_idx(void **state)
     diffc_tensor *image = NULL;
     char directory[64], images[128], labels[128];
     int32_t label = 0;
-    const unsigned grey[4] = { 6, 8, 8 }, colour[4] = { 6, 3, 4, 4 }, row[4] = { 6 }, few[4] = { 5 }, table[4] = { 6, 8 };
+    const unsigned grey[4] = { 6, 8, 8 }, colour[4] = { 6, 3, 4, 4 }, row[4] = { 6 }, few[4] = { 5 },
+                   table[4] = { 6, 8 };
     const int64_t shape[3] = { 1, 8, 8 };
     tc_directory(directory);
     snprintf(images, sizeof(images), "%s/images", directory);
@@ -166,10 +170,12 @@ static void from_idx(void **state)
     diffc_release(&dataset);
     tc_ok(diffc_dataset_open_idx(context, images, NULL, &dataset));
     diffc_release(&dataset);
-    tc_fails(diffc_dataset_open_idx(context, labels, labels, &dataset), DIFFC_ERR_FORMAT, "images have 3 or 4");
+    tc_fails(diffc_dataset_open_idx(context, labels, labels, &dataset), DIFFC_ERR_FORMAT,
+             "images have 3 or 4");
     tc_fails(diffc_dataset_open_idx(context, images, images, &dataset), DIFFC_ERR_FORMAT, "labels have 1");
     write_idx(labels, 1, 1, few);
-    tc_fails(diffc_dataset_open_idx(context, images, labels, &dataset), DIFFC_ERR_CONFIG, "6 images but 5 labels");
+    tc_fails(diffc_dataset_open_idx(context, images, labels, &dataset), DIFFC_ERR_CONFIG,
+             "6 images but 5 labels");
     write_idx(images, 1, 4, colour);
     tc_ok(diffc_dataset_open_idx(context, images, NULL, &dataset));
     assert_int_equal(dataset->channels, 3);
@@ -213,10 +219,8 @@ static void labels_out_of_range(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(from_tensors),
-        cmocka_unit_test(empty_and_large),
-        cmocka_unit_test(from_function),
-        cmocka_unit_test(from_idx),
+        cmocka_unit_test(from_tensors),        cmocka_unit_test(empty_and_large),
+        cmocka_unit_test(from_function),       cmocka_unit_test(from_idx),
         cmocka_unit_test(labels_out_of_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

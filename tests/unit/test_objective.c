@@ -1,4 +1,5 @@
-/* What each objective feeds: formulas, distributions, and that a sample's draws do not depend on the batch it is in. */
+/* What each objective feeds: formulas, distributions, and that a sample's draws do not depend on the batch it
+ * is in. */
 
 #include "train_case.h"
 
@@ -35,7 +36,8 @@ static void formulas(void **state)
         for (int i = 0; i < 3; i++) {
             const double signal = sqrt((double)bars[step]), rest = sqrt(1 - (double)bars[step]);
             const double s = (double)(word >> 8) * 0x1p-24, x0 = (double)image[i], e0 = (double)noise[i];
-            const double inputs[5] = { x0 + 0.5 * e0, e0, signal * x0 + rest * e0, (1 - s) * e0 + s * x0, x0 };
+            const double inputs[5] = { x0 + 0.5 * e0, e0, signal * x0 + rest * e0, (1 - s) * e0 + s * x0,
+                                       x0 };
             const double targets[5] = { x0, x0, e0, x0 - e0, e0 };
             assert_true(fabs((double)x[i] - inputs[k]) < 3e-7);
             assert_true(fabs((double)e[i] - targets[k]) < 3e-7);
@@ -147,8 +149,10 @@ static void distributions(void **state)
     double chi = 0;
     for (int t = 0; t < STEPS; t++)
         chi += (times[t] - expected) * (times[t] - expected) / expected;
-    const double rate = dropped / draws, mean = sum / (draws * 64), variance = squares / (draws * 64) - mean * mean;
-    print_message("chi^2 of t %.1f (49 degrees), dropped %.4f, noise mean %.5f variance %.5f\n", chi, rate, mean, variance);
+    const double rate = dropped / draws, mean = sum / (draws * 64),
+                 variance = squares / (draws * 64) - mean * mean;
+    print_message("chi^2 of t %.1f (49 degrees), dropped %.4f, noise mean %.5f variance %.5f\n", chi, rate,
+                  mean, variance);
     assert_true(chi > 23 && chi < 85);
     assert_true(fabs(rate - 0.1) < 4 * sqrt(0.09 / draws));
     assert_true(fabs(mean) < 4 / sqrt(draws * 64));
@@ -211,11 +215,14 @@ static void batches_leave_no_trace(void **state)
                 for (int i = 0; i < count; i++) {
                     const size_t image = TC_SIDE * TC_SIDE * sizeof(float);
                     assert_int_equal(one.trainer->indices[first + i], parts.trainer->indices[i]);
-                    assert_memory_equal(input(&one, values->x, first + i), input(&parts, values->x, i), image);
-                    assert_memory_equal(input(&one, values->target, first + i), input(&parts, values->target, i), image);
+                    assert_memory_equal(input(&one, values->x, first + i), input(&parts, values->x, i),
+                                        image);
+                    assert_memory_equal(input(&one, values->target, first + i),
+                                        input(&parts, values->target, i), image);
                     if (values->t < 0)
                         continue;
-                    assert_memory_equal(input(&one, values->t, first + i), input(&parts, values->t, i), sizeof(float));
+                    assert_memory_equal(input(&one, values->t, first + i), input(&parts, values->t, i),
+                                        sizeof(float));
                     assert_memory_equal(input(&one, values->cls, first + i), input(&parts, values->cls, i),
                                         10 * sizeof(float));
                 }
@@ -278,7 +285,8 @@ static void classifies(void **state)
     for (int i = 0; i < 60; i++) {
         ((int32_t *)diffc_tensor_data(labels))[i] = i % 10;
         for (int x = 0; x < 16; x++)
-            ((unsigned char *)diffc_tensor_data(images))[i * 256 + (i % 10 + 3) * 16 + x] = (unsigned char)(200 + i % 50);
+            ((unsigned char *)diffc_tensor_data(
+                images))[i * 256 + (i % 10 + 3) * 16 + x] = (unsigned char)(200 + i % 50);
     }
     tc_ok(diffc_dataset_create(images, labels, &data));
     options.batch = 20;

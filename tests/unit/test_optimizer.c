@@ -1,4 +1,5 @@
-/* Updates against a scalar reference in double and against numbers from PyTorch 2 (torch.optim, in double). */
+/* Updates against a scalar reference in double and against numbers from PyTorch 2 (torch.optim, in double).
+ */
 
 #include "train_case.h"
 
@@ -99,8 +100,8 @@ static void compare_with_reference(const char *optimizer, double decay, double c
             worst_ema = fmax(worst_ema, fabs((double)made.trainer->ema[i] - ema[i]));
         }
     }
-    print_message("%s, decay %g, clip %g: largest error %.2g, of the average %.2g\n", optimizer, decay, clip, worst,
-                  worst_ema);
+    print_message("%s, decay %g, clip %g: largest error %.2g, of the average %.2g\n", optimizer, decay, clip,
+                  worst, worst_ema);
     assert_true(worst < 2e-6 && worst_ema < 2e-6);
     free(w);
     free(m);

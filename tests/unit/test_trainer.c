@@ -42,7 +42,8 @@ static void loss_falls(void **state)
         assert_int_equal(report.epoch, 20);
         tc_fails(diffc_trainer_step(trainer, &report), DIFFC_ERR_STATE, "80");
         tc_ok(diffc_trainer_evaluate(trainer, data, 5, 0, &after, NULL));
-        print_message("%s: train %.4f -> %.4f, evaluation %.4f -> %.4f\n", objectives[k], first, last, before, after);
+        print_message("%s: train %.4f -> %.4f, evaluation %.4f -> %.4f\n", objectives[k], first, last, before,
+                      after);
         assert_true(last < 0.7 * first);
         assert_true(after < before);
         diffc_release(&trainer);
@@ -52,9 +53,10 @@ static void loss_falls(void **state)
     }
 }
 
-/* Trains `steps` updates on `threads` threads; in two trainers with a checkpoint between them if `cut` is not 0. */
-static float *run(const char *objective, const diffc_trainer_options *options, int threads, int64_t samples, int steps,
-                  int cut, size_t *bytes)
+/* Trains `steps` updates on `threads` threads; in two trainers with a checkpoint between them if `cut` is not
+ * 0. */
+static float *run(const char *objective, const diffc_trainer_options *options, int threads, int64_t samples,
+                  int steps, int cut, size_t *bytes)
 {
     diffc_context *context = tc_context(threads);
     diffc_dataset *data = tc_data(context, samples);
@@ -134,7 +136,8 @@ static void interruptions_leave_no_trace(void **state)
     }
 }
 
-/* A whole batch against two halves: the same up to rounding where batch norm sees no difference, so a classifier. */
+/* A whole batch against two halves: the same up to rounding where batch norm sees no difference, so a
+ * classifier. */
 static void accumulating_averages(void **state)
 {
     (void)state;
@@ -230,7 +233,8 @@ static void cancel_leaves_whole_steps(void **state)
         } else {
             tc_ok(status);
             finished++;
-            tc_fails(diffc_trainer_step(trainer, NULL), DIFFC_ERR_CANCELLED, NULL); /* the next call was meant */
+            tc_fails(diffc_trainer_step(trainer, NULL), DIFFC_ERR_CANCELLED,
+                     NULL); /* the next call was meant */
         }
         free(before);
         free(after);
@@ -351,7 +355,8 @@ static void parts_of_a_step(void **state)
     assert_memory_equal(before, after, bytes);
     double error = 0;
     for (int64_t i = 0; i < diffc_tensor_count(x); i++) {
-        const double d = (double)((float *)diffc_tensor_data(output))[i] - (double)((float *)diffc_tensor_data(target))[i];
+        const double d = (double)((float *)diffc_tensor_data(output))[i] -
+                         (double)((float *)diffc_tensor_data(target))[i];
         error += d * d / (double)diffc_tensor_count(x);
     }
     assert_true(fabs(error - loss) < 1e-5 * loss);

@@ -53,8 +53,9 @@ static inline void tc_picture(int64_t index, unsigned char pixels[TC_SIDE * TC_S
     const int kind = (int)(index * 7 % 10), place = kind % 5 + 1;
     for (int y = 0; y < TC_SIDE; y++)
         for (int x = 0; x < TC_SIDE; x++)
-            pixels[y * TC_SIDE + x] =
-                (unsigned char)((kind < 5 ? x : y) == place ? 240 - (int)(index % 16) : (int)(index % 5) * (x + y));
+            pixels[y * TC_SIDE + x] = (unsigned char)((kind < 5 ? x : y) == place
+                                                          ? 240 - (int)(index % 16)
+                                                          : (int)(index % 5) * (x + y));
     *label = (unsigned char)kind;
 }
 
@@ -118,7 +119,8 @@ static inline diffc_trainer *tc_trainer(diffc_model *model, const diffc_dataset 
 /* Weights and statistics in one block that the caller frees. */
 static inline float *tc_weights(const diffc_model *model, size_t *bytes)
 {
-    const size_t values = model->params.value_count * sizeof(float), stats = model->params.stat_count * sizeof(float);
+    const size_t values = model->params.value_count * sizeof(float),
+                 stats = model->params.stat_count * sizeof(float);
     char *copy = malloc(values + stats);
     assert_non_null(copy);
     memcpy(copy, model->params.values, values);
