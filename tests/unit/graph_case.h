@@ -83,8 +83,8 @@ static inline size_t block_size(const struct dfi_block *block)
     return (size_t)block->samples * (size_t)block->sample_stride;
 }
 
-/* Every input of the graph, by its name: a sample has the same numbers in every batch, and its own ones under each
- * condition. */
+/* Every input of the graph, by its name: a sample has the same numbers in every batch, and its own ones under
+ * each condition. */
 static inline void net_write_inputs(const struct net *net, int first_sample, int first_condition)
 {
     for (int v = 0; v < net->graph->count; v++) {
@@ -93,8 +93,10 @@ static inline void net_write_inputs(const struct net *net, int first_sample, int
         const struct dfi_block block = dfi_exec_value(net->exec, v);
         for (int n = 0; n < block.samples; n++) {
             const int sample = first_sample + n % net->exec->batch;
-            const int condition = net->graph->nodes[v].conditional ? first_condition + n / net->exec->batch : 0;
-            uint64_t state = dt_seed(net->graph->nodes[v].name) + (uint64_t)sample * 7919 + (uint64_t)condition * 104729;
+            const int condition = net->graph->nodes[v].conditional ? first_condition + n / net->exec->batch
+                                                                   : 0;
+            uint64_t state = dt_seed(net->graph->nodes[v].name) + (uint64_t)sample * 7919 +
+                             (uint64_t)condition * 104729;
             for (ptrdiff_t i = 0; i < block.sample_stride; i++)
                 put(net, block.data, (size_t)(n * block.sample_stride + i), dt_next(&state));
         }

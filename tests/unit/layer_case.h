@@ -5,7 +5,8 @@
 
 #include "graph_case.h"
 
-/* One layer (or a few) behind a 1x1 convolution, whose gradient is made of the layer's gradient by its input. */
+/* One layer (or a few) behind a 1x1 convolution, whose gradient is made of the layer's gradient by its input.
+ */
 struct layer {
     const char *name;
     int (*build)(struct dfi_graph *graph, const struct layer *layer);
@@ -25,7 +26,8 @@ static int build_conv(struct dfi_graph *graph, const struct layer *layer)
 
 static int build_transposed(struct dfi_graph *graph, const struct layer *layer)
 {
-    return dfi_conv_transpose2d(graph, begin(graph, layer->d, 3, 2), "f", layer->d + 1, layer->a, layer->b, layer->c);
+    return dfi_conv_transpose2d(graph, begin(graph, layer->d, 3, 2), "f", layer->d + 1, layer->a, layer->b,
+                                layer->c);
 }
 
 static int build_unflatten(struct dfi_graph *graph, const struct layer *layer)
@@ -80,7 +82,8 @@ static int build_concat(struct dfi_graph *graph, const struct layer *layer)
 {
     const int x = begin(graph, 3, 3, 2);
     const int a = dfi_conv2d(graph, x, "a", 2, 3, 1, 1), b = dfi_activation(graph, x, DFI_ACT_SILU);
-    const int before = dfi_activation(graph, a, DFI_ACT_GELU), also = dfi_conv2d(graph, b, "also", 2, 1, 1, 0);
+    const int before = dfi_activation(graph, a, DFI_ACT_GELU),
+              also = dfi_conv2d(graph, b, "also", 2, 1, 1, 0);
     int y = dfi_conv2d(graph, dfi_concat(graph, a, b), "f", 2, 3, 1, 1);
     y = dfi_add(graph, dfi_add(graph, y, before), also);
     if (layer->a)
@@ -88,9 +91,8 @@ static int build_concat(struct dfi_graph *graph, const struct layer *layer)
     return y;
 }
 
-
-/* Concatenations of concatenations and of a value with itself: slices of one buffer that must not be mistaken for
- * another. */
+/* Concatenations of concatenations and of a value with itself: slices of one buffer that must not be mistaken
+ * for another. */
 static int build_nested(struct dfi_graph *graph, const struct layer *layer)
 {
     const int x = begin(graph, 3, 3, 2), a = dfi_conv2d(graph, x, "a", 2, 1, 1, 0);
@@ -109,16 +111,11 @@ static int build_modulate(struct dfi_graph *graph, const struct layer *layer)
                                 : begin(graph, 3, pixel ? 1 : 3, pixel ? 1 : 2);
     const int scale = dfi_linear(graph, e, "scale", 3);
     switch (layer->a) {
-    case 1:
-        return dfi_modulate(graph, x, -1, scale);
-    case 2:
-        return dfi_modulate(graph, x, scale, dfi_linear(graph, e, "shift", 3));
-    case 3:
-        return dfi_modulate(graph, x, scale, scale);
-    case 5:
-        return dfi_add(graph, dfi_modulate(graph, x, x, scale), scale);
-    default:
-        return dfi_modulate(graph, x, scale, -1);
+    case 1: return dfi_modulate(graph, x, -1, scale);
+    case 2: return dfi_modulate(graph, x, scale, dfi_linear(graph, e, "shift", 3));
+    case 3: return dfi_modulate(graph, x, scale, scale);
+    case 5: return dfi_add(graph, dfi_modulate(graph, x, x, scale), scale);
+    default: return dfi_modulate(graph, x, scale, -1);
     }
 }
 

@@ -72,26 +72,16 @@ static inline int add_layer(struct random_graph *random, int v)
     case 0:
     case 1:
         return dfi_conv2d(graph, v, next_name(random, name), 1 + pick(random, 6), 3, 1 + pick(random, 2), 1);
-    case 2:
-        return dfi_conv2d(graph, v, next_name(random, name), 1 + pick(random, 9), 1, 1, 0);
-    case 3:
-        return add_resampling(random, v);
-    case 4:
-        return dfi_batch_norm(graph, v, next_name(random, name), (enum dfi_act)pick(random, 4));
-    case 5:
-        return dfi_activation(graph, v, (enum dfi_act)pick(random, 4));
-    case 6:
-        return dfi_softmax(graph, v);
-    case 7:
-        return dfi_add(graph, v, pick_partner(random, v, 1));
-    case 8:
-        return dfi_linear(graph, v, next_name(random, name), 4);
-    case 9:
-        return add_modulation(random, v);
-    case 10:
-        return dfi_linear(graph, dfi_flatten(graph, v), next_name(random, name), 5);
-    default:
-        return small ? dfi_concat(graph, v, pick_partner(random, v, 0)) : v;
+    case 2: return dfi_conv2d(graph, v, next_name(random, name), 1 + pick(random, 9), 1, 1, 0);
+    case 3: return add_resampling(random, v);
+    case 4: return dfi_batch_norm(graph, v, next_name(random, name), (enum dfi_act)pick(random, 4));
+    case 5: return dfi_activation(graph, v, (enum dfi_act)pick(random, 4));
+    case 6: return dfi_softmax(graph, v);
+    case 7: return dfi_add(graph, v, pick_partner(random, v, 1));
+    case 8: return dfi_linear(graph, v, next_name(random, name), 4);
+    case 9: return add_modulation(random, v);
+    case 10: return dfi_linear(graph, dfi_flatten(graph, v), next_name(random, name), 5);
+    default: return small ? dfi_concat(graph, v, pick_partner(random, v, 0)) : v;
     }
 }
 

@@ -8,8 +8,8 @@
 static const uint32_t masks[] = { DIFFC_CPU_NONE, DIFFC_CPU_AVX2, 0 };
 
 /* A model's graph over float parameters; `with_loss` for training. */
-static int build_model(struct net *net, struct diffc_context *context, const struct dfi_architecture *architecture,
-                       const char *time_mode, int with_loss)
+static int build_model(struct net *net, struct diffc_context *context,
+                       const struct dfi_architecture *architecture, const char *time_mode, int with_loss)
 {
     const struct dfi_model_config config = { 1, 20, 16, 6, 10, "class", time_mode, NULL, 0, 1 };
     struct dfi_model_values values;
@@ -24,7 +24,8 @@ static int build_model(struct net *net, struct diffc_context *context, const str
 }
 
 /* Gradients of one training step, two batches added up. */
-static float *train(const struct dfi_architecture *architecture, uint32_t mask, int threads, size_t *count, double *loss)
+static float *train(const struct dfi_architecture *architecture, uint32_t mask, int threads, size_t *count,
+                    double *loss)
 {
     const struct dfi_exec_options options = { 11, 1, 1 };
     struct diffc_context *context = open_context(threads, mask);
@@ -67,8 +68,8 @@ static void test_threads(void **unused)
 }
 
 /* Compares samples of one run with those of another. */
-static void assert_same_samples(const struct dfi_block *whole, int first, const struct dfi_block *part, int first_of_part,
-                                int count)
+static void assert_same_samples(const struct dfi_block *whole, int first, const struct dfi_block *part,
+                                int first_of_part, int count)
 {
     assert_int_equal(whole->ld, part->ld);
     for (int n = 0; n < count; n++)
@@ -102,8 +103,8 @@ static void close_pair(struct pair *pair)
     diffc_release(&pair->context);
 }
 
-static struct dfi_block run_evaluation(const struct net *net, int out, int batch, int conditions, int first_sample,
-                                       int first_condition)
+static struct dfi_block run_evaluation(const struct net *net, int out, int batch, int conditions,
+                                       int first_sample, int first_condition)
 {
     dfi_exec_set_size(net->exec, batch, conditions);
     net_write_inputs(net, first_sample, first_condition);
@@ -172,7 +173,8 @@ static void test_session_in_training(void **unused)
         assert_int_equal(dfi_session_new(model, &options, &session), DIFFC_OK);
         assert_int_equal(dfi_session_set_labels(session, labels, 3), DIFFC_OK);
         for (int q = 0; q < 2; q++) {
-            assert_int_equal(dfi_tensor_create(context, DIFFC_F32, 4, shape, &out[conditions - 1][q]), DIFFC_OK);
+            assert_int_equal(dfi_tensor_create(context, DIFFC_F32, 4, shape, &out[conditions - 1][q]),
+                             DIFFC_OK);
             queries[q].out = out[conditions - 1][q];
         }
         assert_int_equal(dfi_session_predict(session, t, queries, 2), DIFFC_OK);
@@ -263,7 +265,9 @@ static void test_shared_parameters(void **unused)
 static void test_refused_plans(void **unused)
 {
     static const struct dfi_exec_options good = { 2, 1, 1 };
-    static const struct dfi_exec_options bad[] = { { 0, 1, 0 }, { 1 << 20, 1, 0 }, { 1, 0, 0 }, { 1, 65, 0 }, { 1, 2, 1 } };
+    static const struct dfi_exec_options bad[] = {
+        { 0, 1, 0 }, { 1 << 20, 1, 0 }, { 1, 0, 0 }, { 1, 65, 0 }, { 1, 2, 1 }
+    };
     struct net net;
     struct dfi_exec *exec = NULL;
     const int x = open_small(&net);
@@ -286,12 +290,9 @@ static void test_refused_plans(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_batches),
-        cmocka_unit_test(test_conditions),
-        cmocka_unit_test(test_session_in_training),
-        cmocka_unit_test(test_refused_graphs),
-        cmocka_unit_test(test_shared_parameters),
+        cmocka_unit_test(test_threads),        cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_conditions),     cmocka_unit_test(test_session_in_training),
+        cmocka_unit_test(test_refused_graphs), cmocka_unit_test(test_shared_parameters),
         cmocka_unit_test(test_refused_plans),
     };
     context = open_context(2, 0);

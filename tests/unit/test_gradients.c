@@ -10,7 +10,8 @@
 
 static struct diffc_context *context;
 
-/* The loss, or, in a graph without one, the scalar product of the output with fixed numbers, whose gradient those are. */
+/* The loss, or, in a graph without one, the scalar product of the output with fixed numbers, whose gradient
+ * those are. */
 static double run_forward(const struct net *net)
 {
     uint64_t state = dt_seed("gradient of the output");
@@ -78,7 +79,8 @@ static int differs(double found, double expected)
 }
 
 /* How many gradients of a parameter are wrong, one by one. */
-static size_t check_elements(const struct net *net, const struct dfi_param *param, const double *gradient, double least)
+static size_t check_elements(const struct net *net, const struct dfi_param *param, const double *gradient,
+                             double least)
 {
     double *direction = calloc(param->count, sizeof(*direction)), largest = 0;
     size_t wrong = 0;
@@ -92,7 +94,8 @@ static size_t check_elements(const struct net *net, const struct dfi_param *para
     return wrong + (largest < least);
 }
 
-/* The same along one direction, chosen so that the slope is not small: the gradient's own and a random one. */
+/* The same along one direction, chosen so that the slope is not small: the gradient's own and a random one.
+ */
 static size_t check_direction(const struct net *net, const struct dfi_param *param, const double *gradient,
                               double least)
 {
@@ -125,7 +128,8 @@ static size_t count_wrong(const struct net *net, int each, const char *what)
     for (int p = 0; p < net->params.count; p++) {
         const struct dfi_param *param = &net->params.list[p];
         const double least = is_absorbed(net, p) ? 0 : LEAST;
-        const size_t wrong = (each ? check_elements : check_direction)(net, param, gradient + param->offset, least);
+        const size_t wrong = (each ? check_elements : check_direction)(net, param, gradient + param->offset,
+                                                                       least);
         if (wrong && what)
             print_error("%s, %s: %zu of %zu\n", what, param->name, wrong, param->count);
         total += wrong;
@@ -175,7 +179,8 @@ static void test_layers(void **unused)
 static void raise_factors(const struct net *net)
 {
     for (int p = 0; p < net->params.count; p++)
-        for (size_t i = 0; strstr(net->params.list[p].name, ".fc2.bias") && i < net->params.list[p].count; i++)
+        for (size_t i = 0; strstr(net->params.list[p].name, ".fc2.bias") && i < net->params.list[p].count;
+             i++)
             ((double *)net->params.values)[net->params.list[p].offset + i] += 1;
 }
 
@@ -204,7 +209,8 @@ static void test_unet(void **unused)
     assert_int_equal(wrong, 0);
 }
 
-/* Kernels with one fault each, in the backward pass only. The check is worth something if it sees every one. */
+/* Kernels with one fault each, in the backward pass only. The check is worth something if it sees every one.
+ */
 
 #define OFF 1.01
 
@@ -221,9 +227,9 @@ static void affine2_off(const void *g, ptrdiff_t ldg, const void *x, ptrdiff_t l
         ((double *)dx)[(ptrdiff_t)p * lddx] *= OFF;
 }
 
-static void act_backward_off(const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *g, ptrdiff_t ldg,
-                             size_t pixels, int c, const void *scale, const void *shift, enum dfi_act act,
-                             double *sum_g, double *sum_gx)
+static void act_backward_off(const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *g,
+                             ptrdiff_t ldg, size_t pixels, int c, const void *scale, const void *shift,
+                             enum dfi_act act, double *sum_g, double *sum_gx)
 {
     right()->affine_act_backward(x, ldx, dy, lddy, g, ldg, pixels, c, scale, shift, act, sum_g, sum_gx);
     if (sum_gx)
@@ -278,8 +284,10 @@ static void test_faults_are_seen(void **unused)
     (void)unused;
     const struct dfi_kernels *all = right();
     struct dfi_kernels off[8] = { *all, *all, *all, *all, *all, *all, *all, *all };
-    static const char *const where[8] = { "batch_norm", "batch_norm gelu", "conv2d 3x3", "concat, users before and after",
-                                          "linear on pixels", "softmax on pixels", "linear", "cross_entropy_loss" };
+    static const char *const where[8] = { "batch_norm",       "batch_norm gelu",
+                                          "conv2d 3x3",       "concat, users before and after",
+                                          "linear on pixels", "softmax on pixels",
+                                          "linear",           "cross_entropy_loss" };
     off[0].affine2 = affine2_off;
     off[1].affine_act_backward = act_backward_off;
     off[2].taps_dw = taps_dw_off;

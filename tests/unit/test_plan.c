@@ -1,5 +1,5 @@
-/* The memory plan: values that share bytes must not meet, so a run gives the bits of a run in which nothing is
- * shared; and what planning and building allocate. */
+/* The memory plan: values that share bytes must not meet, so a run gives the bits of a run in which nothing
+ * is shared; and what planning and building allocate. */
 
 #include "model/architectures.h"
 #include "oom.h"
@@ -14,13 +14,14 @@ static void give_own_bytes(struct dfi_exec *exec)
     size_t at = plan->bytes;
     for (int i = 0; i < exec->graph->count; i++) {
         const struct dfi_node *node = dfi_node(exec, i);
-        const size_t samples = (size_t)exec->options.batch * (size_t)(node->conditional ? exec->options.conditions : 1);
+        const size_t samples = (size_t)exec->options.batch *
+                               (size_t)(node->conditional ? exec->options.conditions : 1);
         const size_t bytes = samples * (size_t)(node->c * node->h * node->w) * exec->element;
-        plan->value[i] = (struct dfi_place){ i, 0, at };
+        plan->value[i] = (struct dfi_place) { i, 0, at };
         at += (bytes + 63) / 64 * 64;
         if (plan->gradient[i].root < 0)
             continue;
-        plan->gradient[i] = (struct dfi_place){ i, 0, at };
+        plan->gradient[i] = (struct dfi_place) { i, 0, at };
         at += (bytes + 63) / 64 * 64;
     }
     char *block = dfi_calloc(exec->context, at, 1);
@@ -31,12 +32,14 @@ static void give_own_bytes(struct dfi_exec *exec)
     dfi_exec_refresh(exec);
 }
 
-/* Everything that a run must write before it reads it becomes NaN; in the unshared plan the values lie elsewhere. */
+/* Everything that a run must write before it reads it becomes NaN; in the unshared plan the values lie
+ * elsewhere. */
 static void run_poisoned(const struct net *net, int batch, int conditions)
 {
     struct dfi_exec *exec = net->exec;
     memset(exec->block, 0xff, exec->plan.state_offset[0]);
-    memset(exec->block + exec->plan.shared_offset, 0xff, exec->plan.gradients_offset - exec->plan.shared_offset);
+    memset(exec->block + exec->plan.shared_offset, 0xff,
+           exec->plan.gradients_offset - exec->plan.shared_offset);
     dfi_exec_set_size(exec, batch, conditions);
     net_write_inputs(net, 0, 0);
     assert_int_equal(dfi_exec_forward(exec, exec->options.backward), DIFFC_OK);
@@ -53,7 +56,8 @@ static void compare_value(const struct net *a, const struct net *b, int value, u
                 const double found = get(a, x.data, (size_t)(n * x.sample_stride + p * x.ld + c));
                 const double expected = get(b, y.data, (size_t)(n * y.sample_stride + p * y.ld + c));
                 if (!isfinite(found) || found != expected)
-                    fail_msg("graph %llu, value %d: %g instead of %g", (unsigned long long)seed, value, found, expected);
+                    fail_msg("graph %llu, value %d: %g instead of %g", (unsigned long long)seed, value, found,
+                             expected);
             }
 }
 
@@ -141,7 +145,7 @@ static void test_bytes(void **unused)
     struct diffc_context *counting = NULL;
     (void)unused;
     counted.threads = 3;
-    counted.allocator = (diffc_allocator){ counting_alloc, counting_release, NULL };
+    counted.allocator = (diffc_allocator) { counting_alloc, counting_release, NULL };
     assert_int_equal(diffc_context_create(&counted, &counting), DIFFC_OK);
     for (uint64_t seed = 0; seed < 40; seed++) {
         const int backward = seed % 2 == 0;
@@ -157,10 +161,12 @@ static void test_bytes(void **unused)
         const size_t before = live_bytes;
         largest_block = 0;
         assert_int_equal(dfi_exec_create(net.graph, &net.params, &options, &net.exec), DIFFC_OK);
-        /* One block, and a few numbers for each node. Each allocation has at most 128 bytes for its alignment. */
+        /* One block, and a few numbers for each node. Each allocation has at most 128 bytes for its
+         * alignment. */
         const size_t per_node = 2 * sizeof(struct dfi_place) + sizeof(size_t) + 1;
         assert_true(largest_block >= bytes && largest_block <= bytes + 128);
-        assert_true(live_bytes - before <= bytes + sizeof(*net.exec) + (size_t)net.graph->count * per_node + 6 * 128);
+        assert_true(live_bytes - before <=
+                    bytes + sizeof(*net.exec) + (size_t)net.graph->count * per_node + 6 * 128);
         net_close(&net);
     }
     diffc_release(&counting);
