@@ -93,8 +93,8 @@ static int judge(diffc_context *context, const struct settings *s, const char *o
 static void set_defaults(struct settings *s)
 {
     struct ex_options *o = &s->common;
-    o->epochs = o->epochs ? o->epochs : 8;
-    o->batch = o->batch ? o->batch : 128;
+    o->epochs = o->epochs ? o->epochs : 20;
+    o->batch = o->batch ? o->batch : 64;
     o->learning_rate = o->learning_rate > 0 ? o->learning_rate : 1e-3;
     if (!o->guidance.count)
         o->guidance = (struct ex_reals){ 5, { 0, 1, 2, 5, 10 } };
