@@ -13,9 +13,11 @@
 static const double sigmas[] = { 0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0 };
 enum { SIGMAS = sizeof sigmas / sizeof sigmas[0] };
 
-static int create_like(const diffc_tensor *images, int64_t count, diffc_context *context, diffc_tensor **tensor)
+static int create_like(const diffc_tensor *images, int64_t count, diffc_context *context,
+                       diffc_tensor **tensor)
 {
-    int64_t shape[4] = { count, diffc_tensor_dim(images, 1), diffc_tensor_dim(images, 2), diffc_tensor_dim(images, 3) };
+    int64_t shape[4] = { count, diffc_tensor_dim(images, 1), diffc_tensor_dim(images, 2),
+                         diffc_tensor_dim(images, 3) };
     return diffc_tensor_create(context, DIFFC_F32, 4, shape, tensor);
 }
 
@@ -126,7 +128,8 @@ int denoise_show_noising(const struct denoise_show *show)
 }
 
 /* Rows: the clean image (not with pure noise), what the network sees, what it gives. */
-static int draw_steps(const struct denoise_show *show, diffc_model *model, const char *title, const char *name)
+static int draw_steps(const struct denoise_show *show, diffc_model *model, const char *title,
+                      const char *name)
 {
     int pure = is_pure_noise(model), row = 0;
     double sigma = pure ? 1 : trained_sigma(model);
@@ -180,14 +183,18 @@ static double mean_square(const diffc_tensor *a, const diffc_tensor *b)
     return sum / (double)count;
 }
 
-static int draw_errors(const struct denoise_show *show, const double *noisy, const double *output, double sigma)
+static int draw_errors(const struct denoise_show *show, const double *noisy, const double *output,
+                       double sigma)
 {
     char path[EX_PATH], title[96];
     snprintf(title, sizeof title, "Error under other strengths of noise (trained with sigma = %g)", sigma);
-    struct ex_chart chart = { .title = title, .x_axis = "standard deviation of the noise",
-                              .y_axis = "mean squared error per pixel (pixels in 0 .. 1)", .log_y = 1 };
-    chart.series[0] = (struct ex_series){ "noisy image", SIGMAS, sigmas, noisy, { 0.5, 0.5, 0.5 }, 1.5, 1 };
-    chart.series[1] = (struct ex_series){ "output of the network", SIGMAS, sigmas, output, { 0.75, 0.1, 0.1 }, 2, 1 };
+    struct ex_chart chart = { .title = title,
+                              .x_axis = "standard deviation of the noise",
+                              .y_axis = "mean squared error per pixel (pixels in 0 .. 1)",
+                              .log_y = 1 };
+    chart.series[0] = (struct ex_series) { "noisy image", SIGMAS, sigmas, noisy, { 0.5, 0.5, 0.5 }, 1.5, 1 };
+    chart.series[1] = (struct ex_series) { "output of the network", SIGMAS, sigmas, output,
+                                           { 0.75, 0.1, 0.1 },      2,      1 };
     chart.series_count = 2;
     return ex_chart_write(&chart, ex_path(path, show->out, "sigmas-error.png"));
 }
@@ -199,7 +206,8 @@ static int show_sigmas(const struct denoise_show *show, diffc_model *model, json
     struct ex_grid grid = { .rows = ROWS };
     char title[96], name[48];
     double before[SIGMAS], after[SIGMAS];
-    int64_t have = diffc_tensor_dim(show->mnist->test_images, 0), count = show->count < have ? show->count : have;
+    int64_t have = diffc_tensor_dim(show->mnist->test_images, 0),
+            count = show->count < have ? show->count : have;
     diffc_tensor *clean = NULL, *cells = NULL;
     int shown = count < DIGITS ? (int)count : DIGITS;
     snprintf(title, sizeof title, "Other strengths of noise (trained with sigma = %g)", trained_sigma(model));
@@ -268,8 +276,10 @@ static int mean_image(const struct denoise_show *show, diffc_tensor **mean)
 static int show_pure_noise(const struct denoise_show *show, diffc_model *model, json_t *metrics)
 {
     enum { SHOWN = 8 };
-    struct ex_grid grid = { .title = "One step from pure noise, beside the mean of the test images", .rows = 2,
-                            .columns = SHOWN + 1, .column_axis = "sample" };
+    struct ex_grid grid = { .title = "One step from pure noise, beside the mean of the test images",
+                            .rows = 2,
+                            .columns = SHOWN + 1,
+                            .column_axis = "sample" };
     diffc_tensor *mean = NULL, *like = NULL, *noise = NULL, *output = NULL, *cells = NULL;
     double distance = 0;
     int code = mean_image(show, &mean);

@@ -33,8 +33,8 @@ int diffusion_check(const diffc_model *model, const char *path)
         return ex_failed(path, status);
     objective = options.objective ? options.objective : "nothing";
     if (strcmp(objective, "ddpm") && strcmp(objective, "flow"))
-        return ex_error(EX_FAILED, path, "a %s trained for %s cannot be sampled from (ddpm or flow can)", architecture,
-                        objective);
+        return ex_error(EX_FAILED, path, "a %s trained for %s cannot be sampled from (ddpm or flow can)",
+                        architecture, objective);
     return 0;
 }
 
@@ -74,8 +74,8 @@ static int fill_grid(const struct diffusion_show *show, const struct facts *fact
     grid->rows = (show->samples + grid->columns - 1) / grid->columns;
     grid->column_axis = facts->has_class ? "digit asked for" : "sample";
     grid->row_axis = facts->has_class ? "sample" : NULL;
-    int64_t shape[4] = { (int64_t)grid->rows * grid->columns, facts->options.image_channels, facts->options.image_height,
-                         facts->options.image_width };
+    int64_t shape[4] = { (int64_t)grid->rows * grid->columns, facts->options.image_channels,
+                         facts->options.image_height, facts->options.image_width };
     int status = diffc_tensor_create(show->context, DIFFC_F32, 4, shape, cells);
     if (status)
         return ex_failed("picture", status);
@@ -90,8 +90,8 @@ static int fill_grid(const struct diffusion_show *show, const struct facts *fact
     return 0;
 }
 
-static int write_samples(const struct diffusion_show *show, const struct facts *facts, const diffc_tensor *images,
-                         const char *title, const char *name)
+static int write_samples(const struct diffusion_show *show, const struct facts *facts,
+                         const diffc_tensor *images, const char *title, const char *name)
 {
     struct ex_grid grid = { .title = title };
     char path[EX_PATH];
@@ -103,15 +103,18 @@ static int write_samples(const struct diffusion_show *show, const struct facts *
     return code;
 }
 
-static void name_model(const struct diffusion_show *show, const struct facts *facts, const char *extra, char *title,
-                       size_t size)
+static void name_model(const struct diffusion_show *show, const struct facts *facts, const char *extra,
+                       char *title, size_t size)
 {
     char guidance[48] = "";
     if (facts->has_class)
         snprintf(guidance, sizeof guidance, ", guidance %g", show->guidance);
     int steps = steps_of(show, facts);
     snprintf(title, size, "%s%s, %d steps%s", facts->flow ? "Flow matching" : "DDPM", guidance,
-             steps ? steps : facts->flow ? 50 : facts->options.train_steps, extra);
+             steps         ? steps
+             : facts->flow ? 50
+                           : facts->options.train_steps,
+             extra);
 }
 
 int diffusion_show_epoch(void *opaque, diffc_model *model, int epoch)
@@ -145,8 +148,8 @@ static int write_strip(const struct diffusion_show *show, const struct facts *fa
     diffc_tensor *cells = NULL;
     grid.columns = sampling->frame_count < STRIP_COLUMNS ? sampling->frame_count : STRIP_COLUMNS;
     grid.rows = show->samples < STRIP_ROWS ? show->samples : STRIP_ROWS;
-    int64_t shape[4] = { (int64_t)grid.rows * grid.columns, facts->options.image_channels, facts->options.image_height,
-                         facts->options.image_width };
+    int64_t shape[4] = { (int64_t)grid.rows * grid.columns, facts->options.image_channels,
+                         facts->options.image_height, facts->options.image_width };
     int status = diffc_tensor_create(show->context, DIFFC_F32, 4, shape, &cells);
     if (status)
         return ex_failed("picture", status);
@@ -170,7 +173,8 @@ static int write_animation(const struct diffusion_show *show, const struct facts
 {
     struct ex_animation animation;
     char path[EX_PATH], title[48];
-    int code = ex_animation_open(&animation, ex_path(path, show->out, "animation.png"), sampling->frame_count);
+    int code = ex_animation_open(&animation, ex_path(path, show->out, "animation.png"),
+                                 sampling->frame_count);
     if (code)
         return code;
     for (int i = 0; i < sampling->frame_count && !code; i++) {

@@ -76,8 +76,8 @@ static int judge_test(const struct eval_judge *work, diffc_model *classifier, st
 }
 
 /* As many real training images, where the data has any. */
-static int judge_training(const struct eval_judge *work, diffc_model *classifier, const struct ex_judged *test,
-                          struct figures *real)
+static int judge_training(const struct eval_judge *work, diffc_model *classifier,
+                          const struct ex_judged *test, struct figures *real)
 {
     int64_t have = diffc_tensor_dim(work->mnist->train_images, 0);
     int64_t count = work->samples < have ? work->samples : have;
@@ -102,9 +102,12 @@ static int judge_training(const struct eval_judge *work, diffc_model *classifier
 }
 
 /* The first ten of each class. */
-static int draw_samples(const struct eval_judge *work, const diffc_tensor *images, int has_class, double guidance)
+static int draw_samples(const struct eval_judge *work, const diffc_tensor *images, int has_class,
+                        double guidance)
 {
-    struct ex_grid grid = { .rows = 10, .columns = 10, .row_axis = "sample",
+    struct ex_grid grid = { .rows = 10,
+                            .columns = 10,
+                            .row_axis = "sample",
                             .column_axis = has_class ? "digit asked for" : "sample" };
     char title[64], name[48], path[EX_PATH];
     diffc_tensor *cells = NULL;
@@ -129,16 +132,24 @@ static int draw_samples(const struct eval_judge *work, const diffc_tensor *image
 }
 
 static int judge_samples(const struct eval_judge *work, diffc_model *classifier, diffc_model *model,
-                         const int32_t *labels, double guidance, const struct ex_judged *test, struct figures *found)
+                         const int32_t *labels, double guidance, const struct ex_judged *test,
+                         struct figures *found)
 {
     diffc_model_options options = DIFFC_MODEL_OPTIONS;
     const char *architecture;
     char label[48];
     diffc_model_describe(model, &architecture, &options);
     snprintf(label, sizeof label, labels ? "guidance %g" : "samples", guidance);
-    struct ex_sampling sampling = { .context = work->context, .model = model, .count = work->samples,
-                                    .labels = labels, .guidance = guidance, .steps = work->steps, .clip = work->clip,
-                                    .seed = work->seed, .quiet = work->quiet, .label = label };
+    struct ex_sampling sampling = { .context = work->context,
+                                    .model = model,
+                                    .count = work->samples,
+                                    .labels = labels,
+                                    .guidance = guidance,
+                                    .steps = work->steps,
+                                    .clip = work->clip,
+                                    .seed = work->seed,
+                                    .quiet = work->quiet,
+                                    .label = label };
     if (!sampling.steps && labels && ex_is_flow(model))
         sampling.steps = 300;
     double begin = ex_seconds();
@@ -155,9 +166,9 @@ static int judge_samples(const struct eval_judge *work, diffc_model *classifier,
     printf("%-12s accuracy %.4f  frechet %.4f  spread %.4f (features) %.4f (pixels)  %.2f images/s\n", label,
            found->accuracy, found->frechet, found->spread_features, found->spread_pixels, rate);
     json_t *list = json_object_get(work->metrics, "sweep");
-    json_t *entry = json_pack("{s:f,s:f,s:f,s:f,s:f}", "guidance", guidance, "frechet_samples_test", found->frechet,
-                              "spread_features", found->spread_features, "spread_pixels", found->spread_pixels,
-                              "images_per_second", rate);
+    json_t *entry = json_pack("{s:f,s:f,s:f,s:f,s:f}", "guidance", guidance, "frechet_samples_test",
+                              found->frechet, "spread_features", found->spread_features, "spread_pixels",
+                              found->spread_pixels, "images_per_second", rate);
     if (labels)
         json_object_set_new(entry, "sample_accuracy", json_real(found->accuracy));
     json_array_append_new(list, entry);
@@ -179,10 +190,15 @@ static int draw_sweep(const struct eval_judge *work, const struct figures *found
     double real_accuracy[2] = { 100 * real->accuracy, 100 * real->accuracy };
     double real_frechet[2] = { real->frechet, real->frechet };
     int series = real->frechet > 0 ? 2 : 1;
-    struct ex_chart chart = { .title = "Digits that the classifier reads as asked", .x_axis = "guidance",
-                              .y_axis = "share of the samples (%)", .series_count = series };
-    chart.series[0] = (struct ex_series){ "samples", count, work->guidance.value, accuracy, { 0.1, 0.3, 0.7 }, 2, 1 };
-    chart.series[1] = (struct ex_series){ "real training images", 2, ends, real_accuracy, { 0.4, 0.4, 0.4 }, 1.5, 0 };
+    struct ex_chart chart = { .title = "Digits that the classifier reads as asked",
+                              .x_axis = "guidance",
+                              .y_axis = "share of the samples (%)",
+                              .series_count = series };
+    chart.series[0] = (struct ex_series) {
+        "samples", count, work->guidance.value, accuracy, { 0.1, 0.3, 0.7 }, 2, 1
+    };
+    chart.series[1] = (struct ex_series) { "real training images", 2,   ends, real_accuracy,
+                                           { 0.4, 0.4, 0.4 },      1.5, 0 };
     int code = ex_chart_write(&chart, ex_path(path, work->out, "sweep-accuracy.png"));
     if (code)
         return code;
@@ -212,7 +228,8 @@ static int sweep(const struct eval_judge *work, diffc_model *classifier, diffc_m
         labels[i] = i % options.classes;
     json_object_set_new(work->metrics, "sweep", json_array());
     for (int i = 0; i < count && !code; i++) {
-        code = judge_samples(work, classifier, model, has_class ? labels : NULL, work->guidance.value[i], test, &found[i]);
+        code = judge_samples(work, classifier, model, has_class ? labels : NULL, work->guidance.value[i],
+                             test, &found[i]);
         if (!code && found[i].frechet < found[best].frechet)
             best = i;
     }

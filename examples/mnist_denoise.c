@@ -1,5 +1,5 @@
-/* One-step denoising of MNIST digits: the UNet learns to remove noise of one strength, or to make an image of pure
- * noise at one stroke, which gives the mean digit.
+/* One-step denoising of MNIST digits: the UNet learns to remove noise of one strength, or to make an image of
+ * pure noise at one stroke, which gives the mean digit.
  *
  *   mnist_denoise train [--sigma 0.5] [--pure-noise]   trains; pictures, loss curve and weights in out/NAME
  *   mnist_denoise show [--weights FILE]                noising grid, denoising, other strengths of noise
@@ -72,11 +72,20 @@ static int train(diffc_context *context, const struct settings *s, const char *o
         code = ex_train_prepare(out, s->common.resume);
     if (!code) {
         struct ex_training run = {
-            .options = &s->common, .out = out, .name = run_name(s), .context = context, .model = model,
-            .trainer = trainer, .train = mnist.train, .test = mnist.test, .show = s->show,
+            .options = &s->common,
+            .out = out,
+            .name = run_name(s),
+            .context = context,
+            .model = model,
+            .trainer = trainer,
+            .train = mnist.train,
+            .test = mnist.test,
+            .show = s->show,
             .title = s->pure_noise ? "One step from pure noise" : "One-step denoiser",
             .loss_name = "mean squared error per pixel (pixels in 0 .. 1)",
-            .picture = denoise_show_epoch, .opaque = &show, .ema = s->ema > 0,
+            .picture = denoise_show_epoch,
+            .opaque = &show,
+            .ema = s->ema > 0,
             .metrics = ex_metrics_open(out, s->common.resume),
         };
         code = ex_train(&run);
@@ -91,8 +100,9 @@ static int train(diffc_context *context, const struct settings *s, const char *o
 static int show_results(diffc_context *context, const struct settings *s, const char *out)
 {
     struct ex_mnist mnist;
-    struct denoise_show show = { .context = context, .mnist = &mnist, .out = out, .seed = s->common.seed,
-                                 .count = s->count };
+    struct denoise_show show = {
+        .context = context, .mnist = &mnist, .out = out, .seed = s->common.seed, .count = s->count
+    };
     char trained[EX_PATH];
     snprintf(trained, sizeof trained, "out/%s/weights.safetensors", run_name(s));
     const char *path = s->common.weights ? s->common.weights : trained;
@@ -129,7 +139,7 @@ static void set_defaults(struct settings *s)
     o->learning_rate = o->learning_rate > 0 ? o->learning_rate : 1e-4;
     o->width = o->width ? o->width : 128;
     if (!s->show.count)
-        s->show = (struct ex_reals){ 2, { 1, 5 } };
+        s->show = (struct ex_reals) { 2, { 1, 5 } };
 }
 
 int main(int argc, char **argv)
@@ -140,12 +150,17 @@ int main(int argc, char **argv)
         { "pure-noise", EX_FLAG, &s.pure_noise, 0, 0, NULL, "train: the input is noise alone" },
         { "ema", EX_REAL, &s.ema, 0, 0.999999, "D", "train: also average the weights, with this decay" },
         { "limit", EX_INT, &s.limit, 1, 1e9, "N", "train: only the first N training images" },
-        { "show", EX_REALS, &s.show, 1, 1e6, "N[,N...]", "train: epochs after which pictures are made (1,5)" },
+        { "show", EX_REALS, &s.show, 1, 1e6, "N[,N...]",
+          "train: epochs after which pictures are made (1,5)" },
         { "count", EX_INT, &s.count, 1, 1e6, "N", "show: test images that the errors are taken over (100)" },
     };
     const struct ex_program program = {
-        "One-step denoising of MNIST digits. train: the UNet learns it; show: what it does; noise: noising alone.",
-        "train|show|noise", own, sizeof own / sizeof own[0], "time timesteps guidance",
+        "One-step denoising of MNIST digits. train: the UNet learns it; show: what it does; noise: noising "
+        "alone.",
+        "train|show|noise",
+        own,
+        sizeof own / sizeof own[0],
+        "time timesteps guidance",
     };
     int code = ex_options_read(&s.common, &program, argc, argv);
     if (code >= 0)

@@ -29,11 +29,11 @@ static int has_class(const struct settings *s)
     return !strcmp(s->condition, "class");
 }
 
-/* The runs of the experiments by their numbers; others by what they are. */
+/* The runs by their numbers in the course. */
 static void name_run(const struct settings *s, char *name, size_t size)
 {
     const char *number = is_flow(s) ? (has_class(s) ? "b3.2-" : "b3.1-") : (has_class(s) ? "b2.2-" : "b2.1-");
-    snprintf(name, size, "%s%s-%s", strcmp(s->condition, "none") ? number : "", s->objective, s->condition);
+    snprintf(name, size, "%s%s-%s", number, s->objective, s->condition);
 }
 
 static int create_model(diffc_context *context, const struct settings *s, const struct ex_mnist *mnist,
@@ -71,9 +71,14 @@ static int create_trainer(diffc_model *model, const struct settings *s, const st
 
 static struct diffusion_show showing(diffc_context *context, const struct settings *s, const char *out)
 {
-    return (struct diffusion_show){ .context = context, .out = out, .seed = s->common.seed,
-                                    .guidance = s->common.guidance.value[0], .steps = s->common.timesteps,
-                                    .samples = s->samples, .clip = s->clip, .quiet = s->common.quiet };
+    return (struct diffusion_show) { .context = context,
+                                     .out = out,
+                                     .seed = s->common.seed,
+                                     .guidance = s->common.guidance.value[0],
+                                     .steps = s->common.timesteps,
+                                     .samples = s->samples,
+                                     .clip = s->clip,
+                                     .quiet = s->common.quiet };
 }
 
 static int train(diffc_context *context, const struct settings *s, const char *name, const char *out)
@@ -94,10 +99,21 @@ static int train(diffc_context *context, const struct settings *s, const char *n
     snprintf(title, sizeof title, "%s, condition: %s", is_flow(s) ? "Flow matching" : "DDPM", s->condition);
     if (!code) {
         struct ex_training run = {
-            .options = &s->common, .out = out, .name = name, .context = context, .model = model,
-            .trainer = trainer, .train = mnist.train, .test = mnist.test, .show = s->show, .title = title,
-            .loss_name = is_flow(s) ? "mean squared error of the velocity" : "mean squared error of the noise",
-            .picture = diffusion_show_epoch, .opaque = &show, .ema = s->ema > 0,
+            .options = &s->common,
+            .out = out,
+            .name = name,
+            .context = context,
+            .model = model,
+            .trainer = trainer,
+            .train = mnist.train,
+            .test = mnist.test,
+            .show = s->show,
+            .title = title,
+            .loss_name = is_flow(s) ? "mean squared error of the velocity"
+                                    : "mean squared error of the noise",
+            .picture = diffusion_show_epoch,
+            .opaque = &show,
+            .ema = s->ema > 0,
             .metrics = ex_metrics_open(out, s->common.resume),
         };
         code = ex_train(&run);
@@ -148,35 +164,46 @@ static void set_defaults(struct settings *s, int training)
     if (!o->timesteps && training && !flow)
         o->timesteps = 300;
     if (!o->guidance.count)
-        o->guidance = (struct ex_reals){ 1, { 5 } };
+        o->guidance = (struct ex_reals) { 1, { 5 } };
     if (!s->show.count)
-        s->show = flow ? (struct ex_reals){ 3, { 1, 5, 10 } } : (struct ex_reals){ 2, { 5, 20 } };
+        s->show = flow ? (struct ex_reals) { 3, { 1, 5, 10 } } : (struct ex_reals) { 2, { 5, 20 } };
 }
 
 int main(int argc, char **argv)
 {
-    struct settings s = { .objective = "ddpm", .condition = "time", .decay = "exponential", .dropout = 0.1,
-                          .samples = 40 };
+    struct settings s = {
+        .objective = "ddpm", .condition = "time", .decay = "exponential", .dropout = 0.1, .samples = 40
+    };
     const struct ex_option own[] = {
         { "objective", EX_CHOICE, &s.objective, 0, 0, "ddpm|flow", "noise prediction or flow matching" },
-        { "condition", EX_CHOICE, &s.condition, 0, 0, "none|time|class", "what the UNet is told (class: and time)" },
-        { "decay", EX_CHOICE, &s.decay, 0, 0, "exponential|none", "train: learning rate falls to a tenth, or not" },
-        { "class-dropout", EX_REAL, &s.dropout, 0, 1, "P", "train: share of images without their class (0.1)" },
+        { "condition", EX_CHOICE, &s.condition, 0, 0, "none|time|class",
+          "what the UNet is told (class: and time)" },
+        { "decay", EX_CHOICE, &s.decay, 0, 0, "exponential|none",
+          "train: learning rate falls to a tenth, or not" },
+        { "class-dropout", EX_REAL, &s.dropout, 0, 1, "P",
+          "train: share of images without their class (0.1)" },
         { "ema", EX_REAL, &s.ema, 0, 0.999999, "D", "train: also average the weights, with this decay" },
         { "limit", EX_INT, &s.limit, 1, 1e9, "N", "train: only the first N training images" },
         { "show", EX_REALS, &s.show, 1, 1e6, "N[,N...]", "train: epochs after which samples are drawn" },
-        { "samples", EX_INT, &s.samples, 1, 600, "N", "pictures to draw (default 40; with classes 4 per digit)" },
+        { "samples", EX_INT, &s.samples, 1, 600, "N",
+          "pictures to draw (default 40; with classes 4 per digit)" },
         { "clip", EX_FLAG, &s.clip, 0, 0, NULL, "ddpm: estimates of the image stay in 0 .. 1" },
     };
     const struct ex_program program = {
-        "Diffusion models of MNIST digits: DDPM or flow matching, with time or class condition.", "train|sample", own,
-        sizeof own / sizeof own[0], "",
+        "Diffusion models of MNIST digits: DDPM or flow matching, with time or class condition.",
+        "train|sample",
+        own,
+        sizeof own / sizeof own[0],
+        "",
     };
     int code = ex_options_read(&s.common, &program, argc, argv);
     if (code >= 0)
         return code;
     if (s.common.guidance.count > 1)
         return ex_error(EX_USAGE, "--guidance", "one value, please (mnist_eval takes a list)");
+    if (!strcmp(s.condition, "none"))
+        return ex_error(EX_USAGE, "--condition",
+                        "ddpm and flow tell the UNet the time; mnist_denoise trains one with none");
     int training = !strcmp(s.common.command, "train");
     char name[48], folder[64];
     set_defaults(&s, training);

@@ -1,10 +1,11 @@
 /* Judges digits with a classifier that the library trains itself.
  *
  *   mnist_eval train                                     trains the classifier (LeNet)
- *   mnist_eval judge --weights FILE --classifier FILE    samples 1,000 digits at each guidance and reports the share
- *       [--guidance 0,1,2,5,10] [--samples 1000]         that the classifier reads as asked, the Frechet distance to
- *                                                        the test set, and how much the digits of a class differ;
- *                                                        the same beside it for as many real training images */
+ *   mnist_eval judge --weights FILE --classifier FILE    samples 1,000 digits at each guidance and reports
+ * the share
+ *       [--guidance 0,1,2,5,10] [--samples 1000]         that the classifier reads as asked, the Frechet
+ * distance to the test set, and how much the digits of a class differ; the same beside it for as many real
+ * training images */
 #include <stdio.h>
 #include <string.h>
 
@@ -45,9 +46,17 @@ static int train(diffc_context *context, const struct settings *s, const char *o
     code = status ? ex_failed("classifier", status) : ex_train_prepare(out, s->common.resume);
     if (!code) {
         struct ex_training run = {
-            .options = &s->common, .out = out, .name = "lenet", .context = context, .model = model,
-            .trainer = trainer, .train = mnist.train, .test = mnist.test, .title = "Classifier of MNIST digits",
-            .loss_name = "cross entropy (nats)", .metrics = ex_metrics_open(out, s->common.resume),
+            .options = &s->common,
+            .out = out,
+            .name = "lenet",
+            .context = context,
+            .model = model,
+            .trainer = trainer,
+            .train = mnist.train,
+            .test = mnist.test,
+            .title = "Classifier of MNIST digits",
+            .loss_name = "cross entropy (nats)",
+            .metrics = ex_metrics_open(out, s->common.resume),
         };
         for (int epoch = 1; epoch <= s->common.epochs && epoch <= EX_REALS_MAX; epoch++)
             run.show.value[run.show.count++] = epoch;
@@ -64,9 +73,15 @@ static int judge(diffc_context *context, const struct settings *s, const char *o
 {
     struct ex_mnist mnist;
     diffc_model *model = NULL, *classifier = NULL;
-    struct eval_judge work = { .context = context, .mnist = &mnist, .out = out, .samples = s->samples,
-                               .steps = s->common.timesteps, .clip = s->clip, .quiet = s->common.quiet,
-                               .seed = s->common.seed, .guidance = s->common.guidance };
+    struct eval_judge work = { .context = context,
+                               .mnist = &mnist,
+                               .out = out,
+                               .samples = s->samples,
+                               .steps = s->common.timesteps,
+                               .clip = s->clip,
+                               .quiet = s->common.quiet,
+                               .seed = s->common.seed,
+                               .guidance = s->common.guidance };
     int code = ex_mnist_open(context, s->common.data, s->limit, 1, &mnist);
     if (code)
         return code;
@@ -97,22 +112,27 @@ static void set_defaults(struct settings *s)
     o->batch = o->batch ? o->batch : 64;
     o->learning_rate = o->learning_rate > 0 ? o->learning_rate : 1e-3;
     if (!o->guidance.count)
-        o->guidance = (struct ex_reals){ 5, { 0, 1, 2, 5, 10 } };
+        o->guidance = (struct ex_reals) { 5, { 0, 1, 2, 5, 10 } };
 }
 
 int main(int argc, char **argv)
 {
     struct settings s = { .classifier = "out/lenet/weights.safetensors", .samples = 1000 };
     const struct ex_option own[] = {
-        { "classifier", EX_TEXT, &s.classifier, 0, 0, "FILE", "judge: its weights (out/lenet/weights.safetensors)" },
+        { "classifier", EX_TEXT, &s.classifier, 0, 0, "FILE",
+          "judge: its weights (out/lenet/weights.safetensors)" },
         { "samples", EX_INT, &s.samples, 2, 1e6, "N", "judge: how many digits at each guidance (1000)" },
         { "clip", EX_FLAG, &s.clip, 0, 0, NULL, "judge: ddpm: estimates of the image stay in 0 .. 1" },
         { "limit", EX_INT, &s.limit, 1, 1e9, "N", "only the first N training images" },
     };
     const struct ex_program program = {
-        "Trains a classifier of MNIST digits (train), and judges a generative model with it (judge; without --weights\n"
+        "Trains a classifier of MNIST digits (train), and judges a generative model with it (judge; without "
+        "--weights\n"
         "only the classifier and real images).",
-        "train|judge", own, sizeof own / sizeof own[0], "width time",
+        "train|judge",
+        own,
+        sizeof own / sizeof own[0],
+        "width time",
     };
     int code = ex_options_read(&s.common, &program, argc, argv);
     if (code >= 0)

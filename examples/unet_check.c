@@ -1,16 +1,15 @@
-/* For those who compare with another implementation of the small UNet: runs a weight file on given tensors and
- * writes what came out, layer names and layouts as PyTorch has them.
+/* For those who compare with another implementation of the small UNet: runs a weight file on given tensors
+ * and writes what came out, layer names and layouts as PyTorch has them.
  *
  *   unet_check --weights W.safetensors --x x.npy [--t t.npy] [--onehot c.npy] [--target y.npy] --time add|mul
  *              [--adam-steps K --lr 1e-3] --out DIR
  *
- * out_eval.npy          the output in evaluation mode (the file's running statistics; 0 and 1 where it has none)
- * With --target also:
- * out_train.npy         the output in training mode
- * grad.safetensors      the gradient of the mean squared error in training mode
- * out_eval_after.npy    evaluation mode again, the running statistics moved by that one batch
- * With --adam-steps K, from the file again: the loss before each step in metrics.json, and weights.safetensors.
- * Size and conditioning follow from the tensors of the file; t is fed as it is given. */
+ * out_eval.npy          the output in evaluation mode (the file's running statistics; 0 and 1 where it has
+ * none) With --target also: out_train.npy         the output in training mode grad.safetensors      the
+ * gradient of the mean squared error in training mode out_eval_after.npy    evaluation mode again, the
+ * running statistics moved by that one batch With --adam-steps K, from the file again: the loss before each
+ * step in metrics.json, and weights.safetensors. Size and conditioning follow from the tensors of the file; t
+ * is fed as it is given. */
 #include <stdio.h>
 #include <string.h>
 
@@ -47,7 +46,8 @@ static int read_tensor(const struct check *c, const char *path, int ndim, diffc_
         return status ? ex_failed(path, status) : 0;
     }
     if (diffc_tensor_ndim(*tensor) != ndim)
-        return ex_error(EX_FAILED, path, "has %d dimensions, needed are %d", diffc_tensor_ndim(*tensor), ndim);
+        return ex_error(EX_FAILED, path, "has %d dimensions, needed are %d", diffc_tensor_ndim(*tensor),
+                        ndim);
     return 0;
 }
 
@@ -214,7 +214,8 @@ static int run_adam(const struct check *c)
     }
     json_object_set_new(c->metrics, "losses", losses);
     diffc_release(&trainer);
-    if (!code && (status = diffc_model_save(model, ex_path(path, c->common.out, "weights.safetensors"), DIFFC_F32)))
+    if (!code &&
+        (status = diffc_model_save(model, ex_path(path, c->common.out, "weights.safetensors"), DIFFC_F32)))
         code = ex_failed(path, status);
     diffc_release(&model);
     return code;
@@ -251,8 +252,11 @@ int main(int argc, char **argv)
         { "adam-steps", EX_INT, &c.adam_steps, 1, 1e6, "K", "updates to make from the file on" },
     };
     const struct ex_program program = {
-        "Runs weights of the small UNet on given tensors, for a comparison with another implementation.", NULL, own,
-        sizeof own / sizeof own[0], "data epochs batch width timesteps guidance resume seed",
+        "Runs weights of the small UNet on given tensors, for a comparison with another implementation.",
+        NULL,
+        own,
+        sizeof own / sizeof own[0],
+        "data epochs batch width timesteps guidance resume seed",
     };
     int code = ex_options_read(&c.common, &program, argc, argv);
     if (code >= 0)

@@ -6,7 +6,8 @@
 
 #include "animate.h"
 
-/* Chunks as in the PNG and APNG specifications (W3C PNG, third edition): big-endian length, type, data, CRC. */
+/* Chunks as in the PNG and APNG specifications (W3C PNG, third edition): big-endian length, type, data, CRC.
+ */
 
 static void put32(unsigned char *at, uint32_t value)
 {
@@ -14,7 +15,8 @@ static void put32(unsigned char *at, uint32_t value)
         at[i] = (unsigned char)(value >> (24 - 8 * i));
 }
 
-static void put_chunk(struct ex_animation *animation, const char *type, const unsigned char *data, size_t size)
+static void put_chunk(struct ex_animation *animation, const char *type, const unsigned char *data,
+                      size_t size)
 {
     unsigned char number[4];
     put32(number, (uint32_t)size);
@@ -69,7 +71,7 @@ static unsigned char *pack_frame(const struct ex_animation *animation, cairo_sur
 
 int ex_animation_open(struct ex_animation *animation, const char *path, int frames)
 {
-    *animation = (struct ex_animation){ .frames = (uint32_t)frames };
+    *animation = (struct ex_animation) { .frames = (uint32_t)frames };
     snprintf(animation->path, sizeof animation->path, "%s", path);
     snprintf(animation->temporary, sizeof animation->temporary, "%s.tmp", path);
     animation->file = fopen(animation->temporary, "wb");

@@ -3,7 +3,8 @@
 
 #include "plot.h"
 
-/* An animated PNG (grey, 8 bits) that is written frame by frame; viewers that know only PNG show the first. */
+/* An animated PNG (grey, 8 bits) that is written frame by frame; viewers that know only PNG show the first.
+ */
 struct ex_animation {
     FILE *file;
     char path[EX_PATH], temporary[EX_PATH + 8];

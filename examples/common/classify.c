@@ -43,14 +43,15 @@ static int run_batch(diffc_context *context, diffc_session *session, const diffc
     return status;
 }
 
-int ex_classify(diffc_context *context, diffc_model *classifier, const diffc_tensor *images, struct ex_judged *judged)
+int ex_classify(diffc_context *context, diffc_model *classifier, const diffc_tensor *images,
+                struct ex_judged *judged)
 {
     diffc_session *session = NULL;
     diffc_session_options options = DIFFC_SESSION_OPTIONS;
     diffc_model_options model = DIFFC_MODEL_OPTIONS;
     const char *architecture;
     int64_t count = diffc_tensor_dim(images, 0);
-    *judged = (struct ex_judged){ .count = count, .dim = FEATURES };
+    *judged = (struct ex_judged) { .count = count, .dim = FEATURES };
     judged->features = malloc((size_t)count * FEATURES * sizeof *judged->features);
     judged->label = malloc((size_t)count * sizeof *judged->label);
     if (!judged->features || !judged->label) {
@@ -75,7 +76,7 @@ void ex_judged_free(struct ex_judged *judged)
 {
     free(judged->features);
     free(judged->label);
-    *judged = (struct ex_judged){ 0 };
+    *judged = (struct ex_judged) { 0 };
 }
 
 double ex_accuracy(const struct ex_judged *judged, const int32_t *expected)

@@ -49,7 +49,8 @@ static struct layout plan(const struct ex_grid *grid)
     l.cell_width = GAP + (widest_column + 6 > image_width ? (int)widest_column + 6 : image_width);
     l.cell_height = GAP + (int)diffc_tensor_dim(grid->images, 2) * l.scale;
     l.left = 10 + (grid->row_axis ? LINE + 4 : 0) + (int)ceil(widest_row) + 6;
-    l.top = 8 + (grid->title ? LINE + 4 : 0) + (grid->column_axis ? LINE : 0) + (widest_column > 0 ? LINE : 0);
+    l.top = 8 + (grid->title ? LINE + 4 : 0) + (grid->column_axis ? LINE : 0) +
+            (widest_column > 0 ? LINE : 0);
     l.width = l.left + grid->columns * l.cell_width + 10;
     int title_width = grid->title ? (int)(text_width(cr, grid->title) * 1.1) + 20 : 0;
     if (l.width < title_width)
@@ -70,11 +71,13 @@ static unsigned level(float value)
 }
 
 /* Writes image `number` straight into the surface, each pixel as a square. */
-static void put_image(cairo_surface_t *surface, const struct ex_grid *grid, int number, const struct layout *l)
+static void put_image(cairo_surface_t *surface, const struct ex_grid *grid, int number,
+                      const struct layout *l)
 {
     int channels = (int)diffc_tensor_dim(grid->images, 1), height = (int)diffc_tensor_dim(grid->images, 2);
     int width = (int)diffc_tensor_dim(grid->images, 3), plane = height * width;
-    const float *image = (const float *)diffc_tensor_data(grid->images) + (size_t)number * (size_t)(channels * plane);
+    const float *image = (const float *)diffc_tensor_data(grid->images) +
+                         (size_t)number * (size_t)(channels * plane);
     int x0 = l->left + number % grid->columns * l->cell_width + (l->cell_width - GAP - width * l->scale) / 2;
     int y0 = l->top + number / grid->columns * l->cell_height;
     unsigned char *bytes = cairo_image_surface_get_data(surface);
@@ -108,11 +111,12 @@ static void put_labels(cairo_t *cr, const struct ex_grid *grid, const struct lay
         put_text(cr, centre - text_width(cr, grid->column_label[i]) / 2, l->top - 6, grid->column_label[i]);
     }
     for (int i = 0; i < grid->rows; i++)
-        put_text(cr, l->left - 6 - text_width(cr, grid->row_label[i]), l->top + (i + 0.5) * l->cell_height + 3,
-                 grid->row_label[i]);
+        put_text(cr, l->left - 6 - text_width(cr, grid->row_label[i]),
+                 l->top + (i + 0.5) * l->cell_height + 3, grid->row_label[i]);
     if (grid->row_axis) {
         cairo_save(cr);
-        cairo_move_to(cr, 22, l->top + grid->rows * l->cell_height / 2.0 + text_width(cr, grid->row_axis) / 2);
+        cairo_move_to(cr, 22,
+                      l->top + grid->rows * l->cell_height / 2.0 + text_width(cr, grid->row_axis) / 2);
         cairo_rotate(cr, -M_PI / 2);
         cairo_show_text(cr, grid->row_axis);
         cairo_restore(cr);
@@ -159,7 +163,8 @@ int ex_surface_write(cairo_surface_t *surface, const char *path)
     if (status != CAIRO_STATUS_SUCCESS || rename(temporary, path)) {
         remove(temporary);
         return ex_error(EX_FAILED, path, "%s",
-                        status != CAIRO_STATUS_SUCCESS ? cairo_status_to_string(status) : "cannot be renamed");
+                        status != CAIRO_STATUS_SUCCESS ? cairo_status_to_string(status)
+                                                       : "cannot be renamed");
     }
     return 0;
 }

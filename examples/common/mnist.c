@@ -73,7 +73,8 @@ static int make_dataset(const diffc_tensor *images, const diffc_tensor *labels, 
     return status ? ex_failed(folder, status) : 0;
 }
 
-static int read_all(diffc_context *context, const char *folder, int limit, int only_test, struct ex_mnist *mnist)
+static int read_all(diffc_context *context, const char *folder, int limit, int only_test,
+                    struct ex_mnist *mnist)
 {
     int code = read_pair(context, folder, "train", 1, &mnist->train_images, &mnist->train_labels);
     if (!code)
@@ -92,9 +93,10 @@ static int read_all(diffc_context *context, const char *folder, int limit, int o
     return code;
 }
 
-int ex_mnist_open(diffc_context *context, const char *folder, int limit, int only_test, struct ex_mnist *mnist)
+int ex_mnist_open(diffc_context *context, const char *folder, int limit, int only_test,
+                  struct ex_mnist *mnist)
 {
-    *mnist = (struct ex_mnist){ .classes = 10 };
+    *mnist = (struct ex_mnist) { .classes = 10 };
     int code = read_all(context, folder ? folder : EX_DATA_FOLDER, limit, only_test, mnist);
     if (code) {
         ex_mnist_close(mnist);

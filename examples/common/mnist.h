@@ -12,9 +12,10 @@ struct ex_mnist {
     int height, width, classes;
 };
 
-/* `folder` NULL is the shipped one. `limit` > 0 keeps only the first `limit` training images. With `only_test`
- * nothing is set apart for training unless the folder has training images. */
-int ex_mnist_open(diffc_context *context, const char *folder, int limit, int only_test, struct ex_mnist *mnist);
+/* `folder` NULL is the shipped one. `limit` > 0 keeps only the first `limit` training images. With
+ * `only_test` nothing is set apart for training unless the folder has training images. */
+int ex_mnist_open(diffc_context *context, const char *folder, int limit, int only_test,
+                  struct ex_mnist *mnist);
 void ex_mnist_close(struct ex_mnist *mnist);
 
 /* `count` images from `first` on as F32 [count, 1, H, W] in [0, 1]. */

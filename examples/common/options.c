@@ -13,7 +13,8 @@
 static int list_common(struct ex_options *o, struct ex_option *list)
 {
     const struct ex_option common[] = {
-        { "data", EX_TEXT, &o->data, 0, 0, "DIR", "folder with the IDX files (default: the 1,000 shipped images)" },
+        { "data", EX_TEXT, &o->data, 0, 0, "DIR",
+          "folder with the IDX files (default: the 1,000 shipped images)" },
         { "out", EX_TEXT, &o->out, 0, 0, "DIR", "folder for all results (default: out/NAME-OF-THE-RUN)" },
         { "weights", EX_TEXT, &o->weights, 0, 0, "FILE", "weights, a safetensors file" },
         { "seed", EX_SEED, &o->seed, 0, 0, "N", "of all random numbers (default 180)" },
@@ -24,8 +25,10 @@ static int list_common(struct ex_options *o, struct ex_option *list)
         { "lr", EX_REAL, &o->learning_rate, 1e-12, 1e3, "X", "learning rate of Adam" },
         { "width", EX_INT, &o->width, 1, 4096, "D", "channels of the first level of the UNet" },
         { "time", EX_CHOICE, &o->time, 0, 0, "add|mul", "how the UNet takes the time in" },
-        { "timesteps", EX_INT, &o->timesteps, 1, 10000, "N", "steps of the noise schedule, or of the flow's solver" },
-        { "guidance", EX_REALS, &o->guidance, -1000, 1000, "X[,X...]", "strength of classifier-free guidance" },
+        { "timesteps", EX_INT, &o->timesteps, 1, 10000, "N",
+          "steps of the noise schedule, or of the flow's solver" },
+        { "guidance", EX_REALS, &o->guidance, -1000, 1000, "X[,X...]",
+          "strength of classifier-free guidance" },
         { "resume", EX_FLAG, &o->resume, 0, 0, NULL, "go on from the newest checkpoint in DIR/checkpoints" },
         { "quiet", EX_FLAG, &o->quiet, 0, 0, NULL, "no progress, only results and errors" },
     };
@@ -97,9 +100,7 @@ static int read_value(const struct ex_option *option, const char *text)
     int code;
     errno = 0;
     switch (option->kind) {
-    case EX_FLAG:
-        *(int *)option->target = 1;
-        return 0;
+    case EX_FLAG: *(int *)option->target = 1; return 0;
     case EX_INT: {
         long value = strtol(text, &end, 10);
         if (end == text || *end || isspace((unsigned char)*text))
@@ -123,8 +124,7 @@ static int read_value(const struct ex_option *option, const char *text)
         if (!code)
             *(double *)option->target = real;
         return code;
-    case EX_REALS:
-        return read_reals(option, text);
+    case EX_REALS: return read_reals(option, text);
     case EX_CHOICE:
         if (!holds(option->argument, '|', text))
             return bad(option, text, option->argument);
@@ -176,14 +176,15 @@ static int read_command(struct ex_options *options, const struct ex_program *pro
     return 0;
 }
 
-static int read_all(const struct ex_program *program, const struct ex_option *list, int count, int argc, char **argv)
+static int read_all(const struct ex_program *program, const struct ex_option *list, int count, int argc,
+                    char **argv)
 {
     struct option table[OPTIONS_MAX + 3] = { { 0 } };
     for (int i = 0; i < count; i++)
-        table[i] = (struct option){ list[i].name, list[i].kind == EX_FLAG ? no_argument : required_argument, NULL,
-                                    256 + i };
-    table[count] = (struct option){ "help", no_argument, NULL, 'h' };
-    table[count + 1] = (struct option){ "version", no_argument, NULL, 'v' };
+        table[i] = (struct option) { list[i].name, list[i].kind == EX_FLAG ? no_argument : required_argument,
+                                     NULL, 256 + i };
+    table[count] = (struct option) { "help", no_argument, NULL, 'h' };
+    table[count + 1] = (struct option) { "version", no_argument, NULL, 'v' };
     opterr = 0;
     for (;;) {
         int got = getopt_long(argc, argv, ":h", table, NULL);
@@ -200,13 +201,15 @@ static int read_all(const struct ex_program *program, const struct ex_option *li
         if (got == ':')
             return ex_error(EX_USAGE, argv[optind - 1], "needs a value");
         if (got == '?')
-            return ex_error(EX_USAGE, argv[optind - 1], optopt >= 256 ? "takes no value" : "unknown option (see --help)");
+            return ex_error(EX_USAGE, argv[optind - 1],
+                            optopt >= 256 ? "takes no value" : "unknown option (see --help)");
         const struct ex_option *option = &list[got - 256];
         int code = read_value(option, optarg);
         if (code)
             return code;
         if (holds(program->unused, ' ', option->name))
-            fprintf(stderr, "%s: note: --%s has no effect here\n", program_invocation_short_name, option->name);
+            fprintf(stderr, "%s: note: --%s has no effect here\n", program_invocation_short_name,
+                    option->name);
     }
     if (optind < argc)
         return ex_error(EX_USAGE, argv[optind], "one argument too many (see --help)");
@@ -216,7 +219,7 @@ static int read_all(const struct ex_program *program, const struct ex_option *li
 int ex_options_read(struct ex_options *options, const struct ex_program *program, int argc, char **argv)
 {
     struct ex_option list[OPTIONS_MAX];
-    *options = (struct ex_options){ .seed = 180, .precision = "fp32" };
+    *options = (struct ex_options) { .seed = 180, .precision = "fp32" };
     int count = list_common(options, list);
     for (int i = 0; i < program->own_count; i++)
         list[count++] = program->own[i];

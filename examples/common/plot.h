@@ -24,7 +24,8 @@ struct ex_grid {
 cairo_surface_t *ex_grid_draw(const struct ex_grid *grid);
 int ex_grid_write(const struct ex_grid *grid, const char *path);
 
-/* Copies image `index` of a batch to place `at` of another; both contiguous F32 [N, C, H, W] of one C, H, W. */
+/* Copies image `index` of a batch to place `at` of another; both contiguous F32 [N, C, H, W] of one C, H, W.
+ */
 void ex_image_copy(diffc_tensor *to, int64_t at, const diffc_tensor *from, int64_t index);
 
 struct ex_series {

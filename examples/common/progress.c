@@ -30,7 +30,8 @@ void ex_progress_show(struct ex_progress *progress, int64_t done, const char *te
     double now = ex_seconds();
     int tenth = (int)(10 * done / progress->total);
     double pause = progress->terminal ? 0.2 : 10.0;
-    int due = now - progress->shown >= pause || done == progress->total || (!progress->terminal && tenth > progress->tenth);
+    int due = now - progress->shown >= pause || done == progress->total ||
+              (!progress->terminal && tenth > progress->tenth);
     if (!due)
         return;
     progress->shown = now;
@@ -46,7 +47,10 @@ void ex_progress_show(struct ex_progress *progress, int64_t done, const char *te
     fprintf(stderr, progress->terminal ? "\r%s [%s] " : "%s%.0s ", progress->label, bar);
     double rate = made * progress->per_step / elapsed;
     fprintf(stderr, "%lld/%lld  %.*f %s%s%s  %s left", (long long)done, (long long)progress->total,
-            rate < 10 ? 2 : rate < 100 ? 1 : 0, rate, progress->unit, *text ? "  " : "", text, left);
+            rate < 10    ? 2
+            : rate < 100 ? 1
+                         : 0,
+            rate, progress->unit, *text ? "  " : "", text, left);
     fputs(progress->terminal ? "\033[K" : "\n", stderr);
     fflush(stderr);
 }

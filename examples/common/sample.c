@@ -18,7 +18,8 @@ int ex_is_flow(const diffc_model *model)
            !strcmp(options.objective, "flow");
 }
 
-static int make_sampler(const struct ex_sampling *sampling, const diffc_model_options *model, diffc_sampler **sampler)
+static int make_sampler(const struct ex_sampling *sampling, const diffc_model_options *model,
+                        diffc_sampler **sampler)
 {
     diffc_schedule *schedule = NULL;
     diffc_schedule_options schedule_options = DIFFC_SCHEDULE_OPTIONS;
@@ -40,7 +41,8 @@ static int make_sampler(const struct ex_sampling *sampling, const diffc_model_op
             options.clip_high = 1.0f;
         }
     }
-    int status = diffc_schedule_create(sampling->context, flow ? "flow" : "linear", &schedule_options, &schedule);
+    int status = diffc_schedule_create(sampling->context, flow ? "flow" : "linear", &schedule_options,
+                                       &schedule);
     if (!status)
         status = diffc_sampler_create(schedule, &options, sampler);
     diffc_release(&schedule);
@@ -116,7 +118,8 @@ static int sample_all(struct loop *loop, diffc_sampler *sampler, const diffc_mod
         status = diffc_tensor_create(sampling->context, DIFFC_F32, 4, shape, &sampling->images);
     for (int64_t first = 0; first < sampling->count && !status; first += options.batch, loop->chunk++) {
         int64_t rest = sampling->count - first;
-        status = sample_chunk(loop, sampler, session, guide, model, first, rest < options.batch ? rest : options.batch);
+        status = sample_chunk(loop, sampler, session, guide, model, first,
+                              rest < options.batch ? rest : options.batch);
     }
     diffc_release(&guide);
     diffc_release(&session);
@@ -135,8 +138,11 @@ int ex_sample(struct ex_sampling *sampling)
         int steps = diffc_sampler_steps(sampler);
         int64_t chunks = (sampling->count + EX_SAMPLE_BATCH - 1) / EX_SAMPLE_BATCH;
         struct loop loop = { .sampling = sampling, .steps = steps };
-        loop.bar = (struct ex_progress){ .label = sampling->label, .unit = "steps/s", .per_step = 1,
-                                         .total = chunks * steps, .quiet = sampling->quiet };
+        loop.bar = (struct ex_progress) { .label = sampling->label,
+                                          .unit = "steps/s",
+                                          .per_step = 1,
+                                          .total = chunks * steps,
+                                          .quiet = sampling->quiet };
         ex_progress_start(&loop.bar, 0);
         status = sample_all(&loop, sampler, &model);
         ex_progress_end(&loop.bar);

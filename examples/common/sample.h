@@ -17,10 +17,10 @@ struct ex_sampling {
     int clip;              /* 1: estimates of the image are clamped to [0, 1] (not for flows) */
     uint64_t seed;
     int quiet;
-    const char *label;     /* of the progress bar */
-    int frames;            /* how many moments to keep, at most EX_FRAMES; only when count <= EX_SAMPLE_BATCH */
+    const char *label; /* of the progress bar */
+    int frames;        /* how many moments to keep, at most EX_FRAMES; only when count <= EX_SAMPLE_BATCH */
 
-    diffc_tensor *images; /* result: F32 [count, C, H, W], not clamped */
+    diffc_tensor *images;           /* result: F32 [count, C, H, W], not clamped */
     diffc_tensor *frame[EX_FRAMES]; /* results: x at evenly spaced moments, the last one is the result */
     float frame_time[EX_FRAMES];
     int frame_count;

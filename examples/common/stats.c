@@ -32,7 +32,8 @@ static void moments(const float *rows, int64_t count, int dim, double *mean, dou
 static void rotate(double *a, double *v, size_t d, size_t p, size_t q)
 {
     double theta = (a[q * d + q] - a[p * d + p]) / (2 * a[p * d + q]);
-    double t = (theta >= 0 ? 1 : -1) / (fabs(theta) + sqrt(theta * theta + 1)), c = 1 / sqrt(t * t + 1), s = t * c;
+    double t = (theta >= 0 ? 1 : -1) / (fabs(theta) + sqrt(theta * theta + 1)), c = 1 / sqrt(t * t + 1),
+           s = t * c;
     for (size_t k = 0; k < d; k++) {
         double x = a[k * d + p], y = a[k * d + q];
         a[k * d + p] = c * x - s * y;
@@ -50,7 +51,8 @@ static void rotate(double *a, double *v, size_t d, size_t p, size_t q)
     }
 }
 
-/* Eigenvalues on the diagonal of `a`, eigenvectors in the columns of `v`: cyclic Jacobi (Golub and Van Loan 8.5). */
+/* Eigenvalues on the diagonal of `a`, eigenvectors in the columns of `v`: cyclic Jacobi (Golub and Van
+ * Loan 8.5). */
 static void decompose(double *a, double *v, size_t d)
 {
     double all = 0;
@@ -110,7 +112,8 @@ double ex_frechet(const float *a, int64_t a_count, const float *b, int64_t b_cou
     double *block = malloc((6 * square + 2 * d) * sizeof *block);
     if (!block)
         return NAN;
-    double *c1 = block, *c2 = c1 + square, *work = c2 + square, *m1 = work + 4 * square, *m2 = m1 + d, distance = 0;
+    double *c1 = block, *c2 = c1 + square, *work = c2 + square, *m1 = work + 4 * square, *m2 = m1 + d,
+           distance = 0;
     moments(a, a_count, dim, m1, c1);
     moments(b, b_count, dim, m2, c2);
     for (size_t i = 0; i < d; i++)

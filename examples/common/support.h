@@ -34,7 +34,8 @@ double ex_seconds(void); /* of a clock that only goes forward */
 void ex_signals_install(void);
 int ex_stopped(void); /* 0, or the exit code 128 + signal */
 
-/* Between ex_cancel_on_signal(context) and ex_cancel_on_signal(NULL) a signal also cancels the call that runs. */
+/* Between ex_cancel_on_signal(context) and ex_cancel_on_signal(NULL) a signal also cancels the call that
+ * runs. */
 void ex_cancel_on_signal(diffc_context *context);
 
 #endif

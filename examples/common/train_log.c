@@ -9,7 +9,8 @@
 #define HEADER "step,epoch,loss,lr,grad_norm,seconds\n"
 #define WINDOW 50 /* steps of the running mean; fewer in a short run */
 
-/* Where the lines after `step`, or a torn one, begin. The seconds of the last line that stays go to *seconds. */
+/* Where the lines after `step`, or a torn one, begin. The seconds of the last line that stays go to *seconds.
+ */
 static long find_end(FILE *file, int64_t step, double *seconds)
 {
     char line[256];
@@ -36,7 +37,8 @@ int ex_log_open(struct ex_log *log, const char *directory, int64_t step)
     if (!log->file)
         return ex_error(EX_FAILED, log->path, "%s", strerror(errno));
     long end = step > 0 ? find_end(log->file, step, &log->seconds) : 0;
-    if (fseek(log->file, end, SEEK_SET) || ftruncate(fileno(log->file), end) || (end == 0 && fputs(HEADER, log->file) < 0))
+    if (fseek(log->file, end, SEEK_SET) || ftruncate(fileno(log->file), end) ||
+        (end == 0 && fputs(HEADER, log->file) < 0))
         return ex_error(EX_FAILED, log->path, "%s", strerror(errno));
     return 0;
 }
@@ -63,7 +65,7 @@ void ex_log_close(struct ex_log *log)
 
 int ex_losses_read(const char *path, struct ex_losses *losses)
 {
-    *losses = (struct ex_losses){ 0 };
+    *losses = (struct ex_losses) { 0 };
     FILE *file = fopen(path, "r");
     if (!file)
         return ex_error(EX_FAILED, path, "%s", strerror(errno));
@@ -99,7 +101,7 @@ void ex_losses_free(struct ex_losses *losses)
 {
     free(losses->step);
     free(losses->loss);
-    *losses = (struct ex_losses){ 0 };
+    *losses = (struct ex_losses) { 0 };
 }
 
 double ex_losses_last(const struct ex_losses *losses, int count)
@@ -117,16 +119,23 @@ int ex_losses_chart(const struct ex_losses *losses, const char *title, const cha
     double *mean = malloc((count ? count : 1) * sizeof *mean), sum = 0;
     if (!mean)
         return ex_error(EX_FAILED, path, "no memory for %zu losses", count);
-    for (size_t i = 0; i < count && window; i++) {
-        sum += losses->loss[i] - (i >= window ? losses->loss[i - window] : 0);
-        mean[i] = sum / (double)(i < window ? i + 1 : window);
+    /* The window grows from one step on, slower than the number of steps: the steep beginning stays steep. */
+    for (size_t i = 0, used = 0; i < count && window; i++) {
+        sum += losses->loss[i];
+        size_t wanted = i / 4 + 1 < window ? i / 4 + 1 : window;
+        for (used++; used > wanted; used--)
+            sum -= losses->loss[i + 1 - used];
+        mean[i] = sum / (double)used;
     }
     char label[48];
     snprintf(label, sizeof label, "mean of %zu steps", window);
     struct ex_chart chart = { .title = title, .x_axis = "training step", .y_axis = y_axis, .log_y = 1 };
-    chart.series[0] = (struct ex_series){ "each step", losses->count, losses->step, losses->loss,
-                                          { 0.62, 0.76, 0.92 }, 1, 0 };
-    chart.series[1] = (struct ex_series){ label, losses->count, losses->step, mean, { 0.75, 0.1, 0.1 }, 2, 0 };
+    chart.series[0] = (struct ex_series) {
+        "each step", losses->count, losses->step, losses->loss, { 0.62, 0.76, 0.92 }, 1, 0
+    };
+    chart.series[1] = (struct ex_series) {
+        label, losses->count, losses->step, mean, { 0.75, 0.1, 0.1 }, 2, 0
+    };
     chart.series_count = window > 1 ? 2 : 1;
     int code = ex_chart_write(&chart, path);
     free(mean);

@@ -18,7 +18,8 @@ int ex_train_prepare(const char *out, int resume)
     if (resume && !any)
         return ex_error(EX_FAILED, "--resume", "no checkpoint in %s/checkpoints", out);
     if (!resume && any)
-        return ex_error(EX_FAILED, out, "holds a run already: --resume goes on with it, another --out starts afresh");
+        return ex_error(EX_FAILED, out,
+                        "holds a run already: --resume goes on with it, another --out starts afresh");
     return ex_make_folder(out);
 }
 
@@ -33,8 +34,8 @@ static int save_checkpoint(const struct ex_training *run, struct ex_log *log)
     return status ? ex_failed(path, status) : 0;
 }
 
-static int draw_losses(const struct ex_training *run, const struct ex_log *log, double *last100, double *epoch_mean,
-                       int epoch_steps)
+static int draw_losses(const struct ex_training *run, const struct ex_log *log, double *last100,
+                       double *epoch_mean, int epoch_steps)
 {
     char path[EX_PATH];
     struct ex_losses losses;
@@ -75,7 +76,8 @@ static int evaluate(const struct ex_training *run, json_t *entry)
     for (int ema = 0; ema <= run->ema; ema++) {
         double loss, accuracy = -1;
         ex_cancel_on_signal(run->context);
-        int status = diffc_trainer_evaluate(run->trainer, run->test, run->options->seed, ema, &loss, &accuracy);
+        int status = diffc_trainer_evaluate(run->trainer, run->test, run->options->seed, ema, &loss,
+                                            &accuracy);
         ex_cancel_on_signal(NULL);
         if (status)
             return ex_failed("test loss", status);
@@ -120,7 +122,8 @@ static int show_epoch(const struct ex_training *run, struct ex_log *log, int epo
     int code = ex_log_flush(log);
     if (!code)
         code = draw_losses(run, log, &last100, &mean, epoch_steps);
-    json_t *entry = json_pack("{s:i,s:f,s:f}", "epoch", epoch, "train_loss_epoch", mean, "train_loss_last100", last100);
+    json_t *entry = json_pack("{s:i,s:f,s:f}", "epoch", epoch, "train_loss_epoch", mean, "train_loss_last100",
+                              last100);
     if (!code && !entry)
         code = ex_error(EX_FAILED, "metrics", "no memory");
     if (!code)
@@ -150,7 +153,10 @@ static int run_steps(struct ex_training *run, struct ex_log *log, diffc_train_re
 {
     int64_t first = report->step, epoch_steps = report->steps / run->options->epochs;
     double images = (double)diffc_dataset_count(run->train) / (double)epoch_steps, saved = ex_seconds();
-    struct ex_progress bar = { .label = run->name, .unit = "images/s", .per_step = images, .total = report->steps,
+    struct ex_progress bar = { .label = run->name,
+                               .unit = "images/s",
+                               .per_step = images,
+                               .total = report->steps,
                                .quiet = run->options->quiet };
     int code = 0;
     /* A run that was stopped between a checkpoint and its pictures makes them now. */
@@ -185,7 +191,8 @@ static int run_steps(struct ex_training *run, struct ex_log *log, diffc_train_re
 }
 
 /* What the weight file says about its run beside what the library records. */
-static int describe_run(diffc_model *model, const struct ex_training *run, const char *loss_name, const json_t *last)
+static int describe_run(diffc_model *model, const struct ex_training *run, const char *loss_name,
+                        const json_t *last)
 {
     const struct ex_options *o = run->options;
     char text[5][160];
@@ -203,8 +210,8 @@ static int describe_run(diffc_model *model, const struct ex_training *run, const
     return status;
 }
 
-static int save_weights(diffc_model *model, const struct ex_training *run, const char *file, const char *loss_name,
-                        const json_t *last)
+static int save_weights(diffc_model *model, const struct ex_training *run, const char *file,
+                        const char *loss_name, const json_t *last)
 {
     char path[EX_PATH];
     int status = describe_run(model, run, loss_name, last);
@@ -250,7 +257,8 @@ static int finish(const struct ex_training *run, double images_per_second)
         if (json_object_get(last, names[i]))
             ex_metric(run->metrics, names[i], json_real_value(json_object_get(last, names[i])));
     if (json_object_get(last, "test_accuracy"))
-        ex_metric(run->metrics, "classifier_test_accuracy", json_real_value(json_object_get(last, "test_accuracy")));
+        ex_metric(run->metrics, "classifier_test_accuracy",
+                  json_real_value(json_object_get(last, "test_accuracy")));
     if (images_per_second > 0)
         ex_metric(run->metrics, "images_per_second", images_per_second);
     return ex_metrics_save(run->metrics, run->out);

@@ -8,17 +8,18 @@
 struct ex_training {
     const struct ex_options *options; /* epochs, batch, seed ... with the program's defaults filled in */
     const char *out;
-    const char *name;  /* of the run, e.g. "b2.2-ddpm-class" */
-    const char *title; /* of the loss curve */
+    const char *name;      /* of the run, e.g. "b2.2-ddpm-class" */
+    const char *title;     /* of the loss curve */
     const char *loss_name; /* of its y axis */
     diffc_context *context;
     diffc_model *model;
     diffc_trainer *trainer;
     const diffc_dataset *train, *test;
-    struct ex_reals show; /* epochs after which `picture` is called and the test loss is taken; the last one always */
+    struct ex_reals
+        show; /* epochs after which `picture` is called and the test loss is taken; the last one always */
     int (*picture)(void *opaque, diffc_model *model, int epoch); /* may be NULL */
     void *opaque;
-    int ema;       /* 1: the trainer keeps EMA weights; pictures are made with them */
+    int ema; /* 1: the trainer keeps EMA weights; pictures are made with them */
     json_t *metrics;
 };
 

@@ -3,7 +3,8 @@
 
 #include "base/context.h"
 
-/* One measurement. Rates are best of many runs; the roof is the best seen between those runs. */
+/* One measurement. Rates are best of many runs; the roof is the best seen so far, measured before and between
+ * them. */
 struct bench_row {
     const char *name;
     char shape[64];
@@ -20,6 +21,7 @@ struct bench {
     const char *filter;
     int threads, list_only;
     double seconds; /* time for a row */
+    double roof;    /* best seen so far */
     struct json_t *rows;
 };
 
