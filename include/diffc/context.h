@@ -53,7 +53,7 @@ typedef struct diffc_limits {
 
 typedef struct diffc_context_options {
     size_t struct_size;
-    int32_t threads; /* workers, the calling thread included; default: the CPUs of this process, at most 64 */
+    int32_t threads; /* workers, the calling thread included, at most 1024; default: the usable CPUs, at most 64 */
     uint32_t cpu_mask; /* instruction sets that may be used, DIFFC_CPU_...; default: all that the CPU has */
     diffc_allocator allocator; /* default: malloc and free */
     diffc_log_fn log;          /* default: silence */

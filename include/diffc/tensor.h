@@ -18,8 +18,9 @@ DIFFC_API int diffc_tensor_create(diffc_context *context, int dtype, int ndim, c
                                   diffc_tensor **tensor);
 
 /* A tensor over the caller's memory. `strides` counts elements, may be negative, NULL means contiguous.
- * `release`, if not NULL, is called with `opaque` when the last view is gone; it is not called on failure.
- * Since 0.1. */
+ * `data` addresses element (0, ..., 0), aligned to the size of one element. `release`, if not NULL, is called
+ * with `opaque` when the last view is gone, on the thread that let go of it; it is not called on failure.
+ * ERR_ARG, ERR_NOMEM, ERR_LIMIT when an offset in bytes overflows. Since 0.1. */
 DIFFC_API int diffc_tensor_wrap(diffc_context *context, int dtype, int ndim, const int64_t *shape,
                                 const int64_t *strides, void *data, void (*release)(void *opaque),
                                 void *opaque, diffc_tensor **tensor);

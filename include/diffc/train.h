@@ -86,9 +86,12 @@ typedef struct diffc_train_report {
 
 #define DIFFC_TRAIN_REPORT DIFFC_OPTIONS_OF(diffc_train_report)
 
-/* Makes one update; at the end of the run ERR_STATE. ERR_NONFINITE (policy stop; nothing was changed),
- * ERR_CANCELLED (nothing was changed: the step can be repeated), and what the dataset returns. `report` may
- * be NULL. Since 0.1. */
+/* Makes one update, of `accumulate` batches or what remains of the epoch; at the end of the run ERR_STATE.
+ * ERR_NONFINITE (policy stop; nothing was changed), ERR_CANCELLED (nothing was changed: the step can be
+ * repeated; a cancel that comes while the weights are written is for the next call), ERR_FORMAT (a label that
+ * the model has no class for; names the sample), and what the dataset returns. `report` may be NULL. Since
+ * 0.1.
+ */
 DIFFC_API int diffc_trainer_step(diffc_trainer *trainer, diffc_train_report *report);
 
 /* Where the run stands. Since 0.1. */
@@ -97,9 +100,10 @@ DIFFC_API int diffc_trainer_report(const diffc_trainer *trainer, diffc_train_rep
 /* The parts of a step, for those who bring their own batches: forward and backward in training mode with the
  * mean squared error against `target`, or the cross entropy against the one-hot or soft rows of `target` for
  * a classifier. `inputs` as diffc_session_run(); `output` (may be NULL) receives the network's output, `loss`
- * (may be NULL) the loss. Then gradients can be read, diffc_trainer_apply() makes one update with them, and
- * diffc_trainer_keep_statistics() moves the running statistics (apply does that too). N <= batch. Since 0.1.
- */
+ * (may be NULL) the loss. Then gradients can be read and changed, diffc_trainer_apply() makes one update with
+ * them, also past the end of the run, and diffc_trainer_keep_statistics() moves the running statistics (apply
+ * does that too, once in all); both are ERR_STATE without a batch since the last time. N <= batch. ERR_ARG,
+ * ERR_CANCELLED, ERR_NONFINITE. Since 0.1. */
 struct diffc_binding;
 DIFFC_API int diffc_trainer_gradients(diffc_trainer *trainer, const struct diffc_binding *inputs,
                                       int input_count, const diffc_tensor *target, diffc_tensor *output,
@@ -112,8 +116,9 @@ DIFFC_API int diffc_trainer_keep_statistics(diffc_trainer *trainer);
 DIFFC_API int diffc_trainer_gradient(const diffc_trainer *trainer, int position, diffc_tensor **gradient);
 
 /* Mean loss over a whole data set in evaluation mode, with one seeded draw of (t, e) per sample; for classify
- * also the share of right answers in `accuracy` (may be NULL). `use_ema` 1: with the EMA weights. Since 0.1.
- */
+ * also the share of right answers in `accuracy` (may be NULL; left as it is for other objectives). Classes
+ * are not dropped. `use_ema` 1: with the EMA weights. The result does not depend on the batch. ERR_CONFIG,
+ * ERR_FORMAT, ERR_STATE (EMA is off), ERR_CANCELLED. Since 0.1. */
 DIFFC_API int diffc_trainer_evaluate(diffc_trainer *trainer, const diffc_dataset *dataset, uint64_t seed,
                                      int use_ema, double *loss, double *accuracy);
 
@@ -123,17 +128,21 @@ DIFFC_API int diffc_trainer_ema_model(const diffc_trainer *trainer, diffc_model 
 
 /* Checkpoints: one safetensors file `ckpt-STEP.safetensors` in `directory` (made if missing) with weights,
  * statistics, EMA, moments and a checksum per tensor. Written to a temporary file, synced, renamed, the
- * directory synced; only then are all but the newest `keep` (>= 1) removed. Any failure leaves the earlier
- * ones untouched. ERR_BUSY when another process holds the directory. Since 0.1. */
+ * directory synced; only then are all but the newest `keep` (>= 1) removed, the one just written always
+ * being kept. Any failure leaves the earlier ones untouched. The directory's .lock is held during the save:
+ * ERR_BUSY when another one is under way there. The file can be opened as a model, too. ERR_ARG, ERR_IO,
+ * ERR_LIMIT, ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_trainer_save(const diffc_trainer *trainer, const char *directory, int keep);
 
 /* Continues from the newest checkpoint of `directory` that verifies, older ones in turn (logged); the run
- * goes on as if it had not stopped, to the bit. The options must be those it was made with. ERR_ARG when
- * there is none, ERR_CONFIG (the message names the setting), ERR_CHECKSUM, ERR_VERSION, ERR_IO. Since 0.1. */
+ * goes on as if it had not stopped, to the bit (a warning is logged where other kernels run than those it was
+ * made with). The options must be those it was made with. On failure nothing was changed. Removes what killed
+ * saves have left; needs memory for the whole file. ERR_ARG when there is none, ERR_CONFIG (the message names
+ * the setting), ERR_CHECKSUM, ERR_FORMAT, ERR_TRUNCATED, ERR_VERSION, ERR_IO, ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_trainer_resume(diffc_trainer *trainer, const char *directory);
 
-/* Verifies one checkpoint file: format, checksums, version, and that a name of the form ckpt-STEP agrees. `step` (may be NULL) receives its step. Since
- * 0.1. */
+/* Verifies one checkpoint file: format, checksums, version, and that a name of the form ckpt-STEP agrees.
+ * `step` (may be NULL) receives its step. Since 0.1. */
 DIFFC_API int diffc_checkpoint_verify(diffc_context *context, const char *path, int64_t *step);
 
 DIFFC_END

@@ -50,7 +50,8 @@ int dfi_graph_finish(struct dfi_graph *graph); /* the sticky status */
 int dfi_graph_input(struct dfi_graph *graph, const char *name, int c, int h, int w, int conditional);
 int dfi_graph_find_input(const struct dfi_graph *graph, const char *name); /* -1: none */
 
-/* Layers; `name` is the prefix of parameter names: NAME.weight, NAME.bias. */
+/* Layers; `name` is the prefix of parameter names: NAME.weight, NAME.bias. One layer of a graph has it; in a
+ * second graph over the same parameters it finds them made. */
 int dfi_conv2d(struct dfi_graph *graph, int x, const char *name, int cout, int kernel, int stride,
                int padding);
 int dfi_conv_transpose2d(struct dfi_graph *graph, int x, const char *name, int cout, int kernel, int stride,

@@ -1,5 +1,4 @@
-/* Layers that are matrix products: linear, and the transposed convolution that unfolds one pixel (unflatten).
- */
+/* Matrix products: linear, and the transposed convolution that unfolds one pixel (unflatten). */
 
 #include "kernel/gemm.h"
 #include "nn/node.h"

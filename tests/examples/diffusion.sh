@@ -3,10 +3,13 @@
 . "$(dirname "$0")/common.sh"
 
 small='--width 8 --epochs 1 --limit 128 --samples 10 --quiet'
-expect 0 mnist_diffusion train --condition none --timesteps 20 $small --out none
+expect 2 mnist_diffusion train --condition none $small --out made
+one_line mnist_diffusion --condition
+expect 0 mnist_diffusion train --condition time --timesteps 20 $small --out time
+expect 0 mnist_denoise train --width 8 --epochs 1 --limit 128 --quiet --out none
 expect 0 mnist_diffusion train --condition class --timesteps 20 $small --ema 0.99 --out class
 expect 0 mnist_diffusion train --objective flow --condition time --timesteps 5 $small --out flow
-for run in none class flow; do
+for run in time class flow none; do
     is_png $run/epoch-01.png $run/loss.png
     files $run/weights.safetensors $run/metrics.json
 done

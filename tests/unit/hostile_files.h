@@ -62,7 +62,7 @@ static inline int hostile_read(enum format format, const char *path, int map, vo
 static inline double hostile_now(void)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now); /* whatever else the machine does */
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 

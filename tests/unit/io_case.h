@@ -235,7 +235,7 @@ static inline struct bytes make_idx(int type, int ndim, const uint32_t *dims, si
     struct bytes file = { 0 };
     const unsigned char magic[4] = { 0, 0, (unsigned char)type, (unsigned char)ndim };
     bytes_put(&file, magic, 4);
-    for (int i = 0; i < ndim && i < 8; i++)
+    for (int i = 0; i < ndim && i < 5; i++)
         bytes_be32(&file, dims[i]);
     for (size_t i = 0; i < data; i++) {
         const unsigned char byte = (unsigned char)(i * 7 & 0xFF);

@@ -5,8 +5,7 @@
 
 #include "graph_case.h"
 
-/* One layer (or a few) behind a 1x1 convolution, whose gradient is made of the layer's gradient by its input.
- */
+/* One layer (or a few) behind a 1x1 convolution, which only the gradient of the layer's input reaches. */
 struct layer {
     const char *name;
     int (*build)(struct dfi_graph *graph, const struct layer *layer);

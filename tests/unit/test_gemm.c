@@ -24,7 +24,8 @@ static size_t choose_strides(uint64_t *state, size_t rows, size_t columns, ptrdi
     return rows && columns ? (rows - 1) * (size_t)*row + (columns - 1) * (size_t)*column + 1 : 0;
 }
 
-static void fill(struct kc_array *matrix, size_t rows, size_t columns, ptrdiff_t row, ptrdiff_t column, uint64_t *state)
+static void fill(struct kc_array *matrix, size_t rows, size_t columns, ptrdiff_t row, ptrdiff_t column,
+                 uint64_t *state)
 {
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < columns; j++)
@@ -97,9 +98,10 @@ static void check_rows(const struct product *p, const struct kc_array *before, u
             for (size_t j = 0; j < part.n; j++) {
                 const size_t at = r * (size_t)p->args.c_row + j * (size_t)p->args.c_col;
                 if (memcmp(kc_at(&c, at), kc_at(&p->c, at), c.size) != 0)
-                    fail_msg("flags %x, %zu x %zu x %zu, strides %td %td, %td %td, %td %td: row %zu of %zu differs: %.9g, %.9g",
-                             (unsigned)flags, p->args.m, part.n, part.k, part.a_row, part.a_col, part.b_row, part.b_col,
-                             part.c_row, part.c_col, r, part.m, kc_get(&c, at), kc_get(&p->c, at));
+                    fail_msg("flags %x, %zu x %zu x %zu, strides %td %td, %td %td, %td %td: "
+                             "row %zu among %zu is %.9g, not %.9g",
+                             (unsigned)flags, p->args.m, part.n, part.k, part.a_row, part.a_col, part.b_row,
+                             part.b_col, part.c_row, part.c_col, r, part.m, kc_get(&c, at), kc_get(&p->c, at));
             }
         kc_free(&c);
     }
@@ -140,7 +142,9 @@ static void test_random_shapes(void **unused)
 /* Beyond the block sizes: several panels of k, of rows and of columns. */
 static void test_large(void **unused)
 {
-    static const size_t shapes[][3] = { { 500, 33, 9 }, { 13, 35, 1200 }, { 200, 5, 800 }, { 6, 4100, 17 }, { 1, 1, 5000 } };
+    static const size_t shapes[][3] = {
+        { 500, 33, 9 }, { 13, 35, 1200 }, { 200, 5, 800 }, { 6, 4100, 17 }, { 1, 1, 5000 }
+    };
     (void)unused;
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
         for (uint64_t seed = 0; seed < 4; seed++)

@@ -94,8 +94,7 @@ static size_t check_elements(const struct net *net, const struct dfi_param *para
     return wrong + (largest < least);
 }
 
-/* The same along one direction, chosen so that the slope is not small: the gradient's own and a random one.
- */
+/* The same along one direction that has a slope: the gradient's own plus a random one. */
 static size_t check_direction(const struct net *net, const struct dfi_param *param, const double *gradient,
                               double least)
 {
@@ -209,8 +208,7 @@ static void test_unet(void **unused)
     assert_int_equal(wrong, 0);
 }
 
-/* Kernels with one fault each, in the backward pass only. The check is worth something if it sees every one.
- */
+/* Kernels with one fault each, in the backward pass only: the check must see every one. */
 
 #define OFF 1.01
 

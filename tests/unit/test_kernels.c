@@ -274,7 +274,8 @@ static void test_accuracy(void **state)
 
 static void test_special_values(void **state)
 {
-    static const float values[] = { 0.0f, -0.0f, 1e-45f, -1e-45f, 1e-39f, -1e-39f, 1e30f, -1e30f, 6.0f, -6.0f, 100.0f, -100.0f };
+    static const float values[] = { 0.0f,  -0.0f,  1e-45f, -1e-45f, 1e-39f, -1e-39f,
+                                    1e30f, -1e30f, 6.0f,   -6.0f,   100.0f, -100.0f };
     (void)state;
     for (int t = 0; t < table_count; t++) {
         for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {

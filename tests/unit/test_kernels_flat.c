@@ -12,7 +12,8 @@ static const struct dfi_kernels *tables[KC_TABLES];
 static int table_count;
 static const struct dfi_kernels *oracle;
 
-static const size_t sizes[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 511, 512, 513, 1023, 1024, 1025, 3000 };
+static const size_t sizes[] = { 0,  1,  2,  3,  4,  5,   6,   7,   8,   9,   15,  16,   17,   31,  32,
+                                33, 63, 64, 65, 100, 127, 128, 511, 512, 513, 1023, 1024, 1025, 3000 };
 #define SIZES (sizeof(sizes) / sizeof(sizes[0]))
 
 static struct kc_array make_values(size_t n, uint64_t seed)
@@ -57,8 +58,10 @@ static void check_flat(int t, size_t n)
     struct kc_array target = make_values(n, n + 2), target64 = kc_copy(&target, DIFFC_F64);
     struct kc_array dp = kc_make(DIFFC_F32, n), dp64 = kc_make(DIFFC_F64, n);
     const double right = oracle->squared_error(x64.p, target64.p, dp64.p, 0.625, n);
-    expect_sum("squared_error", t, n, tables[t]->squared_error(x.p, target.p, dp.p, 0.625, n), right, 66 * UNIT * right);
-    expect_sum("squared_error", t, n, tables[t]->squared_error(x.p, target.p, NULL, 0.625, n), right, 66 * UNIT * right);
+    expect_sum("squared_error", t, n, tables[t]->squared_error(x.p, target.p, dp.p, 0.625, n), right,
+               66 * UNIT * right);
+    expect_sum("squared_error", t, n, tables[t]->squared_error(x.p, target.p, NULL, 0.625, n), right,
+               66 * UNIT * right);
     expect_array("squared_error", t, &dp, &dp64, 2 * UNIT);
     kc_free(&target);
     kc_free(&target64);
@@ -147,8 +150,11 @@ static void test_rows(void **state)
                 tables[t]->softmax_backward(y.p, p.p, dx.p, rows, c);
                 oracle->softmax_backward(y64.p, p64.p, dx64.p, rows, c);
                 const double right = oracle->cross_entropy(x64.p, p64.p, d264.p, 0.5, rows, c);
-                expect_sum("cross_entropy", t, n, tables[t]->cross_entropy(x.p, p.p, d2.p, 0.5, rows, c), right, 1e-5 * (1 + (double)n));
-                expect_sum("cross_entropy", t, n, tables[t]->cross_entropy(x.p, p.p, NULL, 0.5, rows, c), right, 1e-5 * (1 + (double)n));
+                double loss;
+                loss = tables[t]->cross_entropy(x.p, p.p, d2.p, 0.5, rows, c);
+                expect_sum("cross_entropy", t, n, loss, right, 1e-5 * (1 + (double)n));
+                loss = tables[t]->cross_entropy(x.p, p.p, NULL, 0.5, rows, c);
+                expect_sum("cross_entropy", t, n, loss, right, 1e-5 * (1 + (double)n));
                 expect_array("softmax", t, &y, &y64, 4e-7);
                 expect_array("softmax_backward", t, &dx, &dx64, 4e-6);
                 expect_array("cross_entropy", t, &d2, &d264, 1e-5);
@@ -207,8 +213,8 @@ static void test_pools(void **state)
     (void)state;
     for (int t = 0; t < table_count; t++)
         for (uint64_t i = 0; i < 150; i++)
-            check_pool(t, kc_pick(&random, 1, 9), kc_pick(&random, 1, 9), kc_pick(&random, 1, 20), kc_pick(&random, 1, 4),
-                       (int)(i & 1), i);
+            check_pool(t, kc_pick(&random, 1, 9), kc_pick(&random, 1, 9), kc_pick(&random, 1, 20),
+                       kc_pick(&random, 1, 4), (int)(i & 1), i);
     const float x[4] = { 1, 2, 2, NAN }, equal[4] = { 2, 2, 2, 2 }, dy = 1;
     for (int t = 0; t < table_count; t++) {
         float y, dx[4];
@@ -267,8 +273,9 @@ static void test_empty_taps(void **state)
                                               .cin = what != 1, .cout = cout, .w = w.p, .bias = bias.p, .y = y.p,
                                               .y_pixel = 70, .y_row = 70, .width = what != 2, .rows = what != 3 };
                 struct dfi_taps_dw_args back = { .x = x.p, .x_pixel = 1, .x_row = 1, .taps = args.taps, .offset = offset,
-                                                 .cin = args.cin, .cout = cout, .dy = dy.p, .dy_pixel = 70, .dy_row = 70,
-                                                 .width = args.width, .rows = args.rows, .dw = dw.p, .ldw = 96 };
+                                                 .cin = args.cin, .cout = cout, .dy = dy.p,
+                                                 .dy_pixel = 70, .dy_row = 70, .width = args.width,
+                                                 .rows = args.rows, .dw = dw.p, .ldw = 96 };
                 memset(w.p, 0, 128 * sizeof(float));
                 memset(dw.p, 0, 96 * sizeof(float));
                 tables[t]->taps(&args);
