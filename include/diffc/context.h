@@ -53,7 +53,8 @@ typedef struct diffc_limits {
 
 typedef struct diffc_context_options {
     size_t struct_size;
-    int32_t threads; /* workers, the calling thread included, at most 1024; default: the usable CPUs, at most 64 */
+    int32_t threads; /* workers, the calling thread included, at most 1024; default: the usable CPUs, at most
+                        64 */
     uint32_t cpu_mask; /* instruction sets that may be used, DIFFC_CPU_...; default: all that the CPU has */
     diffc_allocator allocator; /* default: malloc and free */
     diffc_log_fn log;          /* default: silence */
@@ -72,8 +73,9 @@ typedef struct diffc_context_options {
 DIFFC_API int diffc_context_create(const diffc_context_options *options, diffc_context **context);
 
 /* Asks the call that now runs in this context, or else the next one, to stop: it returns DIFFC_ERR_CANCELLED
- * as soon as the pieces of work in flight are done, and leaves its handles usable. One atomic store: may be
- * called from any thread and from a signal handler. Since 0.1. */
+ * as soon as the pieces of work in flight are done, and leaves its handles usable. Of several calls that run
+ * in one context at the same time at least one stops, and none returns an incomplete result as a success. One
+ * atomic store: may be called from any thread and from a signal handler. Since 0.1. */
 DIFFC_API void diffc_context_cancel(diffc_context *context);
 
 /* Number of workers; instruction sets in use (DIFFC_CPU_...); name of the kernel set that matrix products

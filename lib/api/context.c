@@ -23,7 +23,7 @@ static void warm_up_products(struct diffc_context *context)
     struct warm_up warm_up = { context->cpu_flags };
     context->kernel_set = dfi_gemm_prepare(context->cpu_flags);
     if (context->threads > 1)
-        dfi_parallel(context, warm_worker, &warm_up, 2 * context->threads);
+        dfi_parallel_whole(context, warm_worker, &warm_up, 2 * context->threads);
 }
 
 int diffc_context_create(const diffc_context_options *options, diffc_context **context)

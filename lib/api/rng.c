@@ -30,8 +30,7 @@ static int fill_contiguous(struct diffc_context *context, struct filling *fillin
     const size_t pieces = (filling->count + PIECE - 1) / PIECE;
     if (pieces > INT32_MAX)
         return dfi_fail(DIFFC_ERR_LIMIT, "%zu values are too many for one call", filling->count);
-    dfi_parallel(context, fill_piece, filling, (int)pieces);
-    return dfi_cancel_take(context);
+    return dfi_parallel(context, fill_piece, filling, (int)pieces);
 }
 
 /* Anything but contiguous floats is made contiguous first. */

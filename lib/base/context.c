@@ -214,8 +214,7 @@ int dfi_cancelled(const struct diffc_context *context)
 
 int dfi_cancel_take(struct diffc_context *context)
 {
-    if (!dfi_cancelled(context))
+    if (!dfi_cancelled(context) || !atomic_exchange(&context->cancel, 0))
         return DIFFC_OK;
-    atomic_store(&context->cancel, 0);
     return dfi_fail(DIFFC_ERR_CANCELLED, "cancelled");
 }

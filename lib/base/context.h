@@ -46,10 +46,13 @@ void *dfi_realloc(struct diffc_context *context, void *block, size_t old_bytes, 
 char *dfi_strdup(struct diffc_context *context, const char *text);
 void dfi_free(struct diffc_context *context, void *block);
 
-/* base/pool.c: runs task(work, i, worker) for 0 <= i < count on the context's threads and waits. Pieces not
- * yet started are left out after a cancel. The grid must depend on shapes only, never on the number of
- * threads. */
-void dfi_parallel(struct diffc_context *context, diffc_task_fn task, void *work, int count);
+/* base/pool.c: runs task(work, i, worker) for 0 <= i < count on the context's threads and waits. The grid
+ * must depend on shapes only, never on the number of threads. Pieces not yet started are left out after a
+ * cancel: then ERR_CANCELLED, also when another call in the context has taken the cancel meanwhile. */
+int dfi_parallel(struct diffc_context *context, diffc_task_fn task, void *work, int count);
+
+/* The same for work that must not stop halfway: a cancel waits for the next call. */
+void dfi_parallel_whole(struct diffc_context *context, diffc_task_fn task, void *work, int count);
 
 /* 1 once a cancel was asked for; dfi_cancel_take() is for whoever returns to the caller. */
 int dfi_cancelled(const struct diffc_context *context);

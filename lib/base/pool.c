@@ -27,10 +27,8 @@ struct dfi_pool {
     pthread_mutex_t mutex;
     pthread_cond_t wake, done;
     atomic_int sleeping, caller_sleeping, stop;
-    diffc_task_fn task;
-    void *work;
-    int count;
-    atomic_int left, unfinished;
+    struct dfi_grid grid;
+    atomic_int left, unfinished, left_out;
     struct worker {
         struct dfi_pool *pool;
         pthread_t thread;
@@ -56,12 +54,19 @@ static int take_piece(struct dfi_pool *pool)
     return 0;
 }
 
+static int stopped(const struct diffc_context *context, const struct dfi_grid *grid)
+{
+    return !grid->whole && dfi_cancelled(context);
+}
+
 static void run_pieces(struct dfi_pool *pool, int worker)
 {
     int left;
     while ((left = take_piece(pool)) > 0) {
-        if (!dfi_cancelled(pool->context))
-            pool->task(pool->work, pool->count - left, worker);
+        if (stopped(pool->context, &pool->grid))
+            atomic_store(&pool->left_out, 1);
+        else
+            pool->grid.task(pool->grid.work, pool->grid.count - left, worker);
         if (atomic_fetch_sub(&pool->unfinished, 1) == 1 && atomic_load(&pool->caller_sleeping)) {
             pthread_mutex_lock(&pool->mutex);
             pthread_cond_signal(&pool->done);
@@ -209,10 +214,14 @@ void dfi_pool_destroy(struct diffc_context *context, struct dfi_pool *pool)
     dfi_free(context, pool);
 }
 
-static void run_alone(struct dfi_pool *pool, diffc_task_fn task, void *work, int count)
+static int run_alone(const struct diffc_context *context, const struct dfi_grid *grid)
 {
-    for (int i = 0; i < count && !dfi_cancelled(pool->context); i++)
-        task(work, i, 0);
+    for (int i = 0; i < grid->count; i++) {
+        if (stopped(context, grid))
+            return 1;
+        grid->task(grid->work, i, 0);
+    }
+    return 0;
 }
 
 static void wake_workers(struct dfi_pool *pool, int wanted)
@@ -244,16 +253,16 @@ static void await_end(struct dfi_pool *pool)
     pthread_mutex_unlock(&pool->mutex);
 }
 
-static void run_together(struct dfi_pool *pool, diffc_task_fn task, void *work, int count)
+static int run_together(struct dfi_pool *pool, const struct dfi_grid *grid)
 {
-    pool->task = task;
-    pool->work = work;
-    pool->count = count;
-    atomic_store(&pool->unfinished, count);
-    atomic_store(&pool->left, count);
-    wake_workers(pool, count - 1);
+    pool->grid = *grid;
+    atomic_store(&pool->left_out, 0);
+    atomic_store(&pool->unfinished, grid->count);
+    atomic_store(&pool->left, grid->count);
+    wake_workers(pool, grid->count - 1);
     run_pieces(pool, 0);
     await_end(pool);
+    return atomic_load(&pool->left_out);
 }
 
 /* Whether the pool's threads are in this process; in a new child the first caller makes them. */
@@ -269,50 +278,62 @@ static int have_threads(struct dfi_pool *pool)
     return pid == here && pool->workers > 0;
 }
 
-void dfi_pool_run(struct diffc_context *context, struct dfi_pool *pool, diffc_task_fn task, void *work,
-                  int count)
+int dfi_pool_run(struct dfi_pool *pool, const struct dfi_grid *grid)
 {
-    (void)context;
-    if (count == 1 || !have_threads(pool) || pthread_mutex_trylock(&pool->turn) != 0) {
-        run_alone(pool, task, work, count);
-        return;
-    }
-    run_together(pool, task, work, count);
+    if (grid->count == 1 || !have_threads(pool) || pthread_mutex_trylock(&pool->turn) != 0)
+        return run_alone(pool->context, grid);
+    const int left_out = run_together(pool, grid);
     pthread_mutex_unlock(&pool->turn);
+    return left_out;
 }
 
 struct guest { /* what a caller's runner is given */
     struct diffc_context *context;
-    diffc_task_fn task;
-    void *work;
+    const struct dfi_grid *grid;
+    atomic_int left_out;
 };
 
 static void run_guest(void *opaque, int index, int worker)
 {
-    const struct guest *guest = opaque;
+    struct guest *guest = opaque;
     struct dfi_float_mode saved;
-    if (dfi_cancelled(guest->context))
+    if (stopped(guest->context, guest->grid)) {
+        atomic_store(&guest->left_out, 1);
         return;
+    }
     dfi_float_enter(&saved, 1);
-    guest->task(guest->work, index, worker);
+    guest->grid->task(guest->grid->work, index, worker);
     dfi_float_leave(&saved);
 }
 
-void dfi_parallel(struct diffc_context *context, diffc_task_fn task, void *work, int count)
+/* 1 if pieces were left out. */
+static int run_grid(struct diffc_context *context, const struct dfi_grid *grid)
 {
-    if (count <= 0)
-        return;
+    if (grid->count <= 0)
+        return 0;
     if (context->runner) {
-        struct guest guest = { context, task, work };
-        context->runner(context->runner_opaque, run_guest, &guest, count);
-        return;
+        struct guest guest = { .context = context, .grid = grid };
+        context->runner(context->runner_opaque, run_guest, &guest, grid->count);
+        return atomic_load(&guest.left_out);
     }
     struct dfi_float_mode saved;
     dfi_float_enter(&saved, 1);
-    if (context->pool)
-        dfi_pool_run(context, context->pool, task, work, count);
-    else
-        for (int i = 0; i < count && !dfi_cancelled(context); i++)
-            task(work, i, 0);
+    const int left_out = context->pool ? dfi_pool_run(context->pool, grid) : run_alone(context, grid);
     dfi_float_leave(&saved);
+    return left_out;
+}
+
+int dfi_parallel(struct diffc_context *context, diffc_task_fn task, void *work, int count)
+{
+    const struct dfi_grid grid = { task, work, count, 0 };
+    if (!run_grid(context, &grid))
+        return DIFFC_OK;
+    (void)dfi_cancel_take(context);
+    return dfi_fail(DIFFC_ERR_CANCELLED, "cancelled");
+}
+
+void dfi_parallel_whole(struct diffc_context *context, diffc_task_fn task, void *work, int count)
+{
+    const struct dfi_grid grid = { task, work, count, 1 };
+    (void)run_grid(context, &grid);
 }

@@ -196,11 +196,9 @@ int dfi_image_blur(const struct diffc_tensor *image, int kernel_size, double sig
     int status = taps && blur.scratch
                      ? dfi_tensor_create(context, DIFFC_F32, image->ndim, image->shape, &blur.blurred)
                      : DIFFC_ERR_NOMEM;
-    if (!status) {
-        dfi_parallel(context, blur_plane, &blur,
-                     (int)(dfi_tensor_count(image) / (int64_t)(plane / sizeof(float))));
-        status = dfi_cancel_take(context);
-    }
+    if (!status)
+        status = dfi_parallel(context, blur_plane, &blur,
+                              (int)(dfi_tensor_count(image) / (int64_t)(plane / sizeof(float))));
     dfi_free(context, taps);
     dfi_free(context, blur.scratch);
     if (status)

@@ -122,12 +122,10 @@ void dfi_exec_view(const struct dfi_exec *exec, int value, struct diffc_tensor *
 int dfi_exec_forward(struct dfi_exec *exec, int batch_statistics)
 {
     exec->batch_statistics = batch_statistics;
-    for (int i = 0; i < exec->graph->count; i++) {
+    exec->status = DIFFC_OK;
+    for (int i = 0; i < exec->graph->count && exec->status == DIFFC_OK; i++)
         dfi_node(exec, i)->kind->forward(exec, i);
-        if (dfi_cancelled(exec->context))
-            return dfi_cancel_take(exec->context);
-    }
-    return DIFFC_OK;
+    return exec->status;
 }
 
 int dfi_exec_backward(struct dfi_exec *exec, int accumulate)
@@ -136,15 +134,13 @@ int dfi_exec_backward(struct dfi_exec *exec, int accumulate)
     exec->accumulate = accumulate;
     memset(exec->written, 0, (size_t)exec->graph->count);
     exec->written[last] = 1;
-    for (int i = last; i >= 0; i--) {
+    exec->status = DIFFC_OK;
+    for (int i = last; i >= 0 && exec->status == DIFFC_OK; i--) {
         const struct dfi_node *node = dfi_node(exec, i);
-        if (!node->gradient || !exec->written[i])
-            continue;
-        node->kind->backward(exec, i);
-        if (dfi_cancelled(exec->context))
-            return dfi_cancel_take(exec->context);
+        if (node->gradient && exec->written[i])
+            node->kind->backward(exec, i);
     }
-    return DIFFC_OK;
+    return exec->status;
 }
 
 void *dfi_exec_gradients(const struct dfi_exec *exec)
@@ -172,7 +168,8 @@ static void run_node_task(void *work, int index, int worker)
 void dfi_node_parallel(struct dfi_exec *exec, int number, dfi_node_task task, int count)
 {
     struct node_job job = { exec, number, task };
-    dfi_parallel(exec->context, run_node_task, &job, count);
+    if (exec->status == DIFFC_OK)
+        exec->status = dfi_parallel(exec->context, run_node_task, &job, count);
 }
 
 void dfi_lane_sum(const double *rows, int samples, size_t n, double *lanes, double *result)

@@ -78,6 +78,7 @@ struct dfi_exec {
     int batch, conditions;
     int batch_statistics;
     int accumulate; /* parameter gradients are added to */
+    int status;     /* of the run: after a cancel no further grid is started */
     double loss;
 };
 

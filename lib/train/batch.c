@@ -132,6 +132,5 @@ int dfi_batch_load(struct diffc_trainer *trainer, const struct dfi_batch *batch)
                        block_of(trainer->exec, values->t),
                        block_of(trainer->exec, values->cls),
                        block_of(trainer->exec, values->target) };
-    dfi_parallel(trainer->object.context, make_sample, &job, batch->count);
-    return dfi_cancel_take(trainer->object.context);
+    return dfi_parallel(trainer->object.context, make_sample, &job, batch->count);
 }

@@ -55,7 +55,6 @@ static void judge_sample(void *work, int i, int worker)
 
 static int judge_batch(struct diffc_trainer *trainer)
 {
-    struct diffc_context *context = trainer->object.context;
     const struct dfi_model_values *values = &trainer->model->loss_values;
     struct dfi_float_mode saved;
     dfi_float_enter(&saved, 1);
@@ -63,8 +62,7 @@ static int judge_batch(struct diffc_trainer *trainer)
     if (status == DIFFC_OK) {
         struct job job = { trainer, dfi_exec_value(trainer->exec, values->out),
                            dfi_exec_value(trainer->exec, values->target) };
-        dfi_parallel(context, judge_sample, &job, job.out.samples);
-        status = dfi_cancel_take(context);
+        status = dfi_parallel(trainer->object.context, judge_sample, &job, job.out.samples);
     }
     dfi_float_leave(&saved);
     return status;

@@ -2,7 +2,6 @@
  * added in order: the same bits for any number of threads. */
 
 #include <math.h>
-#include <string.h>
 
 #include "base/float_mode.h"
 #include "train/trainer.h"
@@ -71,12 +70,10 @@ static void square_piece(void *work, int chunk, int worker)
 
 int dfi_optimizer_norm(struct diffc_trainer *trainer, double scale, double *norm)
 {
-    struct diffc_context *context = trainer->object.context;
     struct norm_job job = { trainer, scale };
     const int chunks = dfi_optimizer_chunks(trainer->model->params.value_count);
     double sum = 0;
-    dfi_parallel(context, square_piece, &job, chunks);
-    DFI_TRY(dfi_cancel_take(context));
+    DFI_TRY(dfi_parallel(trainer->object.context, square_piece, &job, chunks));
     for (int i = 0; i < chunks; i++)
         sum += trainer->sums[i];
     *norm = sqrt(sum);
@@ -101,7 +98,6 @@ static void update_piece(void *work, int chunk, int worker)
                            &job->adam);
     if (trainer->ema)
         trainer->kernels->axpby(piece.count, 1 - job->ema, weights, job->ema, trainer->ema + piece.first);
-    trainer->done[chunk] = 1;
 }
 
 void dfi_optimizer_update(struct diffc_trainer *trainer, int64_t updates, double learning_rate, double norm)
@@ -124,15 +120,12 @@ void dfi_optimizer_update(struct diffc_trainer *trainer, int64_t updates, double
         .ema = dfi_ema_weight(config->ema_decay, updates),
     };
 
-    memset(trainer->done, 0, (size_t)chunks);
-    dfi_parallel(trainer->object.context, update_piece, &job, chunks);
+    dfi_parallel_whole(trainer->object.context, update_piece, &job, chunks);
+    if (!trainer->ema)
+        return;
     struct dfi_float_mode saved;
     dfi_float_enter(&saved, 1);
-    for (int i = 0; i < chunks; i++) /* what a cancel left out: half an update would be no state of the run */
-        if (!trainer->done[i])
-            update_piece(&job, i, 0);
-    if (trainer->ema)
-        trainer->kernels->axpby(trainer->model->params.stat_count, 1 - job.ema, trainer->model->params.stats,
-                                job.ema, trainer->ema_stats);
+    trainer->kernels->axpby(trainer->model->params.stat_count, 1 - job.ema, trainer->model->params.stats,
+                            job.ema, trainer->ema_stats);
     dfi_float_leave(&saved);
 }

@@ -50,8 +50,7 @@ static int plan_layout(const struct diffc_model *model, const struct diffc_datas
         reserve(layout, &layout->indices, batch, sizeof(int64_t)) ||
         reserve(layout, &layout->labels, batch, sizeof(int32_t)) ||
         reserve(layout, &layout->losses, batch, sizeof(double)) ||
-        reserve(layout, &layout->right, batch, 1) || reserve(layout, &layout->sums, chunks, sizeof(double)) ||
-        reserve(layout, &layout->done, chunks, 1))
+        reserve(layout, &layout->right, batch, 1) || reserve(layout, &layout->sums, chunks, sizeof(double)))
         return dfi_fail(DIFFC_ERR_LIMIT, "a trainer for batch %d takes more than can be addressed",
                         config->batch);
     return DIFFC_OK;
@@ -117,7 +116,6 @@ static void place_arrays(struct diffc_trainer *trainer, const struct dfi_train_l
     trainer->losses = (double *)(void *)(block + layout->losses);
     trainer->right = (unsigned char *)(block + layout->right);
     trainer->sums = (double *)(void *)(block + layout->sums);
-    trainer->done = (unsigned char *)(block + layout->done);
     if (trainer->config.ema_decay > 0) {
         const struct dfi_params *params = &trainer->model->params;
         trainer->ema = (float *)(void *)(block + layout->ema);

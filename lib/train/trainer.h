@@ -28,7 +28,7 @@ struct dfi_train_config {
 
 /* Where the arrays of a trainer lie in its block, in bytes. */
 struct dfi_train_layout {
-    size_t m, v, ema, ema_stats, next_stats, images, noise, indices, labels, losses, right, sums, done;
+    size_t m, v, ema, ema_stats, next_stats, images, noise, indices, labels, losses, right, sums;
     size_t total;
 };
 
@@ -51,7 +51,6 @@ struct diffc_trainer {
     double *losses;                    /* [batch] of an evaluation */
     unsigned char *right;              /* [batch] */
     double *sums;                      /* [chunks] */
-    unsigned char *done;               /* [chunks] */
     int64_t updates_per_epoch, steps;  /* of the run */
     int64_t step, skipped;             /* updates behind, those left out among them */
     int has_gradients, has_statistics; /* an update can be made with them */

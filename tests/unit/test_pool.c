@@ -220,14 +220,63 @@ static void test_cancel_leaves_pieces_out(void **state)
     (void)state;
     for (int i = 0; i < 3; i++) {
         struct stopping stopping = { .context = make_context(threads[i]) };
-        dfi_parallel(stopping.context, run_and_cancel, &stopping, 100000);
+        assert_int_equal(dfi_parallel(stopping.context, run_and_cancel, &stopping, 100000),
+                         DIFFC_ERR_CANCELLED);
         assert_in_range(atomic_load(&stopping.runs), 5, 50000);
-        assert_int_equal(dfi_cancelled(stopping.context), 1);
-        assert_int_equal(dfi_cancel_take(stopping.context), DIFFC_ERR_CANCELLED);
         assert_int_equal(dfi_cancel_take(stopping.context), DIFFC_OK);
         check_grids(stopping.context, threads[i], 64);
         diffc_release(&stopping.context);
     }
+}
+
+static void test_whole_grids_ignore_a_cancel(void **state)
+{
+    static const int threads[] = { 1, 2, 5 };
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct stopping stopping = { .context = make_context(threads[i]) };
+        dfi_parallel_whole(stopping.context, run_and_cancel, &stopping, 1000);
+        assert_int_equal(atomic_load(&stopping.runs), 1000);
+        assert_int_equal(dfi_cancel_take(stopping.context), DIFFC_ERR_CANCELLED);
+        diffc_release(&stopping.context);
+    }
+}
+
+/* Half of the pieces come after a cancel, and another call of the context takes the cancel in between. */
+static void run_while_another_call_is_cancelled(void *opaque, diffc_task_fn task, void *work, int count)
+{
+    struct stopping *stopping = opaque;
+    for (int i = 0; i < count; i++) {
+        if (i == count / 2)
+            diffc_context_cancel(stopping->context);
+        task(work, i, 0);
+        if (i == count / 2)
+            assert_int_equal(dfi_cancel_take(stopping->context), DIFFC_ERR_CANCELLED);
+    }
+}
+
+static void count_run(void *opaque, int index, int worker)
+{
+    struct stopping *stopping = opaque;
+    (void)index;
+    (void)worker;
+    atomic_fetch_add(&stopping->runs, 1);
+}
+
+/* Once such a call returned DIFFC_OK with a hole in its result. */
+static void test_cancel_taken_by_another_call(void **state)
+{
+    struct stopping stopping = { .context = NULL };
+    diffc_context_options options = DIFFC_CONTEXT_OPTIONS;
+    (void)state;
+    options.threads = 1;
+    options.runner = run_while_another_call_is_cancelled;
+    options.runner_opaque = &stopping;
+    options.cpu_mask = DIFFC_CPU_NONE;
+    assert_int_equal(diffc_context_create(&options, &stopping.context), DIFFC_OK);
+    assert_int_equal(dfi_parallel(stopping.context, count_run, &stopping, 10), DIFFC_ERR_CANCELLED);
+    assert_int_equal(atomic_load(&stopping.runs), 9);
+    diffc_release(&stopping.context);
 }
 
 static int exit_code(pid_t child)
@@ -323,6 +372,8 @@ int main(void)
         cmocka_unit_test(test_two_callers),
         cmocka_unit_test(test_floating_point_mode),
         cmocka_unit_test(test_cancel_leaves_pieces_out),
+        cmocka_unit_test(test_whole_grids_ignore_a_cancel),
+        cmocka_unit_test(test_cancel_taken_by_another_call),
         cmocka_unit_test(test_threads_that_cannot_be_made),
         cmocka_unit_test(test_fork),
         cmocka_unit_test(test_fork_without_threads),
