@@ -41,7 +41,8 @@ struct dfi_taps_dw_args {
     ptrdiff_t dy_pixel, dy_row;
     int width, rows;
     void *dw; /* [taps][cin][ldw] */
-    /* At least cout and a multiple of conv_block: whole vectors may be read and written (zeros stay zeros). */
+    /* At least cout and a multiple of conv_block: whole vectors may be read and written (zeros stay zeros).
+     */
     ptrdiff_t ldw;
 };
 
@@ -68,6 +69,10 @@ struct dfi_adam_args {
     /* sums over pixels of x and, unless sum_squares is NULL, of x*x, added to double accumulators [c] */ \
     K(moments, C_AVX2_AVX512, void, \
       (const void *x, ptrdiff_t ldx, size_t pixels, int c, double *sum, double *sum_squares)) \
+    /* the same of x - center[c]: for values whose mean is far from zero */ \
+    K(moments_about, C_AVX2_AVX512, void, \
+      (const void *x, ptrdiff_t ldx, size_t pixels, int c, const void *center, double *sum, \
+       double *sum_squares)) \
     /* y = act(x * scale[c] + shift[c]); scale NULL: 1, shift NULL: 0; y may be x */ \
     K(affine_act, C_AVX2_AVX512, void, \
       (const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t pixels, int c, const void *scale, \
@@ -97,6 +102,14 @@ struct dfi_adam_args {
     /* rows of c values */ \
     K(softmax, C, void, (const void *x, void *y, size_t rows, int c)) \
     K(softmax_backward, C, void, (const void *y, const void *dy, void *dx, size_t rows, int c)) \
+    /* y = (x - mean) / sqrt(variance + epsilon) * weight + bias of each row; backward: gradients of x (+ dx \
+     * if accumulate), and of weight and bias, added to double accumulators [c] */ \
+    K(layer_norm, C, void, \
+      (const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t rows, int c, const void *weight, \
+       const void *bias, double epsilon)) \
+    K(layer_norm_backward, C, void, \
+      (const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *dx, ptrdiff_t lddx, size_t rows, \
+       int c, const void *weight, double epsilon, int accumulate, double *dweight, double *dbias)) \
     /* -sum t log softmax(x), summed over rows; dx = scale * (softmax(x) sum(t) - t) unless NULL */ \
     K(cross_entropy, C, double, (const void *x, const void *t, void *dx, double scale, size_t rows, int c)) \
     /* one image, k x k windows, stride k, channels-last, contiguous pixels ldx apart */ \

@@ -137,7 +137,7 @@ int dfi_exec_backward(struct dfi_exec *exec, int accumulate)
     exec->status = DIFFC_OK;
     for (int i = last; i >= 0 && exec->status == DIFFC_OK; i--) {
         const struct dfi_node *node = dfi_node(exec, i);
-        if (node->gradient && exec->written[i])
+        if (node->gradient && exec->written[i] && node->kind->backward)
             node->kind->backward(exec, i);
     }
     return exec->status;

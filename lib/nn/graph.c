@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/checked.h"
-#include "nn/node.h"
+#include "nn/build.h"
 
 int dfi_graph_create(struct diffc_context *context, struct dfi_params *params, struct dfi_graph **graph)
 {
@@ -54,8 +54,8 @@ int dfi_graph_finish(struct dfi_graph *graph)
     return graph->status;
 }
 
-static struct dfi_node *add_node(struct dfi_graph *graph, const struct dfi_node_kind *kind, const char *name,
-                                 int input_count, const int *inputs)
+struct dfi_node *dfi_build_node(struct dfi_graph *graph, const struct dfi_node_kind *kind, const char *name,
+                                int input_count, const int *inputs)
 {
     if (graph->status)
         return NULL;
@@ -95,17 +95,17 @@ static struct dfi_node *add_node(struct dfi_graph *graph, const struct dfi_node_
 static struct dfi_node *add_unary(struct dfi_graph *graph, const struct dfi_node_kind *kind, const char *name,
                                   int x)
 {
-    return add_node(graph, kind, name, 1, &x);
+    return dfi_build_node(graph, kind, name, 1, &x);
 }
 
-static int close_node(struct dfi_graph *graph, const struct dfi_node *node)
+int dfi_build_close(struct dfi_graph *graph, const struct dfi_node *node)
 {
     if (!node || graph->status)
         return -1;
     return graph->count++;
 }
 
-static int fail_node(struct dfi_graph *graph, const struct dfi_node *node, const char *why)
+int dfi_build_fail(struct dfi_graph *graph, const struct dfi_node *node, const char *why)
 {
     if (graph->status == DIFFC_OK)
         graph->status = dfi_fail(DIFFC_ERR_CONFIG, "%s %s [%d, %d, %d]: %s", node->kind->name, node->name,
@@ -135,14 +135,11 @@ static int reuse_param(const struct dfi_graph *graph, const struct dfi_param *kn
     return number;
 }
 
-static void add_param(struct dfi_graph *graph, struct dfi_node *node, int slot, int ndim,
-                      const int64_t *shape, enum dfi_init init, int64_t fan_in)
+void dfi_build_named_param(struct dfi_graph *graph, struct dfi_node *node, int slot, const char *name,
+                           int ndim, const int64_t *shape, enum dfi_init init, int64_t fan_in)
 {
-    static const char *const suffix[DFI_NODE_PARAMS] = { "weight", "bias" };
-    char name[DFI_PARAM_NAME + 16];
     if (graph->status)
         return;
-    snprintf(name, sizeof(name), "%s.%s", node->name, suffix[slot]);
     int trainable = 1;
     const struct dfi_param *known = dfi_params_find(graph->params, name, &trainable);
     const int number = known ? reuse_param(graph, known, trainable, ndim, shape)
@@ -151,6 +148,15 @@ static void add_param(struct dfi_graph *graph, struct dfi_node *node, int slot, 
         graph->status = number;
     node->param[slot] = number;
     node->gradient = 1;
+}
+
+void dfi_build_param(struct dfi_graph *graph, struct dfi_node *node, int slot, int ndim, const int64_t *shape,
+                     enum dfi_init init, int64_t fan_in)
+{
+    static const char *const suffix[DFI_NODE_PARAMS] = { "weight", "bias" };
+    char name[DFI_PARAM_NAME + 16];
+    snprintf(name, sizeof(name), "%s.%s", node->name, suffix[slot]);
+    dfi_build_named_param(graph, node, slot, name, ndim, shape, init, fan_in);
 }
 
 static void add_stat(struct dfi_graph *graph, struct dfi_node *node, int slot, const char *suffix,
@@ -172,14 +178,14 @@ static void add_stat(struct dfi_graph *graph, struct dfi_node *node, int slot, c
 
 int dfi_graph_input(struct dfi_graph *graph, const char *name, int c, int h, int w, int conditional)
 {
-    struct dfi_node *node = add_node(graph, &dfi_kind_input, name, 0, NULL);
+    struct dfi_node *node = dfi_build_node(graph, &dfi_kind_input, name, 0, NULL);
     if (!node)
         return -1;
     node->c = c;
     node->h = h;
     node->w = w;
     node->conditional = conditional;
-    return close_node(graph, node);
+    return dfi_build_close(graph, node);
 }
 
 int dfi_graph_find_input(const struct dfi_graph *graph, const char *name)
@@ -200,7 +206,7 @@ static int add_conv(struct dfi_graph *graph, const struct dfi_node_kind *kind, i
     struct dfi_conv conv;
     if (dfi_conv_init(&conv, dfi_kernels_get(0, DIFFC_F32), DIFFC_F32, transposed, cin, cout, kernel, stride,
                       padding, node->h, node->w))
-        return fail_node(graph, node, "the window does not fit");
+        return dfi_build_fail(graph, node, "the window does not fit");
     node->kernel_h = node->kernel_w = kernel;
     node->stride = stride;
     node->padding = padding;
@@ -209,11 +215,11 @@ static int add_conv(struct dfi_graph *graph, const struct dfi_node_kind *kind, i
     node->w = conv.out_w;
     /* PyTorch takes the second size of the weight as fan_in: for a transposed one that is out * k * k. */
     const int64_t fan_in = (int64_t)(transposed ? cout : cin) * kernel * kernel;
-    add_param(graph, node, 0, 4,
-              (const int64_t[]) { transposed ? cin : cout, transposed ? cout : cin, kernel, kernel },
-              DFI_INIT_UNIFORM, fan_in);
-    add_param(graph, node, 1, 1, (const int64_t[]) { cout }, DFI_INIT_UNIFORM, fan_in);
-    return close_node(graph, node);
+    dfi_build_param(graph, node, 0, 4,
+                    (const int64_t[]) { transposed ? cin : cout, transposed ? cout : cin, kernel, kernel },
+                    DFI_INIT_UNIFORM, fan_in);
+    dfi_build_param(graph, node, 1, 1, (const int64_t[]) { cout }, DFI_INIT_UNIFORM, fan_in);
+    return dfi_build_close(graph, node);
 }
 
 int dfi_conv2d(struct dfi_graph *graph, int x, const char *name, int cout, int kernel, int stride,
@@ -234,7 +240,7 @@ int dfi_unflatten(struct dfi_graph *graph, int x, const char *name, int cout, in
     if (!node)
         return -1;
     if (node->h != 1 || node->w != 1)
-        return fail_node(graph, node, "needs a single pixel");
+        return dfi_build_fail(graph, node, "needs a single pixel");
     const int64_t fan_in = (int64_t)cout * kernel_h * kernel_w;
     const int64_t shape[4] = { node->c, cout, kernel_h, kernel_w };
     node->kernel_h = kernel_h;
@@ -242,9 +248,9 @@ int dfi_unflatten(struct dfi_graph *graph, int x, const char *name, int cout, in
     node->c = cout;
     node->h = kernel_h;
     node->w = kernel_w;
-    add_param(graph, node, 0, 4, shape, DFI_INIT_UNIFORM, fan_in);
-    add_param(graph, node, 1, 1, (const int64_t[]) { cout }, DFI_INIT_UNIFORM, fan_in);
-    return close_node(graph, node);
+    dfi_build_param(graph, node, 0, 4, shape, DFI_INIT_UNIFORM, fan_in);
+    dfi_build_param(graph, node, 1, 1, (const int64_t[]) { cout }, DFI_INIT_UNIFORM, fan_in);
+    return dfi_build_close(graph, node);
 }
 
 int dfi_batch_norm(struct dfi_graph *graph, int x, const char *name, enum dfi_act act)
@@ -254,11 +260,11 @@ int dfi_batch_norm(struct dfi_graph *graph, int x, const char *name, enum dfi_ac
         return -1;
     const int64_t shape[1] = { node->c };
     node->act = act;
-    add_param(graph, node, 0, 1, shape, DFI_INIT_ONE, 0);
-    add_param(graph, node, 1, 1, shape, DFI_INIT_ZERO, 0);
+    dfi_build_param(graph, node, 0, 1, shape, DFI_INIT_ONE, 0);
+    dfi_build_param(graph, node, 1, 1, shape, DFI_INIT_ZERO, 0);
     add_stat(graph, node, 0, "running_mean", DFI_INIT_ZERO);
     add_stat(graph, node, 1, "running_var", DFI_INIT_ONE);
-    return close_node(graph, node);
+    return dfi_build_close(graph, node);
 }
 
 int dfi_linear(struct dfi_graph *graph, int x, const char *name, int out)
@@ -268,9 +274,9 @@ int dfi_linear(struct dfi_graph *graph, int x, const char *name, int out)
         return -1;
     const int in = node->c;
     node->c = out;
-    add_param(graph, node, 0, 2, (const int64_t[]) { out, in }, DFI_INIT_UNIFORM, in);
-    add_param(graph, node, 1, 1, (const int64_t[]) { out }, DFI_INIT_UNIFORM, in);
-    return close_node(graph, node);
+    dfi_build_param(graph, node, 0, 2, (const int64_t[]) { out, in }, DFI_INIT_UNIFORM, in);
+    dfi_build_param(graph, node, 1, 1, (const int64_t[]) { out }, DFI_INIT_UNIFORM, in);
+    return dfi_build_close(graph, node);
 }
 
 int dfi_activation(struct dfi_graph *graph, int x, enum dfi_act act)
@@ -278,12 +284,12 @@ int dfi_activation(struct dfi_graph *graph, int x, enum dfi_act act)
     struct dfi_node *node = add_unary(graph, &dfi_kind_activation, "", x);
     if (node)
         node->act = act;
-    return close_node(graph, node);
+    return dfi_build_close(graph, node);
 }
 
 int dfi_softmax(struct dfi_graph *graph, int x)
 {
-    return close_node(graph, add_unary(graph, &dfi_kind_softmax, "", x));
+    return dfi_build_close(graph, add_unary(graph, &dfi_kind_softmax, "", x));
 }
 
 static int add_pool(struct dfi_graph *graph, const struct dfi_node_kind *kind, int x, int kernel_h,
@@ -293,12 +299,12 @@ static int add_pool(struct dfi_graph *graph, const struct dfi_node_kind *kind, i
     if (!node)
         return -1;
     if (node->h < kernel_h || node->w < kernel_w)
-        return fail_node(graph, node, "smaller than the window");
+        return dfi_build_fail(graph, node, "smaller than the window");
     node->kernel_h = kernel_h;
     node->kernel_w = kernel_w;
     node->h /= kernel_h;
     node->w /= kernel_w;
-    return close_node(graph, node);
+    return dfi_build_close(graph, node);
 }
 
 int dfi_avg_pool(struct dfi_graph *graph, int x, int kernel_h, int kernel_w)
@@ -318,11 +324,11 @@ int dfi_flatten(struct dfi_graph *graph, int x)
         const int64_t shape[3] = { node->c, node->h, node->w };
         size_t channels;
         if (dfi_ck_product(shape, 3, &channels) || channels > INT32_MAX)
-            return fail_node(graph, node, "too many values");
+            return dfi_build_fail(graph, node, "too many values");
         node->c = (int)channels;
         node->h = node->w = 1;
     }
-    return close_node(graph, node);
+    return dfi_build_close(graph, node);
 }
 
 static int same_pixels(const struct dfi_graph *graph, int a, int b)
@@ -332,23 +338,29 @@ static int same_pixels(const struct dfi_graph *graph, int a, int b)
 
 int dfi_add(struct dfi_graph *graph, int a, int b)
 {
-    struct dfi_node *node = add_node(graph, &dfi_kind_add, "", 2, (const int[]) { a, b });
+    return dfi_add_scaled(graph, a, b, 1);
+}
+
+int dfi_add_scaled(struct dfi_graph *graph, int a, int b, double factor)
+{
+    struct dfi_node *node = dfi_build_node(graph, &dfi_kind_add, "", 2, (const int[]) { a, b });
     if (!node)
         return -1;
     if (!same_pixels(graph, a, b) || graph->nodes[a].c != graph->nodes[b].c)
-        return fail_node(graph, node, "operands of different shapes");
-    return close_node(graph, node);
+        return dfi_build_fail(graph, node, "operands of different shapes");
+    node->factor = factor;
+    return dfi_build_close(graph, node);
 }
 
 int dfi_concat(struct dfi_graph *graph, int a, int b)
 {
-    struct dfi_node *node = add_node(graph, &dfi_kind_concat, "", 2, (const int[]) { a, b });
+    struct dfi_node *node = dfi_build_node(graph, &dfi_kind_concat, "", 2, (const int[]) { a, b });
     if (!node)
         return -1;
     if (!same_pixels(graph, a, b))
-        return fail_node(graph, node, "operands of different sizes");
+        return dfi_build_fail(graph, node, "operands of different sizes");
     node->c = graph->nodes[a].c + graph->nodes[b].c;
-    return close_node(graph, node);
+    return dfi_build_close(graph, node);
 }
 
 int dfi_modulate(struct dfi_graph *graph, int x, int scale, int shift)
@@ -364,17 +376,17 @@ int dfi_modulate(struct dfi_graph *graph, int x, int scale, int shift)
         shift_slot = count;
         inputs[count++] = shift;
     }
-    struct dfi_node *node = add_node(graph, &dfi_kind_modulate, "", count, inputs);
+    struct dfi_node *node = dfi_build_node(graph, &dfi_kind_modulate, "", count, inputs);
     if (!node)
         return -1;
     for (int i = 1; i < count; i++) {
         const struct dfi_node *factor = &graph->nodes[inputs[i]];
         if (factor->h != 1 || factor->w != 1 || factor->c != node->c)
-            return fail_node(graph, node, "needs one value per channel");
+            return dfi_build_fail(graph, node, "needs one value per channel");
     }
     node->scale_slot = scale_slot;
     node->shift_slot = shift_slot;
-    return close_node(graph, node);
+    return dfi_build_close(graph, node);
 }
 
 int dfi_output(struct dfi_graph *graph, int x)
@@ -387,16 +399,16 @@ int dfi_output(struct dfi_graph *graph, int x)
 
 static int add_loss(struct dfi_graph *graph, const struct dfi_node_kind *kind, int y, int target)
 {
-    struct dfi_node *node = add_node(graph, kind, "", 2, (const int[]) { y, target });
+    struct dfi_node *node = dfi_build_node(graph, kind, "", 2, (const int[]) { y, target });
     if (!node)
         return -1;
     if (!same_pixels(graph, y, target) || graph->nodes[y].c != graph->nodes[target].c)
-        return fail_node(graph, node, "prediction and target of different shapes");
+        return dfi_build_fail(graph, node, "prediction and target of different shapes");
     if (graph->loss >= 0 || graph->nodes[target].gradient)
-        return fail_node(graph, node, "there may be one, and its target may not depend on parameters");
+        return dfi_build_fail(graph, node, "there may be one, and its target may not depend on parameters");
     node->c = node->h = node->w = 1;
     graph->loss = graph->count;
-    return close_node(graph, node);
+    return dfi_build_close(graph, node);
 }
 
 int dfi_mse_loss(struct dfi_graph *graph, int y, int target)

@@ -31,6 +31,9 @@ struct dfi_node {
     int kernel_h, kernel_w, stride, padding;
     enum dfi_act act;
     int scale_slot, shift_slot; /* of a modulation: which input, 0: absent */
+    int groups, cosine_first;
+    double epsilon; /* of a norm; the frequency shift of a timestep embedding */
+    double factor;  /* of a sum; 0 is 1 */
 };
 
 struct dfi_graph {
@@ -66,13 +69,29 @@ int dfi_avg_pool(struct dfi_graph *graph, int x, int kernel_h, int kernel_w);
 int dfi_max_pool(struct dfi_graph *graph, int x, int kernel);
 int dfi_flatten(struct dfi_graph *graph,
                 int x); /* [c, h, w] -> c*h*w channels, in the order of the reference layout */
+int dfi_upsample(struct dfi_graph *graph, int x); /* nearest neighbour, 2 x 2 */
 int dfi_add(struct dfi_graph *graph, int a, int b);
-int dfi_concat(struct dfi_graph *graph, int a, int b); /* channels */
+int dfi_add_scaled(struct dfi_graph *graph, int a, int b, double factor); /* (a + b) * factor */
+int dfi_concat(struct dfi_graph *graph, int a, int b);                    /* channels */
 /* x * scale + shift with one value per channel and sample ([c, 1, 1]); either may be -1. */
 int dfi_modulate(struct dfi_graph *graph, int x, int scale, int shift);
 
 /* Marks a value as an output: it stays readable after a run. Returns x. */
 int dfi_output(struct dfi_graph *graph, int x);
+
+/* Group norm, with scale-shift by the halves of `emb` ([2 c, 1, 1]; -1: none) and an activation behind it:
+ * act((xh * weight + bias) * (1 + scale) + shift). */
+int dfi_group_norm(struct dfi_graph *graph, int x, const char *name, int groups, double epsilon,
+                   enum dfi_act act, int emb);
+
+/* Tokens are the pixels of a value: T tokens of C features are [C, 1, T] or an image of T pixels. */
+int dfi_layer_norm(struct dfi_graph *graph, int x, const char *name, double epsilon);
+int dfi_offset(struct dfi_graph *graph, int x, const char *name); /* adds the parameter NAME, [1, c] */
+int dfi_concat_tokens(struct dfi_graph *graph, int a, int b);     /* [c, 1, tokens of a, then of b] */
+
+/* Sinusoidal embedding of t ([1, 1, 1]) in c values: sines and cosines of t * 10000^(-i / (c / 2 - shift)).
+ */
+int dfi_timestep(struct dfi_graph *graph, int t, int c, int cosine_first, double shift);
 
 /* Losses: mean over the batch (and elements, for the mean squared error). One per graph, built last. */
 int dfi_mse_loss(struct dfi_graph *graph, int y, int target);

@@ -160,7 +160,27 @@ static void flatten_backward(struct dfi_exec *exec, int number)
 const struct dfi_node_kind dfi_kind_flatten = { "flatten",       0, flatten_need, NULL, flatten_forward,
                                                 flatten_backward };
 
-/* Sum of two values. */
+/* Sum of two values, times a factor that a state of its own repeats for every channel (1: none needed). */
+
+static int add_need(const struct dfi_graph *graph, const struct dfi_node *node,
+                    const struct dfi_exec_sizes *sizes, struct dfi_need *out)
+{
+    (void)graph;
+    out->state = node->factor == 1 ? 0 : (size_t)node->c * sizes->element;
+    return DIFFC_OK;
+}
+
+static const void *add_factors(const struct dfi_exec *exec, int number)
+{
+    return dfi_node(exec, number)->factor == 1 ? ones(exec) : dfi_state(exec, number);
+}
+
+static void add_refresh(struct dfi_exec *exec, int number)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    for (int i = 0; node->factor != 1 && i < node->c; i++)
+        dfi_set(exec, dfi_state(exec, number), (size_t)i, node->factor);
+}
 
 static void add_piece(struct dfi_exec *exec, int number, int index, int worker)
 {
@@ -169,8 +189,8 @@ static void add_piece(struct dfi_exec *exec, int number, int index, int worker)
     const struct dfi_block a = dfi_exec_value(exec, node->input[0]), b = dfi_exec_value(exec, node->input[1]);
     const struct dfi_block y = dfi_exec_value(exec, number);
     exec->kernels->affine2(dfi_sample(exec, &a, index), a.ld, dfi_sample(exec, &b, index), b.ld,
-                           dfi_sample(exec, &y, index), y.ld, pixels_of(&y), y.c, ones(exec), ones(exec),
-                           NULL, 0);
+                           dfi_sample(exec, &y, index), y.ld, pixels_of(&y), y.c, add_factors(exec, number),
+                           add_factors(exec, number), NULL, 0);
 }
 
 static void add_forward(struct dfi_exec *exec, int number)
@@ -178,7 +198,17 @@ static void add_forward(struct dfi_exec *exec, int number)
     forward_samples(exec, number, add_piece);
 }
 
-/* Input `slot` of a sum gets dy, of a concatenation its channels of dy. */
+/* Input `slot` of a sum gets dy times its factor. */
+static void give_term(struct dfi_exec *exec, int number, int slot, int n)
+{
+    const int input = dfi_node(exec, number)->input[slot];
+    const struct dfi_block dy = dfi_exec_gradient_of(exec, number), dx = dfi_exec_gradient_of(exec, input);
+    exec->kernels->affine2(dfi_sample(exec, &dy, n), dy.ld, NULL, 0, dfi_sample(exec, &dx, n), dx.ld,
+                           pixels_of(&dx), dx.c, add_factors(exec, number), NULL, NULL,
+                           dfi_gradient_adds(exec, input));
+}
+
+/* Input `slot` of a concatenation gets its channels of dy. */
 static void pass_gradient(struct dfi_exec *exec, int number, int slot, int channel, int n)
 {
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
@@ -189,13 +219,13 @@ static void pass_gradient(struct dfi_exec *exec, int number, int slot, int chann
 static void add_first_piece(struct dfi_exec *exec, int number, int index, int worker)
 {
     (void)worker;
-    pass_gradient(exec, number, 0, 0, index);
+    give_term(exec, number, 0, index);
 }
 
 static void add_second_piece(struct dfi_exec *exec, int number, int index, int worker)
 {
     (void)worker;
-    pass_gradient(exec, number, 1, 0, index);
+    give_term(exec, number, 1, index);
 }
 
 static void add_backward(struct dfi_exec *exec, int number)
@@ -211,7 +241,7 @@ static void add_backward(struct dfi_exec *exec, int number)
 }
 
 const struct dfi_node_kind dfi_kind_add = { "add",       DFI_STRIDED_IN | DFI_STRIDED_OUT,
-                                            NULL,        NULL,
+                                            add_need,    add_refresh,
                                             add_forward, add_backward };
 
 /* Concatenation of channels: nothing to do for inputs that the plan has put in place. */

@@ -1,6 +1,6 @@
-/* Pooling over windows that do not overlap. */
+/* Pooling over windows that do not overlap, and the way back up. */
 
-#include "nn/node.h"
+#include "nn/build.h"
 
 static void avg_piece(struct dfi_exec *exec, int number, int index, int worker)
 {
@@ -70,3 +70,66 @@ static void max_backward(struct dfi_exec *exec, int number)
 const struct dfi_node_kind dfi_kind_max_pool = { "max_pool",  DFI_SAVES_INPUT | DFI_STRIDED_IN,
                                                  NULL,        NULL,
                                                  max_forward, max_backward };
+
+/* Nearest neighbour, twice the size: output rows and columns of each parity are copies of the input. */
+
+static void *upsampled(const struct dfi_exec *exec, const struct dfi_block *y, int n, int row, int parity)
+{
+    const ptrdiff_t pixel = ((ptrdiff_t)2 * row + parity / 2) * y->w + parity % 2;
+    return dfi_at(exec, dfi_sample(exec, y, n), pixel * y->ld);
+}
+
+static void upsample_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
+    const struct dfi_block y = dfi_exec_value(exec, number);
+    const int n = index / x.h, row = index % x.h;
+    const void *from = dfi_at(exec, dfi_sample(exec, &x, n), (ptrdiff_t)row * x.w * x.ld);
+    for (int parity = 0; parity < 4; parity++)
+        exec->kernels->affine_act(from, x.ld, upsampled(exec, &y, n, row, parity), 2 * y.ld, (size_t)x.w, x.c,
+                                  NULL, NULL, DFI_ACT_NONE);
+}
+
+static void upsample_forward(struct dfi_exec *exec, int number)
+{
+    const int rows = dfi_node(exec, dfi_node(exec, number)->input[0])->h;
+    dfi_node_parallel(exec, number, upsample_piece, dfi_samples(exec, number) * rows);
+}
+
+static void upsample_backward_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const int input = dfi_node(exec, number)->input[0];
+    const struct dfi_block dy = dfi_exec_gradient_of(exec, number), dx = dfi_exec_gradient_of(exec, input);
+    const int n = index / dx.h, row = index % dx.h;
+    void *to = dfi_at(exec, dfi_sample(exec, &dx, n), (ptrdiff_t)row * dx.w * dx.ld);
+    for (int parity = 0; parity < 4; parity++)
+        exec->kernels->affine2(upsampled(exec, &dy, n, row, parity), 2 * dy.ld, NULL, 0, to, dx.ld,
+                               (size_t)dx.w, dx.c, exec->block + exec->plan.ones_offset, NULL, NULL,
+                               parity > 0 || dfi_gradient_adds(exec, input));
+}
+
+static void upsample_backward(struct dfi_exec *exec, int number)
+{
+    const int input = dfi_node(exec, number)->input[0];
+    dfi_gradient_begin(exec, input);
+    dfi_node_parallel(exec, number, upsample_backward_piece,
+                      dfi_samples(exec, number) * dfi_node(exec, input)->h);
+}
+
+const struct dfi_node_kind dfi_kind_upsample = {
+    "upsample", DFI_STRIDED_IN | DFI_STRIDED_OUT, NULL, NULL, upsample_forward, upsample_backward
+};
+
+int dfi_upsample(struct dfi_graph *graph, int x)
+{
+    struct dfi_node *node = dfi_build_node(graph, &dfi_kind_upsample, "", 1, &x);
+    if (!node)
+        return -1;
+    if (node->h > INT32_MAX / 2 || node->w > INT32_MAX / 2)
+        return dfi_build_fail(graph, node, "too large to be doubled");
+    node->h *= 2;
+    node->w *= 2;
+    return dfi_build_close(graph, node);
+}

@@ -104,7 +104,7 @@ static void find_lifetimes(const struct dfi_graph *graph, const struct dfi_exec_
         if (trains && (node->kind->flags & DFI_SAVES_OUTPUT))
             use(own, backward);
         if (trains && plan->gradient[i].root >= 0)
-            use(&gradients[plan->gradient[i].root], backward);
+            use(&gradients[plan->gradient[i].root], node->kind == &dfi_kind_input ? end : backward);
         for (int k = 0; k < node->input_count; k++) {
             const int input = node->input[k];
             use(&values[plan->value[input].root], i);

@@ -118,6 +118,51 @@ static int build_modulate(struct dfi_graph *graph, const struct layer *layer)
     }
 }
 
+/* Activation a; b 1: scale-shift; 17 x 17 pixels are two bands of work. */
+static int build_group_norm(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int e = dfi_graph_input(graph, "e", 3, 1, 1, 0),
+              emb = layer->b ? dfi_linear(graph, e, "emb", 8) : -1;
+    return dfi_group_norm(graph, begin(graph, 4, layer->c, layer->c), "f", 2, 1e-5, (enum dfi_act)layer->a,
+                          emb);
+}
+
+static int build_layer_norm(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int x = layer->a ? dfi_graph_input(graph, "x", 3, 1, 5, 0) : begin(graph, 3, 1, 5);
+    return dfi_layer_norm(graph, x, "f", 1e-5);
+}
+
+static int build_offset(struct dfi_graph *graph, const struct layer *layer)
+{
+    (void)layer;
+    return dfi_offset(graph, begin(graph, 3, 2, 2), "f");
+}
+
+static int build_concat_tokens(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int x = begin(graph, 3, 2, 3), y = dfi_avg_pool(graph, x, 2, 3);
+    return dfi_linear(graph, dfi_concat_tokens(graph, layer->a ? x : y, x), "f", 2);
+}
+
+static int build_timestep(struct dfi_graph *graph, const struct layer *layer)
+{
+    return dfi_linear(graph, dfi_timestep(graph, dfi_graph_input(graph, "t", 1, 1, 1, 0), layer->a, 1, 0),
+                      "f", 3);
+}
+
+static int build_upsample(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int x = begin(graph, 3, 2, 3), y = dfi_upsample(graph, x);
+    return layer->a ? dfi_add(graph, dfi_conv2d(graph, x, "f", 3, 1, 1, 0), dfi_avg_pool(graph, y, 2, 2)) : y;
+}
+
+static int build_add_scaled(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int x = begin(graph, 3, 3, 2);
+    return dfi_add_scaled(graph, x, layer->a ? x : dfi_conv2d(graph, x, "f", 3, 3, 1, 1), 0.7);
+}
+
 static int build_entropy(struct dfi_graph *graph, const struct layer *layer)
 {
     return begin(graph, 4, layer->a, layer->b);
@@ -167,6 +212,22 @@ static const struct layer layers[] = {
     { "modulate, one value for both", build_modulate, 3, 0, 0, 0 },
     { "modulate an input", build_modulate, 4, 0, 0, 0 },
     { "modulate a value by itself", build_modulate, 5, 0, 0, 0 },
+    { "group_norm", build_group_norm, DFI_ACT_NONE, 0, 3, 0 },
+    { "group_norm gelu", build_group_norm, DFI_ACT_GELU, 0, 3, 0 },
+    { "group_norm scale-shift", build_group_norm, DFI_ACT_NONE, 1, 3, 0 },
+    { "group_norm scale-shift silu", build_group_norm, DFI_ACT_SILU, 1, 3, 0 },
+    { "group_norm scale-shift gelu, many pixels", build_group_norm, DFI_ACT_GELU, 1, 17, 0 },
+    { "layer_norm", build_layer_norm, 0, 0, 0, 0 },
+    { "layer_norm of an input", build_layer_norm, 1, 0, 0, 0 },
+    { "offset", build_offset, 0, 0, 0, 0 },
+    { "concat_tokens", build_concat_tokens, 0, 0, 0, 0 },
+    { "concat_tokens of a value with itself", build_concat_tokens, 1, 0, 0, 0 },
+    { "timestep", build_timestep, 4, 0, 0, 0 },
+    { "timestep, odd", build_timestep, 5, 0, 0, 0 },
+    { "upsample", build_upsample, 0, 0, 0, 0 },
+    { "upsample, used by others", build_upsample, 1, 0, 0, 0 },
+    { "add_scaled", build_add_scaled, 0, 0, 0, 0 },
+    { "add_scaled, a value to itself", build_add_scaled, 1, 0, 0, 0 },
     { "cross_entropy_loss", build_entropy, 1, 1, 0, 0 },
     { "cross_entropy_loss on pixels", build_entropy, 2, 3, 0, 0 },
 };

@@ -268,6 +268,21 @@ static double cross_entropy_off(const void *x, const void *t, void *dx, double s
     return right()->cross_entropy(x, t, dx, -scale, rows, c);
 }
 
+static void moments_about_off(const void *x, ptrdiff_t ldx, size_t pixels, int c, const void *center,
+                              double *sum, double *sum_squares)
+{
+    right()->moments_about(x, ldx, pixels, c, center, sum, sum_squares);
+    sum_squares[0] = sum_squares[1];
+}
+
+static void layer_norm_off(const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *dx,
+                           ptrdiff_t lddx, size_t rows, int c, const void *weight, double epsilon,
+                           int accumulate, double *dweight, double *dbias)
+{
+    right()->layer_norm_backward(x, ldx, dy, lddy, dx, lddx, rows, c, weight, epsilon * 2e4, accumulate,
+                                 dweight, dbias);
+}
+
 static const struct layer *find_layer(const char *name)
 {
     for (int i = 0; i < DFI_COUNT(layers); i++)
@@ -281,11 +296,12 @@ static void test_faults_are_seen(void **unused)
 {
     (void)unused;
     const struct dfi_kernels *all = right();
-    struct dfi_kernels off[8] = { *all, *all, *all, *all, *all, *all, *all, *all };
-    static const char *const where[8] = { "batch_norm",       "batch_norm gelu",
-                                          "conv2d 3x3",       "concat, users before and after",
-                                          "linear on pixels", "softmax on pixels",
-                                          "linear",           "cross_entropy_loss" };
+    struct dfi_kernels off[10] = { *all, *all, *all, *all, *all, *all, *all, *all, *all, *all };
+    static const char *const where[10] = { "batch_norm",       "batch_norm gelu",
+                                           "conv2d 3x3",       "concat, users before and after",
+                                           "linear on pixels", "softmax on pixels",
+                                           "linear",           "cross_entropy_loss",
+                                           "group_norm",       "layer_norm" };
     off[0].affine2 = affine2_off;
     off[1].affine_act_backward = act_backward_off;
     off[2].taps_dw = taps_dw_off;
@@ -294,6 +310,8 @@ static void test_faults_are_seen(void **unused)
     off[5].softmax_backward = softmax_off;
     off[6].squared_error = squared_error_off;
     off[7].cross_entropy = cross_entropy_off;
+    off[8].moments_about = moments_about_off;
+    off[9].layer_norm_backward = layer_norm_off;
     for (int i = 0; i < DFI_COUNT(off); i++) {
         assert_int_equal(check_layer(find_layer(where[i]), 5, 0, all), 0);
         if (check_layer(find_layer(where[i]), 5, 0, &off[i]) == 0)

@@ -109,6 +109,40 @@ static void check_moments(const struct pixels *p)
     }
 }
 
+static void check_moments_about(const struct pixels *p)
+{
+    double sum[KC_TABLES + 1][CHANNELS + 2], squares[KC_TABLES + 1][CHANNELS + 2];
+    for (int t = 0; t <= table_count; t++) {
+        for (int i = 0; i < CHANNELS + 2; i++)
+            sum[t][i] = squares[t][i] = 1.25;
+        if (t == 0) {
+            oracle->moments_about(p->x64.p, p->ldx, p->pixels, p->c, p->third64.p, sum[t] + 1, squares[t] + 1);
+            continue;
+        }
+        tables[t - 1]->moments_about(p->x.p, p->ldx, p->pixels, p->c, p->third.p, sum[t] + 1, squares[t] + 1);
+        for (int i = 0; i < CHANNELS + 2; i++) {
+            expect(p, "sum about", t - 1, sum[t][i], sum[0][i], 16 * UNIT * (double)p->pixels * 8);
+            expect(p, "squares about", t - 1, squares[t][i], squares[0][i], 17 * UNIT * squares[0][i]);
+        }
+    }
+}
+
+/* Rows of `pixels` values: the roles of sizes do not matter to the kernel. */
+static void check_layer_norm(const struct pixels *p)
+{
+    if (p->c == 0)
+        return;
+    struct kc_array right = kc_make(DIFFC_F64, p->pixels * (size_t)p->ldg);
+    oracle->layer_norm(p->x64.p, p->ldx, right.p, p->ldg, p->pixels, p->c, p->scale64.p, p->shift64.p, 1e-5);
+    for (int t = 0; t < table_count; t++) {
+        struct kc_array y = kc_make(DIFFC_F32, p->pixels * (size_t)p->ldg);
+        tables[t]->layer_norm(p->x.p, p->ldx, y.p, p->ldg, p->pixels, p->c, p->scale.p, p->shift.p, 1e-5);
+        expect_rows(p, "layer_norm", t, &y, &right, p->ldg, 4 * UNIT);
+        kc_free(&y);
+    }
+    kc_free(&right);
+}
+
 static void check_affine(const struct pixels *p, int with_scale, int with_shift, enum dfi_act act)
 {
     struct kc_array right = kc_make(DIFFC_F64, p->pixels * (size_t)p->ldg);
@@ -195,6 +229,13 @@ static void test_activations(void **state)
 {
     (void)state;
     for_each_size(check_activations);
+}
+
+static void test_norms(void **state)
+{
+    (void)state;
+    for_each_size(check_moments_about);
+    for_each_size(check_layer_norm);
 }
 
 static void test_affine2(void **state)
@@ -310,7 +351,7 @@ static int set_up(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_moments), cmocka_unit_test(test_activations),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_moments), cmocka_unit_test(test_norms), cmocka_unit_test(test_activations),
                                         cmocka_unit_test(test_affine2), cmocka_unit_test(test_accuracy),
                                         cmocka_unit_test(test_special_values) };
     return cmocka_run_group_tests(tests, set_up, NULL);

@@ -12,6 +12,18 @@ void KERNEL(moments)(const void *x_, ptrdiff_t ldx, size_t pixels, int c, double
         }
 }
 
+void KERNEL(moments_about)(const void *x_, ptrdiff_t ldx, size_t pixels, int c, const void *center_,
+                           double *sum, double *sum_squares)
+{
+    const real *x = x_, *center = center_;
+    for (size_t p = 0; p < pixels; p++, x += ldx)
+        for (int i = 0; i < c; i++) {
+            const double value = x[i] - center[i];
+            sum[i] += value;
+            sum_squares[i] += value * value;
+        }
+}
+
 static inline real affine(const real *x, const real *scale, const real *shift, int i)
 {
     const real z = scale ? x[i] * scale[i] : x[i];

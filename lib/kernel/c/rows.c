@@ -44,6 +44,60 @@ void KERNEL(softmax_backward)(const void *y_, const void *dy_, void *dx_, size_t
     }
 }
 
+struct row_moments {
+    double mean, inverse; /* of the standard deviation */
+};
+
+static struct row_moments moments_of(const real *x, int c, double epsilon)
+{
+    double sum = 0, squares = 0;
+    for (int i = 0; i < c; i++)
+        sum += x[i];
+    const double mean = sum / c;
+    for (int i = 0; i < c; i++)
+        squares += (x[i] - mean) * (x[i] - mean);
+    return (struct row_moments) { mean, 1 / sqrt(squares / c + epsilon) };
+}
+
+void KERNEL(layer_norm)(const void *x_, ptrdiff_t ldx, void *y_, ptrdiff_t ldy, size_t rows, int c,
+                        const void *weight_, const void *bias_, double epsilon)
+{
+    const real *x = x_, *weight = weight_, *bias = bias_;
+    real *y = y_;
+    for (size_t r = 0; r < rows; r++, x += ldx, y += ldy) {
+        const struct row_moments m = moments_of(x, c, epsilon);
+        for (int i = 0; i < c; i++)
+            y[i] = (real)((x[i] - m.mean) * m.inverse * weight[i] + bias[i]);
+    }
+}
+
+/* With xh = (x - mean) / std and g = dy weight: dx = (g - mean(g) - xh mean(g xh)) / std (Ba et al. 2016). */
+void KERNEL(layer_norm_backward)(const void *x_, ptrdiff_t ldx, const void *dy_, ptrdiff_t lddy, void *dx_,
+                                 ptrdiff_t lddx, size_t rows, int c, const void *weight_, double epsilon,
+                                 int accumulate, double *dweight, double *dbias)
+{
+    const real *x = x_, *dy = dy_, *weight = weight_;
+    real *dx = dx_;
+    for (size_t r = 0; r < rows; r++, x += ldx, dy += lddy) {
+        const struct row_moments m = moments_of(x, c, epsilon);
+        double sum = 0, product = 0;
+        for (int i = 0; i < c; i++) {
+            const double xh = (x[i] - m.mean) * m.inverse, g = (double)dy[i] * weight[i];
+            sum += g;
+            product += g * xh;
+            dweight[i] += dy[i] * xh;
+            dbias[i] += dy[i];
+        }
+        for (int i = 0; dx && i < c; i++) {
+            const double xh = (x[i] - m.mean) * m.inverse, g = (double)dy[i] * weight[i];
+            const real value = (real)((g - sum / c - xh * product / c) * m.inverse);
+            dx[i] = accumulate ? dx[i] + value : value;
+        }
+        if (dx)
+            dx += lddx;
+    }
+}
+
 double KERNEL(cross_entropy)(const void *x_, const void *t_, void *dx_, double scale, size_t rows, int c)
 {
     const real *x = x_, *t = t_;

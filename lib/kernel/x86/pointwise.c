@@ -10,13 +10,14 @@ static size_t chunk_size(size_t pixels, size_t done)
     return pixels - done < CHUNK ? pixels - done : CHUNK;
 }
 
-static void moments_column(const float *x, ptrdiff_t ldx, size_t pixels, int n, double *sum,
-                           double *sum_squares)
+DFI_INLINE void moments_column(const float *x, ptrdiff_t ldx, size_t pixels, int n, const float *center,
+                               double *sum, double *sum_squares)
 {
     const mask m = first_lanes(n);
+    const vec origin = center ? load_some(center, m) : zero();
     vec total = zero(), squares = zero();
     for (size_t p = 0; p < pixels; p++, x += ldx) {
-        const vec value = load_some(x, m);
+        const vec value = center ? subtract(load_some(x, m), origin) : load_some(x, m);
         total = add(total, value);
         squares = madd(value, value, squares);
     }
@@ -30,7 +31,18 @@ void KERNEL(moments)(const void *x, ptrdiff_t ldx, size_t pixels, int c, double 
     for (size_t p = 0; p < pixels; p += CHUNK)
         for (int i = 0; i < c; i += LANES)
             moments_column((const float *)x + (ptrdiff_t)p * ldx + i, ldx, chunk_size(pixels, p),
-                           c - i < LANES ? c - i : LANES, sum + i, sum_squares ? sum_squares + i : NULL);
+                           c - i < LANES ? c - i : LANES, NULL, sum + i,
+                           sum_squares ? sum_squares + i : NULL);
+}
+
+void KERNEL(moments_about)(const void *x, ptrdiff_t ldx, size_t pixels, int c, const void *center,
+                           double *sum, double *sum_squares)
+{
+    for (size_t p = 0; p < pixels; p += CHUNK)
+        for (int i = 0; i < c; i += LANES)
+            moments_column((const float *)x + (ptrdiff_t)p * ldx + i, ldx, chunk_size(pixels, p),
+                           c - i < LANES ? c - i : LANES, (const float *)center + i, sum + i,
+                           sum_squares + i);
 }
 
 /* One vector of x * scale + shift. */
