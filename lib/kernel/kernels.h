@@ -110,6 +110,13 @@ struct dfi_adam_args {
     K(layer_norm_backward, C, void, \
       (const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *dx, ptrdiff_t lddx, size_t rows, \
        int c, const void *weight, double epsilon, int accumulate, double *dweight, double *dbias)) \
+    /* rows of attention scores, in place: softmax(scale * x + bias) over the keys whose mask is over 0 (all if \
+     * none is); bias (rows ldb apart) and mask [c] may be NULL. backward: dp = p * (dp - sum(p dp)) */ \
+    K(attention_softmax, C_AVX2_AVX512, void, \
+      (void *x, ptrdiff_t ldx, size_t rows, int c, double scale, const void *bias, ptrdiff_t ldb, \
+       const void *mask)) \
+    K(attention_softmax_backward, C_AVX2_AVX512, void, \
+      (const void *p, ptrdiff_t ldp, void *dp, ptrdiff_t lddp, size_t rows, int c)) \
     /* -sum t log softmax(x), summed over rows; dx = scale * (softmax(x) sum(t) - t) unless NULL */ \
     K(cross_entropy, C, double, (const void *x, const void *t, void *dx, double scale, size_t rows, int c)) \
     /* one image, k x k windows, stride k, channels-last, contiguous pixels ldx apart */ \

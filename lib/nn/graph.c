@@ -267,7 +267,7 @@ int dfi_batch_norm(struct dfi_graph *graph, int x, const char *name, enum dfi_ac
     return dfi_build_close(graph, node);
 }
 
-int dfi_linear(struct dfi_graph *graph, int x, const char *name, int out)
+static int add_linear(struct dfi_graph *graph, int x, const char *name, int out, int with_bias)
 {
     struct dfi_node *node = add_unary(graph, &dfi_kind_linear, name, x);
     if (!node)
@@ -275,8 +275,19 @@ int dfi_linear(struct dfi_graph *graph, int x, const char *name, int out)
     const int in = node->c;
     node->c = out;
     dfi_build_param(graph, node, 0, 2, (const int64_t[]) { out, in }, DFI_INIT_UNIFORM, in);
-    dfi_build_param(graph, node, 1, 1, (const int64_t[]) { out }, DFI_INIT_UNIFORM, in);
+    if (with_bias)
+        dfi_build_param(graph, node, 1, 1, (const int64_t[]) { out }, DFI_INIT_UNIFORM, in);
     return dfi_build_close(graph, node);
+}
+
+int dfi_linear(struct dfi_graph *graph, int x, const char *name, int out)
+{
+    return add_linear(graph, x, name, out, 1);
+}
+
+int dfi_project(struct dfi_graph *graph, int x, const char *name, int out)
+{
+    return add_linear(graph, x, name, out, 0);
 }
 
 int dfi_activation(struct dfi_graph *graph, int x, enum dfi_act act)

@@ -11,7 +11,7 @@
 struct dfi_graph;
 struct dfi_node_kind;
 
-#define DFI_NODE_INPUTS 3
+#define DFI_NODE_INPUTS 7
 #define DFI_NODE_PARAMS 2 /* weight, bias */
 #define DFI_NODE_STATS 2  /* running mean, running variance */
 
@@ -32,8 +32,10 @@ struct dfi_node {
     enum dfi_act act;
     int scale_slot, shift_slot; /* of a modulation: which input, 0: absent */
     int groups, cosine_first;
-    double epsilon; /* of a norm; the frequency shift of a timestep embedding */
-    double factor;  /* of a sum; 0 is 1 */
+    double epsilon;                      /* of a norm; the frequency shift of a timestep embedding */
+    double factor;                       /* of a sum, 0 is 1; of attention */
+    int heads;                           /* of attention, with the next */
+    int more_slot, bias_slot, mask_slot; /* which input, 0: absent */
 };
 
 struct dfi_graph {
@@ -63,6 +65,7 @@ int dfi_unflatten(struct dfi_graph *graph, int x, const char *name, int cout, in
                   int kernel_w);                                                        /* 1x1 -> kernel */
 int dfi_batch_norm(struct dfi_graph *graph, int x, const char *name, enum dfi_act act); /* and activation */
 int dfi_linear(struct dfi_graph *graph, int x, const char *name, int out);
+int dfi_project(struct dfi_graph *graph, int x, const char *name, int out); /* linear without a bias */
 int dfi_activation(struct dfi_graph *graph, int x, enum dfi_act act);
 int dfi_softmax(struct dfi_graph *graph, int x); /* over channels of each pixel */
 int dfi_avg_pool(struct dfi_graph *graph, int x, int kernel_h, int kernel_w);
@@ -75,6 +78,21 @@ int dfi_add_scaled(struct dfi_graph *graph, int a, int b, double factor); /* (a 
 int dfi_concat(struct dfi_graph *graph, int a, int b);                    /* channels */
 /* x * scale + shift with one value per channel and sample ([c, 1, 1]); either may be -1. */
 int dfi_modulate(struct dfi_graph *graph, int x, int scale, int shift);
+
+/* Tokens are pixels: a value [c, h, w] is h * w of them, row by row. */
+
+/* Multi-head attention (Vaswani et al. 2017): softmax(scale * q k' + bias) v in each head of c / heads
+ * consecutive channels. Keys may be more or fewer than queries, and may come in two parts, such as those of a
+ * text, which need no second computation, and those of the image. Absent values are -1. */
+struct dfi_attention {
+    int q, k, v;        /* q and k have the same channels; the result has those of v and the tokens of q */
+    int more_k, more_v; /* a second part of keys and values, behind the first */
+    int bias;           /* [keys, heads, queries]: channels are keys */
+    int mask;           /* [keys, 1, 1]: a key takes part where it is over 0 (in a row without any, all do) */
+    int heads;
+    double scale;
+};
+int dfi_attention(struct dfi_graph *graph, const struct dfi_attention *args);
 
 /* Marks a value as an output: it stays readable after a run. Returns x. */
 int dfi_output(struct dfi_graph *graph, int x);

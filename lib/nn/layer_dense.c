@@ -43,6 +43,8 @@ static int piece_rows(int rows, int piece)
 static void add_bias(const struct dfi_exec *exec, int number, void *y, ptrdiff_t ld, size_t pixels)
 {
     const struct dfi_node *node = dfi_node(exec, number);
+    if (node->param[1] < 0)
+        return;
     exec->kernels->affine_act(y, ld, y, ld, pixels, node->c, NULL, dfi_param_value(exec, node, 1),
                               DFI_ACT_NONE);
 }
@@ -64,6 +66,8 @@ static void backward_bias(struct dfi_exec *exec, int number)
 {
     const struct dfi_node *node = dfi_node(exec, number);
     const int samples = dfi_samples(exec, number);
+    if (node->param[1] < 0)
+        return;
     double *rows = (double *)(void *)((char *)dfi_shared(exec) +
                                       lanes_bytes(exec->graph, node, exec->element));
     double *lanes = rows + (size_t)samples * (size_t)node->c;

@@ -44,6 +44,11 @@ static int build_linear(struct dfi_graph *graph, const struct layer *layer)
     return dfi_linear(graph, begin(graph, 4, layer->a, layer->b), "f", 5);
 }
 
+static int build_project(struct dfi_graph *graph, const struct layer *layer)
+{
+    return dfi_project(graph, begin(graph, 4, layer->a, layer->b), "f", 5);
+}
+
 static int build_activation(struct dfi_graph *graph, const struct layer *layer)
 {
     return dfi_activation(graph, begin(graph, 3, 2, 3), (enum dfi_act)layer->a);
@@ -163,6 +168,35 @@ static int build_add_scaled(struct dfi_graph *graph, const struct layer *layer)
     return dfi_add_scaled(graph, x, layer->a ? x : dfi_conv2d(graph, x, "f", 3, 3, 1, 1), 0.7);
 }
 
+/* a x b queries; c: 0 keys of their own, 1 in two parts, 2 one value for all, 3 one for both parts; d: 1 with
+ * bias and mask. Two heads. */
+static int build_attention(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int x = begin(graph, 6, layer->a, layer->b), text = dfi_graph_input(graph, "text", 5, 3, 1, 0);
+    const int queries = layer->a * layer->b;
+    int keys = layer->c == 2 ? queries : 3;
+    struct dfi_attention args = { x, x, x, -1, -1, -1, -1, 2, 0.7 };
+    if (layer->c != 2) {
+        args.k = dfi_project(graph, text, "k", 6); /* a bias would have no gradient */
+        args.v = layer->c == 3 ? args.k : dfi_linear(graph, text, "v", 4);
+    }
+    if (layer->c == 1) {
+        args.more_k = dfi_linear(graph, x, "more_k", 6);
+        args.more_v = dfi_linear(graph, x, "more_v", 4);
+        keys += queries;
+    }
+    if (layer->c == 3) {
+        args.more_k = args.k;
+        args.more_v = args.k;
+        keys += 3;
+    }
+    if (layer->d) {
+        args.bias = dfi_project(graph, dfi_graph_input(graph, "b", 2, 2, queries, 0), "bias", keys);
+        args.mask = dfi_graph_input(graph, "masked", keys, 1, 1, 0);
+    }
+    return dfi_attention(graph, &args);
+}
+
 static int build_entropy(struct dfi_graph *graph, const struct layer *layer)
 {
     return begin(graph, 4, layer->a, layer->b);
@@ -228,6 +262,14 @@ static const struct layer layers[] = {
     { "upsample, used by others", build_upsample, 1, 0, 0, 0 },
     { "add_scaled", build_add_scaled, 0, 0, 0, 0 },
     { "add_scaled, a value to itself", build_add_scaled, 1, 0, 0, 0 },
+    { "project", build_project, 3, 2, 0, 0 },
+    { "attention", build_attention, 2, 3, 0, 0 },
+    { "attention in two parts", build_attention, 2, 3, 1, 0 },
+    { "attention of a value to itself", build_attention, 2, 3, 2, 0 },
+    { "attention in two equal parts", build_attention, 2, 3, 3, 0 },
+    { "attention with bias and mask", build_attention, 2, 3, 0, 1 },
+    { "attention in two parts with bias and mask", build_attention, 2, 1, 1, 1 },
+    { "attention of many queries", build_attention, 7, 10, 0, 0 },
     { "cross_entropy_loss", build_entropy, 1, 1, 0, 0 },
     { "cross_entropy_loss on pixels", build_entropy, 2, 3, 0, 0 },
 };

@@ -283,6 +283,11 @@ static void layer_norm_off(const void *x, ptrdiff_t ldx, const void *dy, ptrdiff
                                  dweight, dbias);
 }
 
+static void attention_off(const void *p, ptrdiff_t ldp, void *dp, ptrdiff_t lddp, size_t rows, int c)
+{
+    right()->attention_softmax_backward(p, ldp, dp, lddp, rows - 1, c);
+}
+
 static const struct layer *find_layer(const char *name)
 {
     for (int i = 0; i < DFI_COUNT(layers); i++)
@@ -296,12 +301,14 @@ static void test_faults_are_seen(void **unused)
 {
     (void)unused;
     const struct dfi_kernels *all = right();
-    struct dfi_kernels off[10] = { *all, *all, *all, *all, *all, *all, *all, *all, *all, *all };
-    static const char *const where[10] = { "batch_norm",       "batch_norm gelu",
-                                           "conv2d 3x3",       "concat, users before and after",
-                                           "linear on pixels", "softmax on pixels",
-                                           "linear",           "cross_entropy_loss",
-                                           "group_norm",       "layer_norm" };
+    static const char *const where[] = {
+        "batch_norm",       "batch_norm gelu",   "conv2d 3x3", "concat, users before and after",
+        "linear on pixels", "softmax on pixels", "linear",     "cross_entropy_loss",
+        "group_norm",       "layer_norm",        "attention"
+    };
+    struct dfi_kernels off[DFI_COUNT(where)];
+    for (int i = 0; i < DFI_COUNT(where); i++)
+        off[i] = *all;
     off[0].affine2 = affine2_off;
     off[1].affine_act_backward = act_backward_off;
     off[2].taps_dw = taps_dw_off;
@@ -312,6 +319,7 @@ static void test_faults_are_seen(void **unused)
     off[7].cross_entropy = cross_entropy_off;
     off[8].moments_about = moments_about_off;
     off[9].layer_norm_backward = layer_norm_off;
+    off[10].attention_softmax_backward = attention_off;
     for (int i = 0; i < DFI_COUNT(off); i++) {
         assert_int_equal(check_layer(find_layer(where[i]), 5, 0, all), 0);
         if (check_layer(find_layer(where[i]), 5, 0, &off[i]) == 0)

@@ -92,6 +92,16 @@ DFI_INLINE vec unless_negative(vec condition, vec a)
 {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(condition, zero(), _CMP_NLE_UQ), a);
 }
+/* a where the condition is over zero, else b. */
+DFI_INLINE vec select_positive(vec condition, vec a, vec b)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(condition, zero(), _CMP_GT_OQ), b, a);
+}
+/* The first n lanes of a, then those of b. */
+DFI_INLINE vec first_or(vec a, int n, vec b)
+{
+    return n >= LANES ? a : _mm512_mask_blend_ps(first_lanes(n), b, a);
+}
 DFI_INLINE void add_doubles(double *sum, vec a, int n)
 {
     const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(a));
@@ -178,6 +188,14 @@ DFI_INLINE vec keep_nan(vec a, vec b)
 DFI_INLINE vec unless_negative(vec condition, vec a)
 {
     return _mm256_and_ps(a, _mm256_cmp_ps(condition, zero(), _CMP_NLE_UQ));
+}
+DFI_INLINE vec select_positive(vec condition, vec a, vec b)
+{
+    return _mm256_blendv_ps(b, a, _mm256_cmp_ps(condition, zero(), _CMP_GT_OQ));
+}
+DFI_INLINE vec first_or(vec a, int n, vec b)
+{
+    return n >= LANES ? a : _mm256_blendv_ps(b, a, _mm256_castsi256_ps(first_lanes(n)));
 }
 DFI_INLINE void add_four_doubles(double *sum, __m128 a, int n)
 {

@@ -1,0 +1,158 @@
+/* Kernels of attention: each table against the one in double. */
+
+#include <math.h>
+#include <stdio.h>
+
+#include "kernel_case.h"
+
+static const struct dfi_kernels *tables[KC_TABLES];
+static int table_count;
+static const struct dfi_kernels *oracle;
+
+enum { WITH_BIAS = 1, WITH_MASK = 2, MASK_ALL = 4 };
+
+struct scores {
+    size_t rows;
+    int c;
+    ptrdiff_t ldx, ldb;
+    struct kc_array x, bias, mask;
+};
+
+static struct scores make_scores(size_t rows, int c, int with, uint64_t *state)
+{
+    struct scores s = {
+        .rows = rows, .c = c, .ldx = c + kc_pick(state, 0, 9), .ldb = c + kc_pick(state, 0, 9)
+    };
+    s.x = kc_make(DIFFC_F32, rows * (size_t)s.ldx);
+    s.bias = kc_make(DIFFC_F32, rows * (size_t)s.ldb);
+    s.mask = kc_make(DIFFC_F32, (size_t)c);
+    kc_fill(&s.x, rows, c, s.ldx, state);
+    kc_fill(&s.bias, rows, c, s.ldb, state);
+    for (int i = 0; i < c; i++)
+        kc_set(&s.mask, (size_t)i, with & MASK_ALL ? 0 : kc_pick(state, 0, 1));
+    return s;
+}
+
+static void free_scores(struct scores *s)
+{
+    kc_free(&s->x);
+    kc_free(&s->bias);
+    kc_free(&s->mask);
+}
+
+static void run_softmax(const struct dfi_kernels *table, int dtype, const struct scores *s, int with,
+                        struct kc_array *out)
+{
+    struct kc_array bias = kc_copy(&s->bias, dtype), mask = kc_copy(&s->mask, dtype);
+    *out = kc_copy(&s->x, dtype);
+    table->attention_softmax(out->p, s->ldx, s->rows, s->c, 0.75, with & WITH_BIAS ? bias.p : NULL, s->ldb,
+                             with & WITH_MASK ? mask.p : NULL);
+    kc_free(&bias);
+    kc_free(&mask);
+}
+
+static void expect_close(const struct scores *s, const char *what, int t, const struct kc_array *found,
+                         const struct kc_array *right, double bound)
+{
+    if (!kc_intact(found, s->rows, s->c, s->ldx))
+        fail_msg("%s, %s, %zu rows of %d: wrote beside", tables[t]->name, what, s->rows, s->c);
+    for (size_t r = 0; r < s->rows; r++)
+        for (int i = 0; i < s->c; i++) {
+            const size_t at = r * (size_t)s->ldx + (size_t)i;
+            const double value = kc_get(found, at), expected = kc_get(right, at);
+            if (!(fabs(value - expected) <= bound * (1e-3 + fabs(expected))))
+                fail_msg("%s, %s, %zu rows of %d, at %zu, %d: %.9g, not %.9g", tables[t]->name, what, s->rows,
+                         s->c, r, i, value, expected);
+            if (expected == 0 && value != 0)
+                fail_msg("%s, %s: a key that takes no part has %.9g", tables[t]->name, what, value);
+        }
+}
+
+static void check_softmax(size_t rows, int c, int with)
+{
+    uint64_t state = (uint64_t)c * 100 + rows;
+    struct scores s = make_scores(rows, c, with, &state);
+    struct kc_array right, found;
+    run_softmax(oracle, DIFFC_F64, &s, with, &right);
+    for (int t = 0; t < table_count; t++) {
+        run_softmax(tables[t], DIFFC_F32, &s, with, &found);
+        expect_close(&s, "attention_softmax", t, &found, &right, 2e-6);
+        kc_free(&found);
+    }
+    kc_free(&right);
+    free_scores(&s);
+}
+
+/* dp against the oracle's, from the probabilities of the oracle. */
+static void check_backward(size_t rows, int c)
+{
+    uint64_t state = (uint64_t)c * 100 + rows + 7;
+    struct scores s = make_scores(rows, c, 0, &state);
+    struct kc_array p64, dp64 = kc_copy(&s.bias, DIFFC_F64);
+    run_softmax(oracle, DIFFC_F64, &s, 0, &p64);
+    struct kc_array p = kc_copy(&p64, DIFFC_F32);
+    oracle->attention_softmax_backward(p64.p, s.ldx, dp64.p, s.ldb, rows, c);
+    for (int t = 0; t < table_count; t++) {
+        struct kc_array dp = kc_copy(&s.bias, DIFFC_F32);
+        tables[t]->attention_softmax_backward(p.p, s.ldx, dp.p, s.ldb, rows, c);
+        assert_true(kc_intact(&dp, rows, c, s.ldb));
+        for (size_t r = 0; r < rows; r++)
+            for (int i = 0; i < c; i++) {
+                const size_t at = r * (size_t)s.ldb + (size_t)i;
+                if (!(fabs(kc_get(&dp, at) - kc_get(&dp64, at)) <= 4e-6))
+                    fail_msg("%s, attention_softmax_backward, %d: %.9g, not %.9g", tables[t]->name, c,
+                             kc_get(&dp, at), kc_get(&dp64, at));
+            }
+        kc_free(&dp);
+    }
+    kc_free(&p);
+    kc_free(&p64);
+    kc_free(&dp64);
+    free_scores(&s);
+}
+
+static void test_attention(void **unused)
+{
+    static const int more[] = { 77, 255, 1024, 1101, 2500 };
+    (void)unused;
+    for (int i = 1; i <= 70; i++) {
+        const int c = i <= 65 ? i : more[i - 66];
+        for (int with = 0; with < 4; with++)
+            check_softmax((size_t)(i % 4), c, with);
+        check_softmax(2, c, WITH_BIAS | WITH_MASK | MASK_ALL);
+        check_backward((size_t)(1 + i % 3), c);
+    }
+}
+
+/* Scores far apart, and what is not a number. */
+static void test_extremes(void **unused)
+{
+    (void)unused;
+    for (int t = 0; t < table_count; t++) {
+        float x[19], mask[19];
+        for (int i = 0; i < 19; i++) {
+            x[i] = i == 3 ? 1e30f : -1e30f * (float)i;
+            mask[i] = i != 3;
+        }
+        tables[t]->attention_softmax(x, 19, 1, 19, 1, NULL, 0, mask);
+        assert_true(x[0] == 1 && x[3] == 0 && x[18] < 1e-37f);
+        for (int i = 0; i < 19; i++)
+            x[i] = i == 17 ? NAN : 0;
+        tables[t]->attention_softmax(x, 19, 1, 19, 1, NULL, 0, NULL);
+        assert_true(isnan(x[0]) && isnan(x[17]));
+    }
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    table_count = kc_list_tables(tables);
+    oracle = dfi_kernels_get(0, DIFFC_F64);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_attention), cmocka_unit_test(test_extremes) };
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
