@@ -71,7 +71,7 @@ static int fail_start(const struct load *load, const unsigned char *prefix, int 
     if (is_pickle(prefix))
         return dfi_fail(DIFFC_ERR_UNSUPPORTED,
                         "%s: a PyTorch pickle, which is never read because it can run code; "
-                        "save the weights as safetensors",
+                        "turn it into safetensors with bindings/convert_checkpoint.py",
                         load->reader->name);
     return dfi_fail(status, "%s: byte 0: header of %" PRIu64 " bytes, %s", load->reader->name, value, what);
 }
