@@ -10,6 +10,7 @@
 
 #include <diffc/archive.h>
 #include <diffc/common.h>
+#include <diffc/communicator.h>
 #include <diffc/context.h>
 #include <diffc/guidance.h>
 #include <diffc/image.h>

@@ -1,7 +1,7 @@
 #ifndef DIFFC_TRAIN_H
 #define DIFFC_TRAIN_H
 
-#include <diffc/common.h>
+#include <diffc/communicator.h>
 
 DIFFC_BEGIN
 
@@ -60,13 +60,24 @@ typedef struct diffc_trainer_options {
     double clip_norm;             /* largest gradient norm; 0: not clipped (default) */
     double ema_decay;             /* [0, 1), 0: no EMA (default); warm-up min(decay, (1 + n) / (10 + n)) */
     const char *nonfinite;        /* on NaN or infinity in loss or gradient: stop (default), skip */
+    const diffc_communicator *communicator; /* ranks that share the work, copied; default: alone */
 } diffc_trainer_options;
 
 #define DIFFC_TRAINER_OPTIONS DIFFC_OPTIONS_OF(diffc_trainer_options)
 
+/* Several ranks: with a communicator of 1, 2, 4 or 8 ranks each one does its part of every batch, rank r of P
+ * the samples from floor(N r / P) on, and the bits are those of one process, for any number of threads each.
+ * All ranks must have the same options, data, weights and kernels (use cpu_mask where CPUs differ), and make
+ * the same calls of diffc_trainer_create(), _step(), _gradients(), _apply(), _evaluate() and _resume() in the
+ * same order; these wait for each other. What fails on one rank (a cancel too) fails on all of them, with
+ * nothing changed; those that are well name the rank that is not. When a rank is lost, the others get the
+ * status of the exchange that failed, and their trainers are of no further use: end them, start again, and
+ * resume, with as many ranks as there are then. */
+
 /* Bytes a trainer would take beyond the model (peak), and the trainer. It keeps model and dataset, and
- * changes the model's weights in place. ERR_ARG, ERR_CONFIG (model, objective and data do not fit),
- * ERR_LIMIT, ERR_NOMEM. Since 0.1. */
+ * changes the model's weights in place. ERR_ARG, ERR_CONFIG (model, objective and data do not fit; the number
+ * of ranks does not divide the 8 lanes; ranks differ in options, weights or kernels), ERR_LIMIT, ERR_NOMEM.
+ * Since 0.1. */
 DIFFC_API int diffc_trainer_bytes(const diffc_model *model, const diffc_dataset *dataset,
                                   const diffc_trainer_options *options, int64_t *bytes);
 DIFFC_API int diffc_trainer_create(diffc_model *model, const diffc_dataset *dataset,
@@ -102,8 +113,9 @@ DIFFC_API int diffc_trainer_report(const diffc_trainer *trainer, diffc_train_rep
  * a classifier. `inputs` as diffc_session_run(); `output` (may be NULL) receives the network's output, `loss`
  * (may be NULL) the loss. Then gradients can be read and changed, diffc_trainer_apply() makes one update with
  * them, also past the end of the run, and diffc_trainer_keep_statistics() moves the running statistics (apply
- * does that too, once in all); both are ERR_STATE without a batch since the last time. N <= batch. ERR_ARG,
- * ERR_CANCELLED, ERR_NONFINITE. Since 0.1. */
+ * does that too, once in all); both are ERR_STATE without a batch since the last time. N <= batch. With
+ * several ranks each one brings its part, at least one sample, and the loss is that of the whole; changes of
+ * the gradients must be the same on all. ERR_ARG, ERR_CANCELLED, ERR_NONFINITE. Since 0.1. */
 struct diffc_binding;
 DIFFC_API int diffc_trainer_gradients(diffc_trainer *trainer, const struct diffc_binding *inputs,
                                       int input_count, const diffc_tensor *target, diffc_tensor *output,
@@ -130,13 +142,15 @@ DIFFC_API int diffc_trainer_ema_model(const diffc_trainer *trainer, diffc_model 
  * statistics, EMA, moments and a checksum per tensor. Written to a temporary file, synced, renamed, the
  * directory synced; only then are all but the newest `keep` (>= 1) removed, the one just written always
  * being kept. Any failure leaves the earlier ones untouched. The directory's .lock is held during the save:
- * ERR_BUSY when another one is under way there. The file can be opened as a model, too. ERR_ARG, ERR_IO,
- * ERR_LIMIT, ERR_NOMEM. Since 0.1. */
+ * ERR_BUSY when another one is under way there. The file can be opened as a model, too. Of several ranks,
+ * rank 0 writes; on the others the call does nothing, and it waits for nobody. ERR_ARG, ERR_IO, ERR_LIMIT,
+ * ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_trainer_save(const diffc_trainer *trainer, const char *directory, int keep);
 
 /* Continues from the newest checkpoint of `directory` that verifies, older ones in turn (logged); the run
  * goes on as if it had not stopped, to the bit (a warning is logged where other kernels run than those it was
- * made with). The options must be those it was made with. On failure nothing was changed. Removes what killed
+ * made with). The options must be those it was made with, the number of ranks need not; rank 0 reads and the
+ * others get it from there. On failure nothing was changed. Removes what killed
  * saves have left; needs memory for the whole file. ERR_ARG when there is none, ERR_CONFIG (the message names
  * the setting), ERR_CHECKSUM, ERR_FORMAT, ERR_TRUNCATED, ERR_VERSION, ERR_IO, ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_trainer_resume(diffc_trainer *trainer, const char *directory);

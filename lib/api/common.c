@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include <diffc/common.h>
+#include <diffc/communicator.h>
 #include <diffc/version.h>
 
 #include "base/object.h"
@@ -21,6 +22,11 @@ const char *diffc_status_name(int status)
 const char *diffc_message(void)
 {
     return dfi_message();
+}
+
+int diffc_fail(int status, const char *text)
+{
+    return dfi_fail(status, "%s", text ? text : "");
 }
 
 const char *diffc_version(void)

@@ -81,8 +81,25 @@ void dfi_exec_refresh(struct dfi_exec *exec)
 
 void dfi_exec_set_size(struct dfi_exec *exec, int batch, int conditions)
 {
-    exec->batch = batch;
+    exec->batch = exec->whole = batch;
+    exec->first = 0;
     exec->conditions = conditions;
+}
+
+void dfi_exec_set_comm(struct dfi_exec *exec, struct dfi_comm *comm)
+{
+    exec->comm = comm;
+}
+
+int dfi_exec_share(struct dfi_exec *exec, int whole, int *first)
+{
+    const int64_t size = exec->comm ? exec->comm->size : 1, rank = exec->comm ? exec->comm->rank : 0;
+    exec->whole = whole;
+    exec->first = (int)(whole * rank / size);
+    exec->batch = (int)(whole * (rank + 1) / size) - exec->first;
+    exec->conditions = 1;
+    *first = exec->first;
+    return exec->batch;
 }
 
 static struct dfi_block block_at(const struct dfi_exec *exec, int value, const struct dfi_place *place)
@@ -119,13 +136,32 @@ void dfi_exec_view(const struct dfi_exec *exec, int value, struct diffc_tensor *
     memcpy(view->strides, strides, sizeof(strides));
 }
 
+static void begin_run(struct dfi_exec *exec)
+{
+    exec->status = DIFFC_OK;
+    exec->agreed = 0;
+}
+
+/* Ranks end a run together. */
+static int has_ended(const struct dfi_exec *exec)
+{
+    return exec->status < 0 && (!exec->comm || exec->agreed);
+}
+
+static int end_run(struct dfi_exec *exec)
+{
+    if (exec->comm && !exec->agreed)
+        exec->status = dfi_comm_agree(exec->comm, exec->status);
+    return exec->status;
+}
+
 int dfi_exec_forward(struct dfi_exec *exec, int batch_statistics)
 {
     exec->batch_statistics = batch_statistics;
-    exec->status = DIFFC_OK;
-    for (int i = 0; i < exec->graph->count && exec->status == DIFFC_OK; i++)
+    begin_run(exec);
+    for (int i = 0; i < exec->graph->count && !has_ended(exec); i++)
         dfi_node(exec, i)->kind->forward(exec, i);
-    return exec->status;
+    return end_run(exec);
 }
 
 int dfi_exec_backward(struct dfi_exec *exec, int accumulate)
@@ -134,13 +170,13 @@ int dfi_exec_backward(struct dfi_exec *exec, int accumulate)
     exec->accumulate = accumulate;
     memset(exec->written, 0, (size_t)exec->graph->count);
     exec->written[last] = 1;
-    exec->status = DIFFC_OK;
-    for (int i = last; i >= 0 && exec->status == DIFFC_OK; i--) {
+    begin_run(exec);
+    for (int i = last; i >= 0 && !has_ended(exec); i--) {
         const struct dfi_node *node = dfi_node(exec, i);
         if (node->gradient && exec->written[i] && node->kind->backward)
             node->kind->backward(exec, i);
     }
-    return exec->status;
+    return end_run(exec);
 }
 
 void *dfi_exec_gradients(const struct dfi_exec *exec)
@@ -172,17 +208,32 @@ void dfi_node_parallel(struct dfi_exec *exec, int number, dfi_node_task task, in
         exec->status = dfi_parallel(exec->context, run_node_task, &job, count);
 }
 
-void dfi_lane_sum(const double *rows, int samples, size_t n, double *lanes, double *result)
+/* Over the ranks. A rank whose run was cancelled goes on to the next sum, where the others learn of it. */
+static void sum_over_ranks(struct dfi_exec *exec, void *values, size_t n, size_t element)
 {
-    memset(lanes, 0, DFI_LANES * n * sizeof(*lanes));
-    for (int lane = 0; lane < DFI_LANES; lane++)
-        for (int s = dfi_lane_start(samples, lane); s < dfi_lane_start(samples, lane + 1); s++)
+    if (!exec->comm || exec->agreed)
+        return;
+    exec->status = dfi_comm_sum(exec->comm, values, n, element, exec->status);
+    exec->agreed = exec->status < 0;
+}
+
+void dfi_lane_sum(struct dfi_exec *exec, const double *rows, int samples, size_t n, double *lanes)
+{
+    const int held = dfi_lanes(exec);
+    memset(lanes, 0, (size_t)held * n * sizeof(*lanes));
+    for (int lane = 0; lane < held; lane++)
+        for (int s = dfi_lane_start(exec, samples, lane); s < dfi_lane_start(exec, samples, lane + 1); s++)
             for (size_t i = 0; i < n; i++)
                 lanes[(size_t)lane * n + i] += rows[(size_t)s * n + i];
-    for (int step = 1; step < DFI_LANES; step *= 2)
-        for (int lane = 0; lane < DFI_LANES; lane += 2 * step)
+    for (int step = 1; step < held; step *= 2)
+        for (int lane = 0; lane < held; lane += 2 * step)
             for (size_t i = 0; i < n; i++)
                 lanes[(size_t)lane * n + i] += lanes[(size_t)(lane + step) * n + i];
-    if (result != lanes)
-        memcpy(result, lanes, n * sizeof(*result));
+    sum_over_ranks(exec, lanes, n, sizeof(*lanes));
+}
+
+void dfi_lane_tree(struct dfi_exec *exec, void *lanes, size_t n)
+{
+    exec->kernels->tree_sum(lanes, n, dfi_lanes(exec), lanes, n, 0);
+    sum_over_ranks(exec, lanes, n, exec->element);
 }

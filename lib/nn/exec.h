@@ -1,6 +1,7 @@
 #ifndef DFI_NN_EXEC_H
 #define DFI_NN_EXEC_H
 
+#include "base/comm.h"
 #include "nn/graph.h"
 #include "tensor/tensor.h"
 
@@ -29,6 +30,13 @@ void dfi_exec_refresh(struct dfi_exec *exec);
 
 /* Number of samples and conditions of the next runs, at most those of the plan. */
 void dfi_exec_set_size(struct dfi_exec *exec, int batch, int conditions);
+
+/* Training on several ranks: the plan is for one rank's part of the batch. `comm` is kept, not copied. */
+void dfi_exec_set_comm(struct dfi_exec *exec, struct dfi_comm *comm);
+
+/* With a communicator: this rank's lanes of a batch of `whole` samples over all ranks, those from `first` on;
+ * sets the number of samples to them, and returns it. There may be none. Without one: all. */
+int dfi_exec_share(struct dfi_exec *exec, int whole, int *first);
 
 /* A value in memory: samples [h][w][c] channels-last, pixels `ld` elements apart, samples `sample_stride`.
  * Conditional values have conditions * batch samples, condition by condition. */

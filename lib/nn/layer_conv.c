@@ -109,7 +109,7 @@ static void weights_piece(struct dfi_exec *exec, int number, int index, int work
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
     const int parts = dfi_conv_dw_parts(&state->conv), lane = index / parts;
     void *sum = dfi_at(exec, dfi_shared(exec), (ptrdiff_t)(dfi_conv_dw_size(&state->conv) * (size_t)lane));
-    for (int n = dfi_lane_start(dy.samples, lane); n < dfi_lane_start(dy.samples, lane + 1); n++)
+    for (int n = dfi_lane_start(exec, dy.samples, lane); n < dfi_lane_start(exec, dy.samples, lane + 1); n++)
         dfi_conv_dw(&state->conv, dfi_sample(exec, &x, n), x.ld, dfi_sample(exec, &dy, n), dy.ld, sum,
                     index % parts, dfi_worker(exec, worker));
 }
@@ -151,7 +151,7 @@ static void backward_bias(struct dfi_exec *exec, int number)
         return;
     }
     dfi_node_parallel(exec, number, bias_piece, samples);
-    dfi_lane_sum(rows, samples, c, lanes, lanes);
+    dfi_lane_sum(exec, rows, samples, c, lanes);
     for (size_t i = 0; i < c; i++)
         dfi_param_gradient_put(exec, gradient, i, lanes[i]);
 }
@@ -161,9 +161,10 @@ static void backward(struct dfi_exec *exec, int number)
     const struct dfi_node *node = dfi_node(exec, number);
     const struct state *state = dfi_state(exec, number);
     const size_t lane = dfi_conv_dw_size(&state->conv);
-    dfi_node_parallel(exec, number, clear_piece, DFI_LANES);
-    dfi_node_parallel(exec, number, weights_piece, DFI_LANES * dfi_conv_dw_parts(&state->conv));
-    dfi_conv_dw_reduce(&state->conv, dfi_shared(exec), lane, DFI_LANES, dfi_param_gradient(exec, node, 0),
+    dfi_node_parallel(exec, number, clear_piece, dfi_lanes(exec));
+    dfi_node_parallel(exec, number, weights_piece, dfi_lanes(exec) * dfi_conv_dw_parts(&state->conv));
+    dfi_lane_tree(exec, dfi_shared(exec), lane);
+    dfi_conv_dw_reduce(&state->conv, dfi_shared(exec), lane, 1, dfi_param_gradient(exec, node, 0),
                        exec->accumulate);
     backward_bias(exec, number);
     if (state->trains) {

@@ -73,7 +73,7 @@ static void backward_bias(struct dfi_exec *exec, int number)
     double *lanes = rows + (size_t)samples * (size_t)node->c;
     if (!node->absorbed) {
         dfi_node_parallel(exec, number, bias_piece, samples);
-        dfi_lane_sum(rows, samples, (size_t)node->c, lanes, lanes);
+        dfi_lane_sum(exec, rows, samples, (size_t)node->c, lanes);
     }
     for (int i = 0; i < node->c; i++)
         dfi_param_gradient_put(exec, dfi_param_gradient(exec, node, 1), (size_t)i,
@@ -84,7 +84,8 @@ static void reduce_weights(struct dfi_exec *exec, int number)
 {
     const struct dfi_node *node = dfi_node(exec, number);
     const size_t count = weight_count(exec->graph, node);
-    exec->kernels->tree_sum(dfi_shared(exec), count, DFI_LANES, dfi_param_gradient(exec, node, 0), count,
+    dfi_lane_tree(exec, dfi_shared(exec), count);
+    exec->kernels->tree_sum(dfi_shared(exec), count, 1, dfi_param_gradient(exec, node, 0), count,
                             exec->accumulate);
 }
 
@@ -148,8 +149,8 @@ static void linear_weights_piece(struct dfi_exec *exec, int number, int lane, in
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
     const size_t count = weight_count(exec->graph, node);
-    const int pixels = dy.h * dy.w, first = dfi_lane_start(dy.samples, lane) * pixels;
-    const int rows = dfi_lane_start(dy.samples, lane + 1) * pixels - first;
+    const int pixels = dy.h * dy.w, first = dfi_lane_start(exec, dy.samples, lane) * pixels;
+    const int rows = dfi_lane_start(exec, dy.samples, lane + 1) * pixels - first;
     void *sum = dfi_at(exec, dfi_shared(exec), (ptrdiff_t)(count * (size_t)lane));
     const struct dfi_gemm gemm = { (size_t)dy.c,
                                    (size_t)x.c,
@@ -174,7 +175,7 @@ static void linear_backward(struct dfi_exec *exec, int number)
 {
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
-    dfi_node_parallel(exec, number, linear_weights_piece, DFI_LANES);
+    dfi_node_parallel(exec, number, linear_weights_piece, dfi_lanes(exec));
     reduce_weights(exec, number);
     backward_bias(exec, number);
     if (dfi_wants_gradient(exec, node->input[0])) {
@@ -216,8 +217,9 @@ static void unflatten_forward_piece(struct dfi_exec *exec, int number, int pixel
 
 static void unflatten_forward(struct dfi_exec *exec, int number)
 {
-    dfi_node_parallel(exec, number, unflatten_forward_piece,
-                      dfi_node(exec, number)->h * dfi_node(exec, number)->w);
+    const struct dfi_node *node = dfi_node(exec, number);
+    const int pixels = dfi_samples(exec, number) > 0 ? node->h * node->w : 0;
+    dfi_node_parallel(exec, number, unflatten_forward_piece, pixels);
 }
 
 static void unflatten_data_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -251,7 +253,8 @@ static void unflatten_weights_piece(struct dfi_exec *exec, int number, int lane,
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
     const size_t count = weight_count(exec->graph, node);
-    const int first = dfi_lane_start(dy.samples, lane), rows = dfi_lane_start(dy.samples, lane + 1) - first;
+    const int first = dfi_lane_start(exec, dy.samples, lane),
+              rows = dfi_lane_start(exec, dy.samples, lane + 1) - first;
     const ptrdiff_t pixels = (ptrdiff_t)dy.h * dy.w;
     void *sum = dfi_at(exec, dfi_shared(exec), (ptrdiff_t)(count * (size_t)lane));
     if (rows == 0) {
@@ -279,7 +282,7 @@ static void unflatten_weights_piece(struct dfi_exec *exec, int number, int lane,
 static void unflatten_backward(struct dfi_exec *exec, int number)
 {
     const struct dfi_node *node = dfi_node(exec, number);
-    dfi_node_parallel(exec, number, unflatten_weights_piece, DFI_LANES);
+    dfi_node_parallel(exec, number, unflatten_weights_piece, dfi_lanes(exec));
     reduce_weights(exec, number);
     backward_bias(exec, number);
     if (dfi_wants_gradient(exec, node->input[0])) {

@@ -20,7 +20,7 @@ static void finish_loss(struct dfi_exec *exec, int number, double count)
 {
     const int samples = dfi_samples(exec, number);
     double *rows = dfi_shared(exec), *lanes = rows + samples;
-    dfi_lane_sum(rows, samples, 1, lanes, lanes);
+    dfi_lane_sum(exec, rows, samples, 1, lanes);
     exec->loss = lanes[0] / count;
     dfi_set(exec, dfi_exec_value(exec, number).data, 0, exec->loss);
 }
@@ -45,7 +45,7 @@ static void mse_piece(struct dfi_exec *exec, int number, int index, int worker)
 static double mse_count(const struct dfi_exec *exec, int number)
 {
     const struct dfi_block y = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
-    return (double)y.samples * (double)values_of(&y);
+    return (double)dfi_whole_samples(exec, number) * (double)values_of(&y);
 }
 
 static void mse_forward(struct dfi_exec *exec, int number)
@@ -90,7 +90,7 @@ static void entropy_piece(struct dfi_exec *exec, int number, int index, int work
 static double entropy_count(const struct dfi_exec *exec, int number)
 {
     const struct dfi_block y = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
-    return (double)y.samples * y.h * y.w;
+    return (double)dfi_whole_samples(exec, number) * y.h * y.w;
 }
 
 static void entropy_forward(struct dfi_exec *exec, int number)

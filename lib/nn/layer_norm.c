@@ -36,9 +36,10 @@ static int need(const struct dfi_graph *graph, const struct dfi_node *node,
     return DIFFC_OK;
 }
 
-static double pixel_count(const struct dfi_block *block)
+static double pixel_count(const struct dfi_exec *exec, int number)
 {
-    return (double)block->samples * block->h * block->w;
+    const struct dfi_node *node = dfi_node(exec, number);
+    return (double)dfi_whole_samples(exec, number) * node->h * node->w;
 }
 
 static void moments_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -51,12 +52,12 @@ static void moments_piece(struct dfi_exec *exec, int number, int index, int work
 }
 
 /* Adds up the two rows of sums that every sample left in shared memory; returns [2][c]. */
-static const double *sum_rows(const struct dfi_exec *exec, int number)
+static const double *sum_rows(struct dfi_exec *exec, int number)
 {
     const size_t width = 2 * (size_t)dfi_node(exec, number)->c;
     const int samples = dfi_samples(exec, number);
     double *rows = dfi_shared(exec), *lanes = rows + (size_t)samples * width;
-    dfi_lane_sum(rows, samples, width, lanes, lanes);
+    dfi_lane_sum(exec, rows, samples, width, lanes);
     return lanes;
 }
 
@@ -64,7 +65,7 @@ static void batch_statistics(struct dfi_exec *exec, int number, const struct sta
 {
     const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
     dfi_node_parallel(exec, number, moments_piece, x.samples);
-    const double *sums = sum_rows(exec, number), count = pixel_count(&x);
+    const double *sums = sum_rows(exec, number), count = pixel_count(exec, number);
     for (int i = 0; i < x.c; i++) {
         const double mean = sums[i] / count, variance = sums[x.c + i] / count - mean * mean;
         state->mean[i] = mean;
@@ -149,7 +150,7 @@ static void backward(struct dfi_exec *exec, int number)
     const void *weight = dfi_param_value(exec, node, 0);
 
     dfi_node_parallel(exec, number, inner_piece, x.samples);
-    const double *sums = sum_rows(exec, number), count = pixel_count(&x);
+    const double *sums = sum_rows(exec, number), count = pixel_count(exec, number);
     for (int i = 0; i < x.c; i++) {
         const size_t at = (size_t)i;
         const double inverse = 1 / sqrt(state.variance[i] + EPSILON), mean = state.mean[i];
@@ -178,8 +179,7 @@ void dfi_exec_keep_statistics(struct dfi_exec *exec, struct dfi_params *params)
         if (node->kind != &dfi_kind_batch_norm)
             continue;
         const struct state state = state_of(exec, number);
-        const struct dfi_block x = dfi_exec_value(exec, node->input[0]);
-        const double count = pixel_count(&x), unbiased = count > 1 ? count / (count - 1) : 1;
+        const double count = pixel_count(exec, number), unbiased = count > 1 ? count / (count - 1) : 1;
         for (int i = 0; i < node->c; i++) {
             const size_t mean = params->stat_list[node->stat[0]].offset + (size_t)i;
             const size_t variance = params->stat_list[node->stat[1]].offset + (size_t)i;

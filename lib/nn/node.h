@@ -70,6 +70,7 @@ struct dfi_exec {
     const struct dfi_graph *graph;
     const struct dfi_params *params;
     struct dfi_exec_options options;
+    struct dfi_comm *comm; /* NULL: alone */
     const struct dfi_kernels *kernels;
     size_t element; /* bytes */
     struct dfi_plan plan;
@@ -77,9 +78,11 @@ struct dfi_exec {
     unsigned char *written; /* [nodes] gradient of a value in this backward pass: 0 nothing yet, 1 by one
                                user, 2 by several */
     int batch, conditions;
+    int whole, first; /* samples over all ranks, and the first one here */
     int batch_statistics;
     int accumulate; /* parameter gradients are added to */
     int status;     /* of the run: after a cancel no further grid is started */
+    int agreed;     /* all ranks know of it */
     double loss;
 };
 
@@ -163,15 +166,34 @@ static inline int dfi_gradient_adds(const struct dfi_exec *exec, int value)
     return exec->written[value] == 2;
 }
 
-/* First sample of lane `lane` of `samples`; lane DFI_LANES gives the end. */
-static inline int dfi_lane_start(int samples, int lane)
+/* Lanes that this rank holds: DFI_LANES, unless there is a communicator. */
+static inline int dfi_lanes(const struct dfi_exec *exec)
 {
-    return (int)((int64_t)samples * lane / DFI_LANES);
+    return exec->comm ? DFI_LANES / exec->comm->size : DFI_LANES;
 }
 
-/* Sums per-sample rows of `n` doubles, [samples][n], into result[n]: lanes in order, then the fixed tree.
- * Rows 0 .. DFI_LANES - 1 of `lanes` ([DFI_LANES][n]) are scratch. */
-void dfi_lane_sum(const double *rows, int samples, size_t n, double *lanes, double *result);
+/* Samples of a value over all ranks. */
+static inline int dfi_whole_samples(const struct dfi_exec *exec, int value)
+{
+    return exec->comm ? exec->whole : dfi_samples(exec, value);
+}
+
+/* First of the `samples` held here that is in the lane held here as number `lane`; lane dfi_lanes() gives the
+ * end. */
+static inline int dfi_lane_start(const struct dfi_exec *exec, int samples, int lane)
+{
+    if (!exec->comm)
+        return (int)((int64_t)samples * lane / DFI_LANES);
+    lane += exec->comm->rank * dfi_lanes(exec);
+    return (int)((int64_t)exec->whole * lane / DFI_LANES) - exec->first;
+}
+
+/* Sums per-sample rows of `n` doubles, [samples][n], over the whole batch into lanes[0 .. n - 1]: lanes in
+ * order, then the fixed tree, its upper part over the ranks. `lanes` is [DFI_LANES][n]. */
+void dfi_lane_sum(struct dfi_exec *exec, const double *rows, int samples, size_t n, double *lanes);
+
+/* Adds up lanes of `n` elements each, [dfi_lanes()][n], in the same tree into the first one. */
+void dfi_lane_tree(struct dfi_exec *exec, void *lanes, size_t n);
 
 /* Runs task(exec, number, index, worker) for index 0 .. count - 1. */
 typedef void (*dfi_node_task)(struct dfi_exec *exec, int number, int index, int worker);

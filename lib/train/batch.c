@@ -124,13 +124,16 @@ static struct dfi_block block_of(const struct dfi_exec *exec, int value)
 int dfi_batch_load(struct diffc_trainer *trainer, const struct dfi_batch *batch)
 {
     const struct dfi_model_values *values = &trainer->model->loss_values;
-    DFI_TRY(choose_samples(trainer, batch));
-    dfi_exec_set_size(trainer->exec, batch->count, 1);
+    struct dfi_batch part = *batch;
+    int first;
+    part.count = dfi_exec_share(trainer->exec, batch->count, &first);
+    part.first += first;
+    DFI_TRY(choose_samples(trainer, &part));
     struct job job = { trainer,
-                       batch,
+                       &part,
                        block_of(trainer->exec, values->x),
                        block_of(trainer->exec, values->t),
                        block_of(trainer->exec, values->cls),
                        block_of(trainer->exec, values->target) };
-    return dfi_parallel(trainer->object.context, make_sample, &job, batch->count);
+    return dfi_parallel(trainer->object.context, make_sample, &job, part.count);
 }

@@ -391,7 +391,7 @@ static int clean_directory(struct diffc_context *context, const char *directory)
     return status == DIFFC_ERR_NOMEM ? status : DIFFC_OK;
 }
 
-int dfi_trainer_resume(struct diffc_trainer *trainer, const char *directory)
+static int read_checkpoint(struct diffc_trainer *trainer, const char *directory)
 {
     struct diffc_context *context = trainer->object.context;
     struct diffc_archive *archive = NULL;
@@ -409,6 +409,16 @@ int dfi_trainer_resume(struct diffc_trainer *trainer, const char *directory)
         status = restore(trainer, archive, step);
     dfi_release(archive);
     return status;
+}
+
+int dfi_trainer_resume(struct diffc_trainer *trainer, const char *directory)
+{
+    struct dfi_comm *comm = &trainer->config.comm;
+    const int status = comm->rank == 0 ? read_checkpoint(trainer, directory) : DIFFC_OK;
+    if (comm->size == 1)
+        return status;
+    DFI_TRY(dfi_comm_agree(comm, status));
+    return dfi_ranks_share_state(trainer);
 }
 
 /* ---- writing ---- */
@@ -448,6 +458,8 @@ static int save_locked(const struct diffc_trainer *trainer, const char *director
 int dfi_trainer_save(const struct diffc_trainer *trainer, const char *directory, int keep)
 {
     int lock;
+    if (trainer->config.comm.rank != 0)
+        return DIFFC_OK;
     DFI_TRY(dfi_checkpoint_directory(directory));
     DFI_TRY(dfi_checkpoint_lock(trainer->object.context, directory, &lock));
     const int status = save_locked(trainer, directory, keep);

@@ -124,6 +124,7 @@ int dfi_train_config_read(const diffc_trainer_options *source, const struct diff
     config->clip_norm = options.clip_norm;
     config->ema_decay = options.ema_decay;
     *schedule = options.schedule;
+    DFI_TRY(dfi_comm_init(&config->comm, options.communicator, DFI_LANES));
     return check_values(config, model->object.context);
 }
 
@@ -192,7 +193,10 @@ int dfi_train_config_fits(const struct dfi_train_config *config, const struct di
 
 enum setting_kind { TEXT, NUMBER, WHOLE, WIDE };
 
-#define SETTING(name, kind) { #name, kind, offsetof(struct dfi_train_config, name) }
+#define SETTING(name, kind) \
+    { \
+#name, kind, offsetof(struct dfi_train_config, name) \
+    }
 static const struct setting {
     const char *key;
     enum setting_kind kind;

@@ -2,6 +2,7 @@
  * are added in the order of the set: the batch size leaves no trace. */
 
 #include <math.h>
+#include <string.h>
 
 #include "base/float_mode.h"
 #include "train/trainer.h"
@@ -9,6 +10,7 @@
 struct job {
     struct diffc_trainer *trainer;
     struct dfi_block out, target;
+    double *losses, *right; /* of the first sample */
 };
 
 static double squared_error(const struct dfi_block *out, const float *y, const struct dfi_block *target,
@@ -46,24 +48,37 @@ static void judge_sample(void *work, int i, int worker)
     int best = -1;
     (void)worker;
     if (trainer->config.objective->classifies)
-        trainer->losses[i] = cross_entropy(y, job->out.c, trainer->labels[i], &best);
+        job->losses[i] = cross_entropy(y, job->out.c, trainer->labels[i], &best);
     else
-        trainer->losses[i] = squared_error(&job->out, y, &job->target,
-                                           (const float *)job->target.data + i * job->target.sample_stride);
-    trainer->right[i] = best == trainer->labels[i];
+        job->losses[i] = squared_error(&job->out, y, &job->target,
+                                       (const float *)job->target.data + i * job->target.sample_stride);
+    job->right[i] = best == trainer->labels[i];
 }
 
-static int judge_batch(struct diffc_trainer *trainer)
+/* Each rank judges its part, and the others' values are zeros until all are added up. */
+static int judge_batch(struct diffc_trainer *trainer, int count)
 {
+    struct dfi_comm *comm = &trainer->config.comm;
     const struct dfi_model_values *values = &trainer->model->loss_values;
+    const size_t n = (size_t)count;
+    int first;
+    DFI_TRY(dfi_exec_forward(trainer->exec, 0));
+    const int part = dfi_exec_share(trainer->exec, count, &first);
+    struct job job = { trainer, dfi_exec_value(trainer->exec, values->out),
+                       dfi_exec_value(trainer->exec, values->target), trainer->losses + first,
+                       trainer->right + first };
+    memset(trainer->losses, 0, n * sizeof(double));
+    memset(trainer->right, 0, n * sizeof(double));
+    const int status = dfi_parallel(trainer->object.context, judge_sample, &job, part);
+    DFI_TRY(dfi_comm_sum(comm, trainer->losses, n, sizeof(double), status));
+    return dfi_comm_sum(comm, trainer->right, n, sizeof(double), DIFFC_OK);
+}
+
+static int judge_in_float_mode(struct diffc_trainer *trainer, int count)
+{
     struct dfi_float_mode saved;
     dfi_float_enter(&saved, 1);
-    int status = dfi_exec_forward(trainer->exec, 0);
-    if (status == DIFFC_OK) {
-        struct job job = { trainer, dfi_exec_value(trainer->exec, values->out),
-                           dfi_exec_value(trainer->exec, values->target) };
-        status = dfi_parallel(trainer->object.context, judge_sample, &job, job.out.samples);
-    }
+    const int status = judge_batch(trainer, count);
     dfi_float_leave(&saved);
     return status;
 }
@@ -80,11 +95,11 @@ static int judge_all(struct diffc_trainer *trainer, const struct diffc_dataset *
     for (; batch.first < dataset->count; batch.first += batch.count) {
         const int64_t left = dataset->count - batch.first;
         batch.count = left < trainer->config.batch ? (int)left : trainer->config.batch;
-        DFI_TRY(dfi_batch_load(trainer, &batch));
-        DFI_TRY(judge_batch(trainer));
+        DFI_TRY(dfi_comm_agree(&trainer->config.comm, dfi_batch_load(trainer, &batch)));
+        DFI_TRY(judge_in_float_mode(trainer, batch.count));
         for (int i = 0; i < batch.count; i++) {
             result->loss += trainer->losses[i];
-            result->right += trainer->right[i];
+            result->right += trainer->right[i] > 0;
         }
     }
     return DIFFC_OK;
@@ -108,7 +123,8 @@ int dfi_trainer_evaluate(struct diffc_trainer *trainer, const struct diffc_datas
     struct result result = { 0, 0 };
     if (use_ema && !trainer->ema)
         return dfi_fail(DIFFC_ERR_STATE, "the trainer has no EMA: ema_decay is 0");
-    DFI_TRY(dfi_train_data_fits(&trainer->config, trainer->model, dataset));
+    DFI_TRY(dfi_comm_agree(&trainer->config.comm,
+                           dfi_train_data_fits(&trainer->config, trainer->model, dataset)));
     if (use_ema)
         swap_weights(trainer);
     const int status = judge_all(trainer, dataset, seed, &result);

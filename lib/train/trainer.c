@@ -31,15 +31,21 @@ static int reserve(struct dfi_train_layout *layout, size_t *offset, size_t count
     return dfi_ck_add(layout->total, bytes / 64 * 64, &layout->total);
 }
 
+/* The most samples of a batch that one rank may have. */
+static int part_of_batch(const struct dfi_train_config *config)
+{
+    return (config->batch + config->comm.size - 1) / config->comm.size;
+}
+
 static int plan_layout(const struct diffc_model *model, const struct diffc_dataset *dataset,
                        const struct dfi_train_config *config, struct dfi_train_layout *layout)
 {
     const size_t values = model->params.value_count, stats = model->params.stat_count,
-                 batch = (size_t)config->batch;
+                 batch = (size_t)config->batch, part = (size_t)part_of_batch(config);
     const size_t ema = config->ema_decay > 0, chunks = (size_t)dfi_optimizer_chunks(values);
     size_t image;
     memset(layout, 0, sizeof(*layout));
-    if (dfi_ck_mul(batch, dfi_dataset_values(dataset), &image) ||
+    if (dfi_ck_mul(part, dfi_dataset_values(dataset), &image) ||
         reserve(layout, &layout->m, values, sizeof(float)) ||
         reserve(layout, &layout->v, values, sizeof(float)) ||
         reserve(layout, &layout->ema, ema * values, sizeof(float)) ||
@@ -47,10 +53,12 @@ static int plan_layout(const struct diffc_model *model, const struct diffc_datas
         reserve(layout, &layout->next_stats, stats, sizeof(float)) ||
         reserve(layout, &layout->images, image, sizeof(float)) ||
         reserve(layout, &layout->noise, image, sizeof(float)) ||
-        reserve(layout, &layout->indices, batch, sizeof(int64_t)) ||
-        reserve(layout, &layout->labels, batch, sizeof(int32_t)) ||
+        reserve(layout, &layout->indices, part, sizeof(int64_t)) ||
+        reserve(layout, &layout->labels, part, sizeof(int32_t)) ||
         reserve(layout, &layout->losses, batch, sizeof(double)) ||
-        reserve(layout, &layout->right, batch, 1) || reserve(layout, &layout->sums, chunks, sizeof(double)))
+        reserve(layout, &layout->right, batch, sizeof(double)) ||
+        reserve(layout, &layout->sums, chunks, sizeof(double)) ||
+        reserve(layout, &layout->scratch, config->comm.size > 1 ? DFI_COMM_SCRATCH : 0, 1))
         return dfi_fail(DIFFC_ERR_LIMIT, "a trainer for batch %d takes more than can be addressed",
                         config->batch);
     return DIFFC_OK;
@@ -58,7 +66,7 @@ static int plan_layout(const struct diffc_model *model, const struct diffc_datas
 
 static struct dfi_exec_options exec_options(const struct dfi_train_config *config)
 {
-    return (struct dfi_exec_options) { config->batch, 1, 1 };
+    return (struct dfi_exec_options) { part_of_batch(config), 1, 1 };
 }
 
 static int plan_bytes(const struct diffc_model *model, const struct diffc_dataset *dataset,
@@ -114,8 +122,9 @@ static void place_arrays(struct diffc_trainer *trainer, const struct dfi_train_l
     trainer->indices = (int64_t *)(void *)(block + layout->indices);
     trainer->labels = (int32_t *)(void *)(block + layout->labels);
     trainer->losses = (double *)(void *)(block + layout->losses);
-    trainer->right = (unsigned char *)(block + layout->right);
+    trainer->right = (double *)(void *)(block + layout->right);
     trainer->sums = (double *)(void *)(block + layout->sums);
+    trainer->config.comm.scratch = block + layout->scratch;
     if (trainer->config.ema_decay > 0) {
         const struct dfi_params *params = &trainer->model->params;
         trainer->ema = (float *)(void *)(block + layout->ema);
@@ -139,7 +148,10 @@ static int allocate(struct diffc_trainer *trainer)
     if (!trainer->block)
         return DIFFC_ERR_NOMEM;
     place_arrays(trainer, &layout);
-    return dfi_exec_create(trainer->model->loss_graph, &trainer->model->params, &options, &trainer->exec);
+    DFI_TRY(dfi_exec_create(trainer->model->loss_graph, &trainer->model->params, &options, &trainer->exec));
+    if (trainer->config.comm.size > 1)
+        dfi_exec_set_comm(trainer->exec, &trainer->config.comm);
+    return DIFFC_OK;
 }
 
 static void plan_run(struct diffc_trainer *trainer)
@@ -153,9 +165,9 @@ static void plan_run(struct diffc_trainer *trainer)
     config->lanes = DFI_LANES;
 }
 
-int dfi_trainer_new(struct diffc_model *model, const struct diffc_dataset *dataset,
-                    const struct dfi_train_config *config, const struct diffc_schedule *schedule,
-                    struct diffc_trainer **trainer)
+static int make_trainer(struct diffc_model *model, const struct diffc_dataset *dataset,
+                        const struct dfi_train_config *config, const struct diffc_schedule *schedule,
+                        struct diffc_trainer **trainer)
 {
     struct diffc_context *context = model->object.context;
     DFI_TRY(dfi_train_config_fits(config, model, dataset, schedule));
@@ -171,6 +183,23 @@ int dfi_trainer_new(struct diffc_model *model, const struct diffc_dataset *datas
     int status = make_schedule(made, schedule);
     if (status == DIFFC_OK)
         status = allocate(made);
+    if (status < 0) {
+        dfi_release(made);
+        return status;
+    }
+    *trainer = made;
+    return DIFFC_OK;
+}
+
+int dfi_trainer_new(struct diffc_model *model, const struct diffc_dataset *dataset,
+                    const struct dfi_train_config *config, const struct diffc_schedule *schedule,
+                    struct diffc_trainer **trainer)
+{
+    struct dfi_comm comm = config->comm;
+    struct diffc_trainer *made = NULL;
+    int status = dfi_comm_agree(&comm, make_trainer(model, dataset, config, schedule, &made));
+    if (status == DIFFC_OK)
+        status = dfi_ranks_compare(made);
     if (status < 0) {
         dfi_release(made);
         return status;
@@ -229,7 +258,7 @@ static int update(struct diffc_trainer *trainer, double scale)
     const double rate = dfi_learning_rate(&trainer->config, trainer->step, trainer->updates_per_epoch,
                                           trainer->steps);
     double norm = 0;
-    DFI_TRY(dfi_optimizer_norm(trainer, scale, &norm));
+    DFI_TRY(dfi_comm_agree(&trainer->config.comm, dfi_optimizer_norm(trainer, scale, &norm)));
     if (!isfinite(trainer->next_loss) || !isfinite(norm)) {
         DFI_TRY(refuse_update(trainer, norm));
     } else {
@@ -259,13 +288,15 @@ int dfi_trainer_step(struct diffc_trainer *trainer)
     double loss = 0;
     int batches = 0;
     begin_statistics(trainer);
+    if (trainer->step % trainer->updates_per_epoch == 0)
+        DFI_TRY(dfi_ranks_compare(trainer));
     for (; batches < config->accumulate; batches++) {
         batch.first = first + (int64_t)batches * config->batch;
         if (batch.first >= trainer->dataset->count)
             break;
         const int64_t left = trainer->dataset->count - batch.first;
         batch.count = left < config->batch ? (int)left : config->batch;
-        DFI_TRY(dfi_batch_load(trainer, &batch));
+        DFI_TRY(dfi_comm_agree(&trainer->config.comm, dfi_batch_load(trainer, &batch)));
         DFI_TRY(run_batch(trainer, batches > 0));
         loss += dfi_exec_loss(trainer->exec);
     }
@@ -282,20 +313,49 @@ static struct diffc_tensor four_dimensions(const struct diffc_tensor *tensor)
     return view;
 }
 
-int dfi_trainer_gradients(struct diffc_trainer *trainer, const diffc_binding *inputs, int input_count,
-                          const struct diffc_tensor *target, struct diffc_tensor *output, double *loss)
+/* The caller's own samples, of which a rank has its part. */
+static int bind_batch(struct diffc_trainer *trainer, const diffc_binding *inputs, int input_count,
+                      const struct diffc_tensor *target, const struct diffc_tensor *output, double *whole)
 {
     const struct dfi_model_values *values = &trainer->model->loss_values;
     struct diffc_tensor view, outside = four_dimensions(target);
     int count = -1;
-    begin_statistics(trainer);
-    DFI_TRY(dfi_bind_inputs(trainer->model, values, trainer->exec, trainer->config.batch, inputs, input_count,
-                            &count));
+    DFI_TRY(dfi_bind_inputs(trainer->model, values, trainer->exec, part_of_batch(&trainer->config), inputs,
+                            input_count, &count));
     DFI_TRY(dfi_bind_check(trainer->exec, values->target, "target", target, &count));
     if (output)
         DFI_TRY(dfi_bind_check(trainer->exec, values->out, "output", output, &count));
     dfi_exec_view(trainer->exec, values->target, &view);
     dfi_tensor_copy(&outside, &view);
+    *whole = count;
+    return DIFFC_OK;
+}
+
+static int share_batch(struct diffc_trainer *trainer, int whole, int part)
+{
+    int first;
+    if (dfi_exec_share(trainer->exec, whole, &first) == part)
+        return DIFFC_OK;
+    const struct dfi_comm *comm = &trainer->config.comm;
+    return dfi_fail(DIFFC_ERR_ARG, "rank %d of %d has %d of %d samples, must have %d", comm->rank, comm->size,
+                    part, whole, dfi_exec_share(trainer->exec, whole, &first));
+}
+
+int dfi_trainer_gradients(struct diffc_trainer *trainer, const diffc_binding *inputs, int input_count,
+                          const struct diffc_tensor *target, struct diffc_tensor *output, double *loss)
+{
+    const struct dfi_model_values *values = &trainer->model->loss_values;
+    struct dfi_comm *comm = &trainer->config.comm;
+    struct diffc_tensor view, outside;
+    double whole = 0;
+    begin_statistics(trainer);
+    int status = bind_batch(trainer, inputs, input_count, target, output, &whole);
+    const int part = (int)whole;
+    if (comm->size > 1) {
+        DFI_TRY(dfi_comm_sum(comm, &whole, 1, sizeof(whole), status));
+        status = dfi_comm_agree(comm, share_batch(trainer, (int)whole, part));
+    }
+    DFI_TRY(status);
     DFI_TRY(run_batch(trainer, 0));
     trainer->next_loss = dfi_exec_loss(trainer->exec);
     trainer->has_gradients = trainer->has_statistics = 1;

@@ -19,6 +19,7 @@ struct dfi_train_config {
     enum dfi_decay decay;
     double decay_factor, clip_norm, ema_decay;
     int skips; /* on NaN or infinity: 0 stop, 1 skip */
+    struct dfi_comm comm;
     /* The same and what the numbers of a run depend on besides, for its checkpoints. */
     const char *objective_name, *optimizer_name, *decay_name, *nonfinite_name, *schedule_name;
     int schedule_steps, labelled, lanes;
@@ -28,7 +29,7 @@ struct dfi_train_config {
 
 /* Where the arrays of a trainer lie in its block, in bytes. */
 struct dfi_train_layout {
-    size_t m, v, ema, ema_stats, next_stats, images, noise, indices, labels, losses, right, sums;
+    size_t m, v, ema, ema_stats, next_stats, images, noise, indices, labels, losses, right, sums, scratch;
     size_t total;
 };
 
@@ -45,11 +46,11 @@ struct diffc_trainer {
     float *m, *v;                      /* moments, as params.values */
     float *ema, *ema_stats;            /* NULL without EMA */
     float *next_stats;                 /* running statistics after the batches seen since the last update */
-    float *images, *noise;             /* [batch][C * H * W] */
-    int64_t *indices;                  /* [batch] in the data set */
-    int32_t *labels;                   /* [batch] */
+    float *images, *noise;             /* [part][C * H * W]: the rank's part of a batch */
+    int64_t *indices;                  /* [part] in the data set */
+    int32_t *labels;                   /* [part] */
     double *losses;                    /* [batch] of an evaluation */
-    unsigned char *right;              /* [batch] */
+    double *right;                     /* [batch] 1 or 0 */
     double *sums;                      /* [chunks] */
     int64_t updates_per_epoch, steps;  /* of the run */
     int64_t step, skipped;             /* updates behind, those left out among them */
@@ -86,13 +87,18 @@ int dfi_trainer_apply(struct diffc_trainer *trainer);
 int dfi_trainer_keep_statistics(struct diffc_trainer *trainer);
 int dfi_trainer_ema_model(const struct diffc_trainer *trainer, struct diffc_model **model);
 
+/* ranks.c: whether all ranks have the options, weights and kernels of rank 0; and position, weights and
+ * optimiser state of rank 0 to all. */
+int dfi_ranks_compare(struct diffc_trainer *trainer);
+int dfi_ranks_share_state(struct diffc_trainer *trainer);
+
 /* batch.c: samples, their draws, and the input values of the plan. */
 struct dfi_batch {
     const struct diffc_dataset *dataset;
     uint64_t seed;
     int evaluates; /* 1: `first` is an index in the data set; 0: a position in the order of `epoch` */
     int64_t epoch, first;
-    int count;
+    int count; /* over all ranks */
 };
 int dfi_batch_load(struct diffc_trainer *trainer, const struct dfi_batch *batch);
 
