@@ -293,7 +293,7 @@ static void backward(struct dfi_exec *exec, int number)
         dfi_gradient_begin(exec, node->input[1]);
     dfi_node_parallel(exec, number, inner_piece, pieces);
     dfi_node_parallel(exec, number, gradients_piece, samples);
-    dfi_lane_sum(rows, samples, width, lanes, lanes);
+    dfi_lane_sum(exec, rows, samples, width, lanes);
     for (int i = 0; i < node->c; i++) {
         dfi_param_gradient_put(exec, dfi_param_gradient(exec, node, 0), (size_t)i, lanes[i]);
         dfi_param_gradient_put(exec, dfi_param_gradient(exec, node, 1), (size_t)i, lanes[node->c + i]);

@@ -31,7 +31,7 @@ static void reduce_vectors(struct dfi_exec *exec, int number, int count)
     const size_t c = (size_t)node->c;
     const int samples = dfi_samples(exec, number);
     double *rows = dfi_shared(exec), *lanes = rows + (size_t)samples * 2 * c;
-    dfi_lane_sum(rows, samples, 2 * c, lanes, lanes);
+    dfi_lane_sum(exec, rows, samples, 2 * c, lanes);
     for (int slot = 0; slot < count; slot++)
         for (size_t i = 0; i < c; i++)
             dfi_param_gradient_put(exec, dfi_param_gradient(exec, node, slot), i,
