@@ -58,10 +58,12 @@ typedef struct diffc_archive diffc_archive;     /* named tensors and metadata: a
 typedef struct diffc_schedule diffc_schedule;   /* a noise schedule */
 typedef struct diffc_sampler diffc_sampler;     /* a step rule over a list of timesteps */
 typedef struct diffc_guide diffc_guide;         /* combines several predictions into one */
-typedef struct diffc_model diffc_model;         /* an architecture with its weights */
-typedef struct diffc_session diffc_session;     /* a model ready to run: memory plan, conditions */
-typedef struct diffc_dataset diffc_dataset;     /* samples to train on */
-typedef struct diffc_trainer diffc_trainer;     /* objective, optimiser and their state */
+typedef struct diffc_view diffc_view;           /* an orthogonal map of pictures */
+typedef struct diffc_factorization diffc_factorization; /* a picture as a sum of components */
+typedef struct diffc_model diffc_model;                 /* an architecture with its weights */
+typedef struct diffc_session diffc_session;             /* a model ready to run: memory plan, conditions */
+typedef struct diffc_dataset diffc_dataset;             /* samples to train on */
+typedef struct diffc_trainer diffc_trainer;             /* objective, optimiser and their state */
 
 typedef enum diffc_status {
     DIFFC_OK = 0,
@@ -116,11 +118,14 @@ DIFFC_API void *diffc_retain(void *handle);
 
 /* Things that are found by name: the registries can be listed. */
 typedef enum diffc_registry {
-    DIFFC_REGISTRY_SCHEDULE = 1,     /* names for diffc_schedule_create() */
-    DIFFC_REGISTRY_SPACING = 2,      /* names for diffc_sampler_options.spacing */
-    DIFFC_REGISTRY_STEP = 3,         /* names for diffc_sampler_options.step */
-    DIFFC_REGISTRY_ARCHITECTURE = 4, /* names for diffc_model_create() */
-    DIFFC_REGISTRY_OBJECTIVE = 5,    /* names for diffc_trainer_options.objective */
+    DIFFC_REGISTRY_SCHEDULE = 1,      /* names for diffc_schedule_create() */
+    DIFFC_REGISTRY_SPACING = 2,       /* names for diffc_sampler_options.spacing */
+    DIFFC_REGISTRY_STEP = 3,          /* names for diffc_sampler_options.step */
+    DIFFC_REGISTRY_ARCHITECTURE = 4,  /* names for diffc_model_create() */
+    DIFFC_REGISTRY_OBJECTIVE = 5,     /* names for diffc_trainer_options.objective */
+    DIFFC_REGISTRY_VIEW = 6,          /* names for diffc_view_create() */
+    DIFFC_REGISTRY_FACTORIZATION = 7, /* names for diffc_factorization_create() */
+    DIFFC_REGISTRY_REDUCTION = 8,     /* names for diffc_guide_create_views() */
     DIFFC_REGISTRY_MAX = 2147483647
 } diffc_registry;
 

@@ -1,6 +1,6 @@
 #include <diffc/guidance.h>
 
-#include "base/float_mode.h"
+#include "guide/factor.h"
 #include "guide/guide.h"
 
 int diffc_guide_create(diffc_context *context, const diffc_combiner *combiner, diffc_guide **guide)
@@ -26,6 +26,64 @@ int diffc_guide_create_cfg(diffc_context *context, const float *scales, int coun
     return dfi_guide_new_cfg(context, scales, count, guide);
 }
 
+static int check_inner(const diffc_context *context, const diffc_guide *inner)
+{
+    return !inner || inner->object.context == context
+               ? DIFFC_OK
+               : dfi_fail(DIFFC_ERR_ARG, "inner belongs to another context");
+}
+
+static int check_conditions(const int32_t *conditions, int count)
+{
+    for (int i = 0; conditions && i < count; i++)
+        if (conditions[i] < DIFFC_UNCONDITIONAL)
+            return dfi_fail(DIFFC_ERR_ARG, "conditions[%d] is %d, must be at least %d", i, (int)conditions[i],
+                            DIFFC_UNCONDITIONAL);
+    return DIFFC_OK;
+}
+
+int diffc_guide_create_views(diffc_context *context, diffc_view *const *views, const int32_t *conditions,
+                             int count, const char *reduction, diffc_guide *inner, diffc_guide **guide)
+{
+    if (!context || !views || !reduction || !guide)
+        return dfi_fail(DIFFC_ERR_ARG, "context, views, reduction and guide must not be NULL");
+    if (count < 1)
+        return dfi_fail(DIFFC_ERR_ARG, "count is %d, must be at least 1", count);
+    if (count > DFI_MAX_VIEWS)
+        return dfi_fail(DIFFC_ERR_LIMIT, "count is %d, at most %d views are possible", count, DFI_MAX_VIEWS);
+    for (int i = 0; i < count; i++)
+        if (!views[i])
+            return dfi_fail(DIFFC_ERR_ARG, "views[%d] is NULL", i);
+    DFI_TRY(check_conditions(conditions, count));
+    DFI_TRY(check_inner(context, inner));
+    return dfi_guide_new_views(context, views, conditions, count, reduction, inner, guide);
+}
+
+int diffc_guide_create_factors(diffc_context *context, diffc_factorization *factorization,
+                               const int32_t *conditions, diffc_guide *inner, diffc_guide **guide)
+{
+    if (!context || !factorization || !guide)
+        return dfi_fail(DIFFC_ERR_ARG, "context, factorization and guide must not be NULL");
+    DFI_TRY(check_conditions(conditions, factorization->count));
+    DFI_TRY(check_inner(context, inner));
+    return dfi_guide_new_factors(context, factorization, conditions, inner, guide);
+}
+
+static int check_channels(const diffc_denoiser *denoiser, const diffc_tensor *x)
+{
+    if (!denoiser->predict || denoiser->out_channels < 0 || denoiser->image_channels < 0)
+        return dfi_fail(DIFFC_ERR_ARG,
+                        "denoiser.predict must not be NULL, out_channels and image_channels not negative");
+    const int64_t channels = denoiser->image_channels ? denoiser->image_channels : x->shape[1];
+    if (channels > x->shape[1] || channels > INT32_MAX)
+        return dfi_fail(DIFFC_ERR_ARG, "denoiser.image_channels is %lld, x has %lld channels",
+                        (long long)channels, (long long)x->shape[1]);
+    if (denoiser->out_channels && denoiser->out_channels < channels)
+        return dfi_fail(DIFFC_ERR_ARG, "denoiser.out_channels is %d, the picture has %lld",
+                        (int)denoiser->out_channels, (long long)channels);
+    return DIFFC_OK;
+}
+
 int diffc_guide_predict(diffc_guide *guide, const diffc_denoiser *denoiser, int step, const float *t,
                         const diffc_tensor *x, diffc_tensor *out)
 {
@@ -34,13 +92,16 @@ int diffc_guide_predict(diffc_guide *guide, const diffc_denoiser *denoiser, int 
         return dfi_fail(DIFFC_ERR_ARG, "denoiser, t, x and out must not be NULL");
     diffc_denoiser read;
     DFI_TRY(dfi_options_read(&read, sizeof(read), denoiser, "denoiser"));
-    if (!read.predict || read.out_channels < 0)
-        return dfi_fail(DIFFC_ERR_ARG, "denoiser.predict must not be NULL and out_channels not negative");
     DFI_TRY(dfi_tensor_expect(x, "x", 4, any));
-    const int64_t shape[4] = { x->shape[0], read.out_channels ? read.out_channels : x->shape[1], x->shape[2],
+    DFI_TRY(check_channels(&read, x));
+    const int64_t channels = read.image_channels ? read.image_channels : x->shape[1];
+    const int64_t shape[4] = { x->shape[0], read.out_channels ? read.out_channels : channels, x->shape[2],
                                x->shape[3] };
     DFI_TRY(dfi_tensor_expect(out, "out", 4, shape));
     if (out->data == x->data)
         return dfi_fail(DIFFC_ERR_ARG, "out and x are the same memory");
-    return dfi_guide_predict(guide, &read, step, t, x, out);
+    const struct dfi_ask ask = {
+        .denoiser = &read, .step = step, .t = t, .x = x, .out = out, .image_channels = (int32_t)channels
+    };
+    return dfi_guide_predict(guide, &ask);
 }

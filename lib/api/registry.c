@@ -2,6 +2,8 @@
 
 #include "base/registry.h"
 #include "base/status.h"
+#include "guide/factor.h"
+#include "guide/guide.h"
 #include "model/model.h"
 #include "sched/sched.h"
 #include "train/train.h"
@@ -17,13 +19,16 @@ static const struct dfi_entry *find_entry(int registry, int index)
         return architecture ? &architecture->entry : NULL;
     }
     case DIFFC_REGISTRY_OBJECTIVE: return dfi_objective_entry(index);
+    case DIFFC_REGISTRY_VIEW: return dfi_view_entry(index);
+    case DIFFC_REGISTRY_FACTORIZATION: return dfi_factor_entry(index);
+    case DIFFC_REGISTRY_REDUCTION: return dfi_reduction_entry(index);
     default: return NULL;
     }
 }
 
 int diffc_registry_entry(int registry, int index, const char **name, const char **description)
 {
-    if (registry < DIFFC_REGISTRY_SCHEDULE || registry > DIFFC_REGISTRY_OBJECTIVE)
+    if (registry < DIFFC_REGISTRY_SCHEDULE || registry > DIFFC_REGISTRY_REDUCTION)
         return dfi_fail(DIFFC_ERR_ARG, "registry is %d, must be a diffc_registry", registry);
     const struct dfi_entry *entry = index >= 0 ? find_entry(registry, index) : NULL;
     if (!entry)

@@ -72,7 +72,11 @@ int diffc_session_denoiser(diffc_session *session, diffc_denoiser *denoiser)
         return dfi_fail(DIFFC_ERR_ARG, "session and denoiser must not be NULL");
     if (strcmp(session->model->architecture->kind, "denoiser") != 0)
         return dfi_fail(DIFFC_ERR_CONFIG, "%s is no denoiser", session->model->architecture->entry.name);
-    *denoiser = (diffc_denoiser) { sizeof(*denoiser), predict, session,
-                                   session->model->config.image_channels };
+    *denoiser = (diffc_denoiser) {
+        .struct_size = sizeof(*denoiser),
+        .predict = predict,
+        .opaque = session,
+        .out_channels = session->model->config.image_channels,
+    };
     return DIFFC_OK;
 }

@@ -199,7 +199,7 @@ static void twist(uint32_t state[624])
     }
 }
 
-static uint32_t next_word(struct dfi_mt19937 *generator)
+uint32_t dfi_mt19937_word(struct dfi_mt19937 *generator)
 {
     if (generator->position >= 624) {
         twist(generator->state);
@@ -215,8 +215,8 @@ static uint32_t next_word(struct dfi_mt19937 *generator)
 /* 53 bits of two words. */
 static double next_double(struct dfi_mt19937 *generator)
 {
-    const uint64_t high = next_word(generator);
-    const uint64_t word = high << 32 | next_word(generator);
+    const uint64_t high = dfi_mt19937_word(generator);
+    const uint64_t word = high << 32 | dfi_mt19937_word(generator);
     return (double)(word & (((uint64_t)1 << 53) - 1)) * 0x1p-53;
 }
 
@@ -238,7 +238,7 @@ static void fill_sixteen(struct dfi_mt19937 *generator, float values[16])
 {
     uint32_t words[16];
     for (int i = 0; i < 16; i++)
-        words[i] = next_word(generator) & 0xffffffu;
+        words[i] = dfi_mt19937_word(generator) & 0xffffffu;
     for (int i = 0; i < 8; i++) {
         const float u = 1.0f - (float)(int32_t)words[i] * 0x1p-24f;
         box_muller(u, words[i + 8] << 8, &values[i], &values[i + 8]);
@@ -255,7 +255,7 @@ void dfi_mt19937_randn(struct dfi_mt19937 *generator, float *values, size_t coun
     for (size_t i = 0; i + 16 <= count; i += 16)
         fill_sixteen(generator, values + i);
     for (size_t i = 0; i < count % 16; i++)
-        (void)next_word(generator); /* PyTorch draws them, then fills the last sixteen anew */
+        (void)dfi_mt19937_word(generator); /* PyTorch draws them, then fills the last sixteen anew */
     if (count % 16)
         fill_sixteen(generator, values + count - 16);
 }

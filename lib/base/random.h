@@ -23,7 +23,11 @@ enum dfi_stream {
     DFI_STREAM_DROPOUT = 5,
     DFI_STREAM_SAMPLE_START = 6, /* which: sample */
     DFI_STREAM_SAMPLE_STEP = 7,
-    DFI_STREAM_EVALUATE = 8
+    DFI_STREAM_EVALUATE = 8,
+    DFI_STREAM_VIEW = 9,      /* which: 0, permutations; 1, trial pictures */
+    DFI_STREAM_MASK = 10,     /* which: sample; known pictures outside a mask */
+    DFI_STREAM_LOW = 11,      /* which: sample; the picture that is scaled up */
+    DFI_STREAM_REFERENCE = 12 /* which: sample; the reference of an inverse problem */
 };
 static inline uint64_t dfi_stream(enum dfi_stream purpose, uint64_t which)
 {
@@ -42,6 +46,7 @@ struct dfi_mt19937 {
     double spare;
 };
 void dfi_mt19937_seed(struct dfi_mt19937 *generator, uint32_t seed);
+uint32_t dfi_mt19937_word(struct dfi_mt19937 *generator);
 void dfi_mt19937_randn(struct dfi_mt19937 *generator, float *values, size_t count);
 
 #endif

@@ -53,10 +53,11 @@ static void combine_sample(float scale, const float *u, const float *c, float *o
 static int combine(void *opaque, int step, const diffc_query *queries, int count, diffc_tensor *out)
 {
     const struct cfg *cfg = opaque;
-    const diffc_tensor *x = queries[0].x, *u = queries[0].out, *c = queries[count - 1].out;
+    const diffc_tensor *u = queries[0].out, *c = queries[count - 1].out;
+    const int64_t channels = queries[0].image_channels;
     const size_t pixels = (size_t)(out->shape[2] * out->shape[3]);
     const size_t n = (size_t)out->shape[1] * pixels;
-    const size_t guided = out->shape[1] > x->shape[1] ? (size_t)x->shape[1] * pixels : n;
+    const size_t guided = out->shape[1] > channels ? (size_t)channels * pixels : n;
     struct dfi_float_mode mode;
     (void)step;
     dfi_float_enter(&mode, 0);
@@ -114,5 +115,7 @@ int dfi_guide_new_cfg(struct diffc_context *context, const float *scales, int co
         status = dfi_guide_new(context, &combiner, guide);
     if (status < 0)
         release(cfg);
+    else
+        (*guide)->plain = 1;
     return status;
 }

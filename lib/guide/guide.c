@@ -2,12 +2,12 @@
 
 #include <string.h>
 
-/* Hands the tensors back; the list of queries stays. */
+/* Hands the tensors back; the lists stay. */
 static void drop_tensors(struct diffc_guide *guide)
 {
     for (int i = 0; i < guide->made; i++) {
-        dfi_release(guide->queries[i].out);
-        guide->queries[i].out = NULL;
+        dfi_release(guide->outs[i]);
+        guide->outs[i] = NULL;
     }
     guide->made = 0;
 }
@@ -15,8 +15,11 @@ static void drop_tensors(struct diffc_guide *guide)
 static void destroy(void *handle)
 {
     struct diffc_guide *guide = handle;
+    struct diffc_context *context = guide->object.context;
     drop_tensors(guide);
-    dfi_free(guide->object.context, guide->queries);
+    dfi_free(context, guide->queries);
+    dfi_free(context, guide->asked);
+    dfi_free(context, guide->outs);
     if (guide->combiner.release)
         guide->combiner.release(guide->combiner.opaque);
     dfi_object_free(guide);
@@ -32,19 +35,20 @@ int dfi_guide_new(struct diffc_context *context, const diffc_combiner *combiner,
     return DIFFC_OK;
 }
 
-static int grow_list(struct diffc_guide *guide, int count)
+static int grow_lists(struct diffc_guide *guide, int count)
 {
+    struct diffc_context *context = guide->object.context;
     if (count <= guide->capacity)
         return DIFFC_OK;
-    const size_t size = sizeof(*guide->queries);
-    diffc_query *queries = dfi_realloc(guide->object.context, guide->queries, (size_t)guide->capacity * size,
-                                       (size_t)count * size);
-    if (!queries)
-        return DIFFC_ERR_NOMEM;
-    memset(queries + guide->capacity, 0, (size_t)(count - guide->capacity) * size);
-    guide->queries = queries;
-    guide->capacity = count;
-    return DIFFC_OK;
+    drop_tensors(guide);
+    dfi_free(context, guide->queries);
+    dfi_free(context, guide->asked);
+    dfi_free(context, guide->outs);
+    guide->queries = dfi_calloc(context, (size_t)count, sizeof(*guide->queries));
+    guide->asked = dfi_calloc(context, (size_t)count, sizeof(*guide->asked));
+    guide->outs = dfi_calloc(context, (size_t)count, sizeof(*guide->outs));
+    guide->capacity = guide->queries && guide->asked && guide->outs ? count : 0;
+    return guide->capacity ? DIFFC_OK : DIFFC_ERR_NOMEM;
 }
 
 /* Tensors for the outputs of `count` queries, kept until the shape changes. */
@@ -54,10 +58,9 @@ static int reserve(struct diffc_guide *guide, int count, const int64_t shape[4])
         drop_tensors(guide);
         memcpy(guide->shape, shape, sizeof(guide->shape));
     }
-    DFI_TRY(grow_list(guide, count));
+    DFI_TRY(grow_lists(guide, count));
     for (; guide->made < count; guide->made++)
-        DFI_TRY(
-            dfi_tensor_create(guide->object.context, DIFFC_F32, 4, shape, &guide->queries[guide->made].out));
+        DFI_TRY(dfi_tensor_create(guide->object.context, DIFFC_F32, 4, shape, &guide->outs[guide->made]));
     return DIFFC_OK;
 }
 
@@ -83,11 +86,11 @@ static void forget_message(void)
     dfi_fail(DIFFC_OK, "%s", "");
 }
 
-static int predict(const diffc_denoiser *denoiser, int step, const float *t, const diffc_query *queries,
-                   int count)
+static int predict(const struct dfi_ask *ask, const diffc_query *queries, int count)
 {
+    const diffc_denoiser *denoiser = ask->denoiser;
     forget_message();
-    return check_callback(denoiser->predict(denoiser->opaque, t, queries, count), "denoiser", step);
+    return check_callback(denoiser->predict(denoiser->opaque, ask->t, queries, count), "denoiser", ask->step);
 }
 
 static int check_queries(const struct diffc_guide *guide, int count, const struct diffc_tensor *x)
@@ -101,37 +104,66 @@ static int check_queries(const struct diffc_guide *guide, int count, const struc
     return DIFFC_OK;
 }
 
-static int ask(struct diffc_guide *guide, const diffc_denoiser *denoiser, int step, const float *t,
-               const struct diffc_tensor *x, int count, struct diffc_tensor *out)
+static void reset_queries(struct diffc_guide *guide, int count, int32_t image_channels)
+{
+    for (int i = 0; i < count; i++)
+        guide->queries[i] = (diffc_query) { .out = guide->outs[i], .image_channels = image_channels };
+}
+
+/* Lists what has to be predicted: hybrid images ask for the unconditional prediction once, not once for each
+ * of their components. */
+static int list_asked(struct diffc_guide *guide, int count)
+{
+    diffc_query *queries = guide->queries;
+    int asked = 0;
+    for (int i = 0; i < count; i++) {
+        int same = 0;
+        if (guide->plain)
+            while (same < asked && (guide->asked[same].x != queries[i].x ||
+                                    guide->asked[same].condition != queries[i].condition))
+                same++;
+        else
+            same = asked;
+        if (same == asked)
+            guide->asked[asked++] = queries[i];
+        else
+            queries[i].out = guide->asked[same].out;
+    }
+    return asked;
+}
+
+static int ask_all(struct diffc_guide *guide, const struct dfi_ask *ask, int count)
 {
     const diffc_combiner *combiner = &guide->combiner;
     diffc_query *queries = guide->queries;
-    for (int i = 0; i < count; i++) {
-        queries[i].x = NULL;
-        queries[i].condition = 0;
-    }
+    reset_queries(guide, count, ask->image_channels);
     forget_message();
-    DFI_TRY(check_callback(combiner->expand(combiner->opaque, step, x, queries, count), "combiner's expand",
-                           step));
-    DFI_TRY(check_queries(guide, count, x));
-    DFI_TRY(predict(denoiser, step, t, queries, count));
+    DFI_TRY(check_callback(combiner->expand(combiner->opaque, ask->step, ask->x, queries, count),
+                           "combiner's expand", ask->step));
+    DFI_TRY(check_queries(guide, count, ask->x));
+    for (int i = 0; i < count; i++)
+        queries[i].condition = dfi_condition_from(ask->base, queries[i].condition);
+    DFI_TRY(predict(ask, guide->asked, list_asked(guide, count)));
     forget_message();
-    return check_callback(combiner->combine(combiner->opaque, step, queries, count, out),
-                          "combiner's combine", step);
+    return check_callback(combiner->combine(combiner->opaque, ask->step, queries, count, ask->out),
+                          "combiner's combine", ask->step);
 }
 
-int dfi_guide_predict(struct diffc_guide *guide, const diffc_denoiser *denoiser, int step, const float *t,
-                      const struct diffc_tensor *x, struct diffc_tensor *out)
+int dfi_guide_predict(struct diffc_guide *guide, const struct dfi_ask *ask)
 {
     if (!guide) {
-        const diffc_query query = { .x = x, .out = out, .condition = 0 };
-        return predict(denoiser, step, t, &query, 1);
+        const diffc_query query = {
+            .x = ask->x, .out = ask->out, .condition = ask->base, .image_channels = ask->image_channels
+        };
+        return predict(ask, &query, 1);
     }
-    const int count = guide->combiner.query_count(guide->combiner.opaque, step);
+    if (guide->in_turn)
+        return guide->in_turn(guide->combiner.opaque, ask);
+    const int count = guide->combiner.query_count(guide->combiner.opaque, ask->step);
     if (count < 1 || count > DFI_MAX_QUERIES)
         return dfi_fail(count < 0 ? count : DIFFC_ERR_CONFIG,
-                        "step %d: the combiner's query_count gave %d, must be 1 to %d", step, count,
+                        "step %d: the combiner's query_count gave %d, must be 1 to %d", ask->step, count,
                         DFI_MAX_QUERIES);
-    DFI_TRY(reserve(guide, count, out->shape));
-    return ask(guide, denoiser, step, t, x, count, out);
+    DFI_TRY(reserve(guide, count, ask->out->shape));
+    return ask_all(guide, ask, count);
 }
