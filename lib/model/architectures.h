@@ -12,6 +12,7 @@ static inline const struct dfi_archive_entry *dfi_named_entry(const struct diffc
     return position < 0 ? NULL : dfi_archive_entry(archive, position);
 }
 
-extern const struct dfi_architecture dfi_architecture_cs180_unet, dfi_architecture_lenet;
+extern const struct dfi_architecture dfi_architecture_cs180_unet, dfi_architecture_lenet,
+    dfi_architecture_if_unet;
 
 #endif

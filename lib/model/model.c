@@ -9,6 +9,7 @@ static void destroy(void *handle)
     dfi_graph_destroy(model->graph);
     dfi_graph_destroy(model->loss_graph);
     dfi_params_clear(&model->params);
+    dfi_free(context, model->json);
     while (model->metadata) {
         struct dfi_metadata *entry = model->metadata;
         model->metadata = entry->next;
@@ -23,8 +24,8 @@ static int build_graph(struct diffc_model *model, int with_loss, struct dfi_grap
                        struct dfi_model_values *values)
 {
     DFI_TRY(dfi_graph_create(model->object.context, &model->params, graph));
+    values->text = values->target = values->loss = -1;
     model->architecture->build(*graph, &model->config, values);
-    values->target = values->loss = -1;
     if (with_loss && (*graph)->status == DIFFC_OK) {
         const struct dfi_node *out = &(*graph)->nodes[values->out];
         const int classifies = strcmp(model->architecture->kind, "classifier") == 0;
@@ -53,6 +54,15 @@ static int check_config(const struct dfi_architecture *architecture, struct dfi_
     return architecture->check(config);
 }
 
+static int keep_json(struct diffc_model *model)
+{
+    if (!model->config.json)
+        return DIFFC_OK;
+    model->json = dfi_strdup(model->object.context, model->config.json);
+    model->config.json = model->json;
+    return model->json ? DIFFC_OK : DIFFC_ERR_NOMEM;
+}
+
 int dfi_model_new(struct diffc_context *context, const struct dfi_architecture *architecture,
                   const struct dfi_model_config *config, struct diffc_model **model)
 {
@@ -62,7 +72,9 @@ int dfi_model_new(struct diffc_context *context, const struct dfi_architecture *
     made->architecture = architecture;
     made->config = *config;
     dfi_params_init(&made->params, context, DIFFC_F32);
-    int status = check_config(architecture, &made->config);
+    int status = keep_json(made);
+    if (status == DIFFC_OK)
+        status = check_config(architecture, &made->config);
     if (status == DIFFC_OK)
         status = build_graph(made, 0, &made->graph, &made->values);
     if (status == DIFFC_OK)

@@ -4,6 +4,7 @@
 #include <diffc/model.h>
 
 #include "base/registry.h"
+#include "model/if_config.h"
 #include "nn/exec.h"
 #include "nn/graph.h"
 
@@ -18,11 +19,15 @@ struct dfi_model_config {
     const char *condition, *time_mode, *objective;
     int train_steps;
     uint64_t seed;
+    const char *json; /* if_unet: its config.json; the model keeps a copy */
+    int text_tokens;  /* if_unet: tokens of a prompt */
+    struct dfi_if_config unet;
 };
 
 /* Values of a graph by their role; -1 where the architecture has none. */
 struct dfi_model_values {
     int x, t, cls;     /* inputs */
+    int text;          /* text states, one of the text graph if there is one */
     int out, features; /* outputs; out is what the loss compares with the target */
     int target, loss;  /* only in graphs built for training */
 };
@@ -46,6 +51,7 @@ struct diffc_model {
     struct dfi_object object;
     const struct dfi_architecture *architecture;
     struct dfi_model_config config;
+    char *json; /* what config.json points to */
     struct dfi_params params;
     struct dfi_metadata *metadata;
     struct dfi_graph *graph; /* for inference */

@@ -81,7 +81,7 @@ static void write_inputs(const struct network *net, const struct dfi_model_value
 
 static void open_network(struct network *net, const char *name, int backward)
 {
-    struct dfi_model_config config = { 1, 28, 28, 8, 10, "none", "add", NULL, 300, 1 };
+    struct dfi_model_config config = { 1, 28, 28, 8, 10, "none", "add", NULL, 300, .seed = 1 };
     net->name = name;
     net->data = json_object_get(json_object_get(golden, "variants"), name);
     assert_non_null(net->data);
@@ -300,7 +300,7 @@ static void test_parameter_counts(void **state)
     (void)state;
     for (int i = 0; i < DFI_COUNT(cases); i++) {
         const struct dfi_model_config config = { 1,    28, 28, cases[i].width, 10, cases[i].condition, "add",
-                                                 NULL, 0,  1 };
+                                                 .seed = 1 };
         struct diffc_model *model = NULL;
         assert_int_equal(dfi_model_new(context, &dfi_architecture_cs180_unet, &config, &model), DIFFC_OK);
         assert_int_equal(model->params.value_count, cases[i].count);

@@ -11,7 +11,7 @@ static const uint32_t masks[] = { DIFFC_CPU_NONE, DIFFC_CPU_AVX2, 0 };
 static int build_model(struct net *net, struct diffc_context *context,
                        const struct dfi_architecture *architecture, const char *time_mode, int with_loss)
 {
-    const struct dfi_model_config config = { 1, 20, 16, 6, 10, "class", time_mode, NULL, 0, 1 };
+    const struct dfi_model_config config = { 1, 20, 16, 6, 10, "class", time_mode, NULL, 0, .seed = 1 };
     struct dfi_model_values values;
     net_open(net, context, DIFFC_F32);
     architecture->build(net->graph, &config, &values);
@@ -155,7 +155,7 @@ static void test_conditions(void **unused)
 /* With the statistics of the batch, too: the other condition is no part of the batch. */
 static void test_session_in_training(void **unused)
 {
-    static const struct dfi_model_config config = { 1, 8, 8, 4, 10, "class", "add", NULL, 10, 1 };
+    static const struct dfi_model_config config = { 1, 8, 8, 4, 10, "class", "add", NULL, 10, .seed = 1 };
     static const int32_t labels[3] = { 1, 7, 4 };
     static const int64_t shape[4] = { 3, 1, 8, 8 };
     static const float t[3] = { 1, 5, 9 };

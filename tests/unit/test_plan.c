@@ -173,7 +173,7 @@ static void test_bytes(void **unused)
     assert_int_equal(live_bytes, 0);
 }
 
-static const struct dfi_model_config small = { 1, 16, 16, 4, 10, "class", "mul", NULL, 300, 1 };
+static const struct dfi_model_config small = { 1, 16, 16, 4, 10, "class", "mul", NULL, 300, .seed = 1 };
 
 static int run_model(struct oom *oom, const struct dfi_architecture *architecture)
 {
