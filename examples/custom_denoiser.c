@@ -231,7 +231,7 @@ int main(int argc, char **argv)
     if (code >= 0)
         return code;
     const char *out = options.out ? options.out : "out/custom_denoiser";
-    ex_signals_install();
+    ex_begin();
     code = ex_context_open(&options, &context);
     code = code ? code : ex_make_folder(out);
     if (!code) {
@@ -246,5 +246,5 @@ int main(int argc, char **argv)
     code = code ? code : ex_metrics_save(metrics, out);
     json_decref(metrics);
     diffc_release(&context);
-    return code;
+    return ex_end(code, out);
 }

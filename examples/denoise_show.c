@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/models.h"
 #include "common/plot.h"
 #include "denoise_show.h"
 
@@ -66,6 +67,13 @@ static int predict(const struct denoise_show *show, diffc_model *model, const di
     return status ? ex_failed("network", status) : 0;
 }
 
+/* As many test images as there are, up to `wanted`. */
+static int at_most(const struct ex_mnist *mnist, int wanted)
+{
+    int64_t have = diffc_dataset_count(mnist->test);
+    return have < wanted ? (int)have : wanted;
+}
+
 static int label_of(const struct ex_mnist *mnist, int64_t index)
 {
     int32_t label = 0;
@@ -79,12 +87,6 @@ static int is_pure_noise(const diffc_model *model)
     const char *architecture;
     return !diffc_model_describe(model, &architecture, &options) && options.objective &&
            !strcmp(options.objective, "noise");
-}
-
-static double trained_sigma(const diffc_model *model)
-{
-    const char *text = diffc_model_metadata(model, "sigma");
-    return text ? strtod(text, NULL) : 0.5;
 }
 
 static int write_grid(const struct denoise_show *show, const struct ex_grid *grid, const char *name)
@@ -103,21 +105,21 @@ static void label_sigmas(struct ex_grid *grid)
 
 int denoise_show_noising(const struct denoise_show *show)
 {
-    enum { ROWS = 5 };
-    struct ex_grid grid = { .title = "Noising: z = x + sigma e, e ~ N(0, I)", .rows = ROWS };
+    int rows = at_most(show->mnist, 5);
+    struct ex_grid grid = { .title = "Noising: z = x + sigma e, e ~ N(0, I)", .rows = rows };
     diffc_tensor *clean = NULL, *cells = NULL;
     label_sigmas(&grid);
-    int code = ex_mnist_floats(show->mnist->test_images, 0, ROWS, &clean);
-    if (!code && create_like(clean, ROWS * SIGMAS, show->context, &cells))
+    int code = ex_mnist_floats(show->mnist->test_images, 0, rows, &clean);
+    if (!code && create_like(clean, rows * SIGMAS, show->context, &cells))
         code = ex_failed("picture", DIFFC_ERR_NOMEM);
     for (int k = 0; k < SIGMAS && !code; k++) {
         diffc_tensor *noisy = NULL;
         code = make_noisy(show, clean, clean, sigmas[k], &noisy);
-        for (int row = 0; row < ROWS && !code; row++)
+        for (int row = 0; row < rows && !code; row++)
             ex_image_copy(cells, row * SIGMAS + k, noisy, row);
         diffc_release(&noisy);
     }
-    for (int row = 0; row < ROWS; row++)
+    for (int row = 0; row < rows; row++)
         snprintf(grid.row_label[row], EX_LABEL, "digit %d", label_of(show->mnist, row));
     grid.images = cells;
     if (!code)
@@ -131,20 +133,20 @@ int denoise_show_noising(const struct denoise_show *show)
 static int draw_steps(const struct denoise_show *show, diffc_model *model, const char *title,
                       const char *name)
 {
-    int pure = is_pure_noise(model), row = 0;
-    double sigma = pure ? 1 : trained_sigma(model);
-    struct ex_grid grid = { .title = title, .rows = pure ? 2 : 3, .columns = PICTURES };
+    int pure = is_pure_noise(model), row = 0, count = at_most(show->mnist, PICTURES);
+    double sigma = pure ? 1 : ex_trained_sigma(model);
+    struct ex_grid grid = { .title = title, .rows = pure ? 2 : 3, .columns = count };
     diffc_tensor *set[3] = { NULL, NULL, NULL }, *cells = NULL; /* clean, noisy, output */
-    int code = ex_mnist_floats(show->mnist->test_images, 0, PICTURES, &set[0]);
+    int code = ex_mnist_floats(show->mnist->test_images, 0, count, &set[0]);
     if (!code)
         code = make_noisy(show, set[0], pure ? NULL : set[0], sigma, &set[1]);
     if (!code)
         code = predict(show, model, set[1], &set[2]);
-    if (!code && create_like(set[0], grid.rows * PICTURES, show->context, &cells))
+    if (!code && create_like(set[0], grid.rows * count, show->context, &cells))
         code = ex_failed("picture", DIFFC_ERR_NOMEM);
     for (int part = pure; part < 3 && !code; part++, row++)
-        for (int i = 0; i < PICTURES; i++)
-            ex_image_copy(cells, row * PICTURES + i, set[part], i);
+        for (int i = 0; i < count; i++)
+            ex_image_copy(cells, row * count + i, set[part], i);
     if (pure) {
         snprintf(grid.row_label[0], EX_LABEL, "noise");
         grid.column_axis = "sample";
@@ -154,7 +156,7 @@ static int draw_steps(const struct denoise_show *show, diffc_model *model, const
         grid.column_axis = "test image";
     }
     snprintf(grid.row_label[grid.rows - 1], EX_LABEL, "output");
-    for (int i = 0; i < PICTURES; i++)
+    for (int i = 0; i < count; i++)
         snprintf(grid.column_label[i], EX_LABEL, "%d", pure ? i + 1 : label_of(show->mnist, i));
     grid.images = cells;
     if (!code)
@@ -202,19 +204,18 @@ static int draw_errors(const struct denoise_show *show, const double *noisy, con
 /* sigmas.png: three digits under all strengths, before and after; errors over more images. */
 static int show_sigmas(const struct denoise_show *show, diffc_model *model, json_t *metrics)
 {
-    enum { DIGITS = 3, ROWS = 2 * DIGITS };
-    struct ex_grid grid = { .rows = ROWS };
+    enum { DIGITS = 3 };
     char title[96], name[48];
     double before[SIGMAS], after[SIGMAS];
-    int64_t have = diffc_tensor_dim(show->mnist->test_images, 0),
-            count = show->count < have ? show->count : have;
+    int count = at_most(show->mnist, show->count), shown = count < DIGITS ? count : DIGITS, rows = 2 * shown;
+    struct ex_grid grid = { .rows = rows };
     diffc_tensor *clean = NULL, *cells = NULL;
-    int shown = count < DIGITS ? (int)count : DIGITS;
-    snprintf(title, sizeof title, "Other strengths of noise (trained with sigma = %g)", trained_sigma(model));
+    snprintf(title, sizeof title, "Other strengths of noise (trained with sigma = %g)",
+             ex_trained_sigma(model));
     grid.title = title;
     label_sigmas(&grid);
     int code = ex_mnist_floats(show->mnist->test_images, 0, count, &clean);
-    if (!code && create_like(clean, ROWS * SIGMAS, show->context, &cells))
+    if (!code && create_like(clean, rows * SIGMAS, show->context, &cells))
         code = ex_failed("picture", DIFFC_ERR_NOMEM);
     for (int k = 0; k < SIGMAS && !code; k++) {
         diffc_tensor *noisy = NULL, *output = NULL;
@@ -244,7 +245,7 @@ static int show_sigmas(const struct denoise_show *show, diffc_model *model, json
     if (!code)
         code = write_grid(show, &grid, "sigmas.png");
     if (!code)
-        code = draw_errors(show, before, after, trained_sigma(model));
+        code = draw_errors(show, before, after, ex_trained_sigma(model));
     diffc_release(&clean);
     diffc_release(&cells);
     return code;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/animate.h"
+#include "common/models.h"
 #include "diffusion_show.h"
 
 #define COLUMNS 10
@@ -22,20 +23,6 @@ static struct facts facts_of(const diffc_model *model)
     f.has_class = f.options.condition && !strcmp(f.options.condition, "class");
     f.flow = ex_is_flow(model);
     return f;
-}
-
-int diffusion_check(const diffc_model *model, const char *path)
-{
-    const char *architecture = "", *objective;
-    diffc_model_options options = DIFFC_MODEL_OPTIONS;
-    int status = diffc_model_describe(model, &architecture, &options);
-    if (status)
-        return ex_failed(path, status);
-    objective = options.objective ? options.objective : "nothing";
-    if (strcmp(objective, "ddpm") && strcmp(objective, "flow"))
-        return ex_error(EX_FAILED, path, "a %s trained for %s cannot be sampled from (ddpm or flow can)",
-                        architecture, objective);
-    return 0;
 }
 
 /* The course's B3.2 takes 300 steps of Euler's rule, B3.1 50. */
@@ -64,6 +51,19 @@ static int draw_samples(const struct diffusion_show *show, diffc_model *model, c
     int code = ex_sample(sampling);
     sampling->labels = NULL; /* they end with this function */
     return code;
+}
+
+/* Has the picture room for all samples? */
+static int check_room(const struct diffusion_show *show, const struct facts *facts)
+{
+    int columns = facts->has_class ? facts->options.classes : COLUMNS;
+    if (columns > EX_GRID_LABELS)
+        return ex_error(EX_FAILED, "weights", "%d classes, pictures have room for %d", columns,
+                        EX_GRID_LABELS);
+    if (show->samples > columns * EX_GRID_LABELS)
+        return ex_error(EX_FAILED, "--samples", "%d, in rows of %d pictures have room for %d", show->samples,
+                        columns, columns * EX_GRID_LABELS);
+    return 0;
 }
 
 /* Sample i stands in row i / columns; cells after the last sample stay black. */
@@ -196,12 +196,16 @@ int diffusion_show_samples(const struct diffusion_show *show, diffc_model *model
     struct ex_sampling sampling = { .frames = 60 };
     char title[128], path[EX_PATH];
     double begin = ex_seconds();
-    int code = draw_samples(show, model, &facts, &sampling);
+    int code = check_room(show, &facts);
+    if (!code)
+        code = draw_samples(show, model, &facts, &sampling);
     if (code)
         return code;
     double spent = ex_seconds() - begin;
     name_model(show, &facts, "", title, sizeof title);
-    code = write_samples(show, &facts, sampling.images, title, "samples.png");
+    code = ex_make_folder(show->out);
+    if (!code)
+        code = write_samples(show, &facts, sampling.images, title, "samples.png");
     if (!code && diffc_npy_write(sampling.images, ex_path(path, show->out, "samples.npy")))
         code = ex_failed(path, DIFFC_ERR_IO);
     if (!code && sampling.frame_count)

@@ -14,9 +14,6 @@ struct diffusion_show {
     int samples, clip, quiet;
 };
 
-/* Is it a model that can be sampled from? */
-int diffusion_check(const diffc_model *model, const char *path);
-
 /* epoch-N.png; a picture function of the training loop. */
 int diffusion_show_epoch(void *opaque, diffc_model *model, int epoch);
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/classify.h"
+#include "common/models.h"
 #include "common/plot.h"
 #include "common/sample.h"
 #include "common/stats.h"
@@ -13,18 +14,19 @@ struct figures { /* of one set of images */
     double accuracy, frechet, spread_features, spread_pixels;
 };
 
-/* The labels of a data set as int32. */
-static int read_labels(const struct eval_judge *work, const diffc_tensor *labels, int64_t count, int32_t *out)
+/* The first `count` images of a data set with their labels, which the caller frees, also after an error. */
+static int read_real(const diffc_dataset *dataset, const diffc_tensor *raw, int64_t count,
+                     diffc_tensor **images, int32_t **labels)
 {
-    diffc_tensor *part = NULL, *wrapped = NULL;
-    int status = diffc_tensor_slice(labels, 0, 0, count, 1, &part);
-    if (!status)
-        status = diffc_tensor_wrap(work->context, DIFFC_I32, 1, &count, NULL, out, NULL, NULL, &wrapped);
-    if (!status)
-        status = diffc_tensor_copy(part, wrapped);
-    diffc_release(&part);
-    diffc_release(&wrapped);
-    return status ? ex_failed("labels", status) : 0;
+    *labels = malloc((size_t)count * sizeof **labels);
+    if (!*labels)
+        return ex_error(EX_FAILED, "labels", "no memory");
+    for (int64_t i = 0; i < count; i++) {
+        int status = diffc_dataset_sample(dataset, i, NULL, *labels + i);
+        if (status)
+            return ex_failed("labels", status);
+    }
+    return ex_mnist_floats(raw, 0, count, images);
 }
 
 /* Pixels as they are judged: clamped to [0, 1]. */
@@ -58,12 +60,9 @@ static int measure(const struct eval_judge *work, diffc_model *classifier, diffc
 static int judge_test(const struct eval_judge *work, diffc_model *classifier, struct ex_judged *test)
 {
     diffc_tensor *images = NULL;
-    int64_t count = diffc_tensor_dim(work->mnist->test_images, 0);
-    int32_t *labels = malloc((size_t)count * sizeof *labels);
-    int code = labels ? ex_mnist_floats(work->mnist->test_images, 0, count, &images)
-                      : ex_error(EX_FAILED, "labels", "no memory");
-    if (!code)
-        code = read_labels(work, work->mnist->test_labels, count, labels);
+    int32_t *labels = NULL;
+    int64_t count = diffc_dataset_count(work->mnist->test);
+    int code = read_real(work->mnist->test, work->mnist->test_images, count, &images, &labels);
     if (!code)
         code = ex_classify(work->context, classifier, images, test);
     if (!code) {
@@ -79,14 +78,11 @@ static int judge_test(const struct eval_judge *work, diffc_model *classifier, st
 static int judge_training(const struct eval_judge *work, diffc_model *classifier,
                           const struct ex_judged *test, struct figures *real)
 {
-    int64_t have = diffc_tensor_dim(work->mnist->train_images, 0);
+    int64_t have = diffc_dataset_count(work->mnist->train);
     int64_t count = work->samples < have ? work->samples : have;
     diffc_tensor *images = NULL;
-    int32_t *labels = malloc((size_t)count * sizeof *labels);
-    int code = labels ? ex_mnist_floats(work->mnist->train_images, 0, count, &images)
-                      : ex_error(EX_FAILED, "labels", "no memory");
-    if (!code)
-        code = read_labels(work, work->mnist->train_labels, count, labels);
+    int32_t *labels = NULL;
+    int code = read_real(work->mnist->train, work->mnist->train_images, count, &images, &labels);
     if (!code)
         code = measure(work, classifier, images, labels, test, real);
     if (!code) {
@@ -252,6 +248,28 @@ static int sweep(const struct eval_judge *work, diffc_model *classifier, diffc_m
     ex_metric(work->metrics, "sample_guidance", work->guidance.value[judged]);
     ex_metric(work->metrics, "sample_accuracy", found[judged].accuracy);
     return draw_sweep(work, found, real);
+}
+
+/* The classifier must know the data's classes, and a model with classes the same ones. */
+int eval_judge_check(const struct eval_judge *work, const diffc_model *classifier, const diffc_model *model)
+{
+    const diffc_model *models[2] = { classifier, model };
+    const char *names[2] = { "--classifier", "--weights" }, *architecture;
+    for (int i = 0; i < 2 && models[i]; i++) {
+        diffc_model_options options = DIFFC_MODEL_OPTIONS;
+        int status = diffc_model_describe(models[i], &architecture, &options);
+        if (status)
+            return ex_failed(names[i], status);
+        int has_classes = i == 0 || (options.condition && !strcmp(options.condition, "class"));
+        if (has_classes && options.classes != work->mnist->classes)
+            return ex_error(EX_FAILED, names[i], "has %d classes, expected %d", options.classes,
+                            work->mnist->classes);
+        if (options.image_height != work->mnist->height || options.image_width != work->mnist->width)
+            return ex_error(EX_FAILED, names[i], "is for images of %d x %d, the data has %d x %d",
+                            options.image_height, options.image_width, work->mnist->height,
+                            work->mnist->width);
+    }
+    return 0;
 }
 
 int eval_judge_run(const struct eval_judge *work, diffc_model *classifier, diffc_model *model)

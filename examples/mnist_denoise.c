@@ -3,13 +3,15 @@
  *
  *   mnist_denoise train [--sigma 0.5] [--pure-noise]   trains; pictures, loss curve and weights in out/NAME
  *   mnist_denoise show [--weights FILE]                noising grid, denoising, other strengths of noise
+ *   mnist_denoise test [--weights FILE]                the test loss of a weight file again
  *   mnist_denoise noise                                the noising grid alone, without a network */
 #include <stdio.h>
 #include <string.h>
 
 #include "common/mnist.h"
-#include "denoise_show.h"
+#include "common/models.h"
 #include "common/train_loop.h"
+#include "denoise_show.h"
 
 struct settings {
     struct ex_options common;
@@ -68,8 +70,6 @@ static int train(diffc_context *context, const struct settings *s, const char *o
     code = create_model(context, s, &mnist, &model);
     if (!code)
         code = create_trainer(model, s, &mnist, &trainer);
-    if (!code)
-        code = ex_train_prepare(out, s->common.resume);
     if (!code) {
         struct ex_training run = {
             .options = &s->common,
@@ -86,10 +86,8 @@ static int train(diffc_context *context, const struct settings *s, const char *o
             .picture = denoise_show_epoch,
             .opaque = &show,
             .ema = s->ema > 0,
-            .metrics = ex_metrics_open(out, s->common.resume),
         };
         code = ex_train(&run);
-        json_decref(run.metrics);
     }
     diffc_release(&trainer);
     diffc_release(&model);
@@ -103,18 +101,13 @@ static int show_results(diffc_context *context, const struct settings *s, const 
     struct denoise_show show = {
         .context = context, .mnist = &mnist, .out = out, .seed = s->common.seed, .count = s->count
     };
-    char trained[EX_PATH];
-    snprintf(trained, sizeof trained, "out/%s/weights.safetensors", run_name(s));
-    const char *path = s->common.weights ? s->common.weights : trained;
     diffc_model *model = NULL;
-    int with_model = !strcmp(s->common.command, "show"), status = 0;
+    int with_model = !strcmp(s->common.command, "show");
     int code = ex_mnist_open(context, s->common.data, 0, 1, &mnist);
     if (code)
         return code;
     if (with_model)
-        status = diffc_model_open(context, path, NULL, &model);
-    if (status)
-        code = ex_failed(path, status);
+        code = ex_model_open(context, s->common.weights, run_name(s), "denoise|noise", &model);
     if (!code)
         code = ex_make_folder(out);
     if (!code)
@@ -128,6 +121,16 @@ static int show_results(diffc_context *context, const struct settings *s, const 
     }
     diffc_release(&model);
     ex_mnist_close(&mnist);
+    return code;
+}
+
+static int test(diffc_context *context, const struct settings *s, const char *out)
+{
+    diffc_model *model = NULL;
+    int code = ex_model_open(context, s->common.weights, run_name(s), "denoise|noise", &model);
+    if (!code)
+        code = ex_model_test(context, &s->common, model, out);
+    diffc_release(&model);
     return code;
 }
 
@@ -155,9 +158,10 @@ int main(int argc, char **argv)
         { "count", EX_INT, &s.count, 1, 1e6, "N", "show: test images that the errors are taken over (100)" },
     };
     const struct ex_program program = {
-        "One-step denoising of MNIST digits. train: the UNet learns it; show: what it does; noise: noising "
-        "alone.",
-        "train|show|noise",
+        "One-step denoising of MNIST digits. train: the UNet learns it; show: what it does; test: its test "
+        "loss "
+        "again; noise: noising alone.",
+        "train|show|test|noise",
         own,
         sizeof own / sizeof own[0],
         "time timesteps guidance",
@@ -166,17 +170,18 @@ int main(int argc, char **argv)
     if (code >= 0)
         return code;
     set_defaults(&s);
-    int training = !strcmp(s.common.command, "train");
+    const char *command = s.common.command;
     char folder[64];
-    snprintf(folder, sizeof folder, "out/%s%s", run_name(&s), training ? "" : "-show");
+    snprintf(folder, sizeof folder, "out/%s%s%s", run_name(&s), strcmp(command, "train") ? "-" : "",
+             strcmp(command, "train") ? command : "");
     const char *out = s.common.out ? s.common.out : folder;
     diffc_context *context = NULL;
-    ex_signals_install();
+    ex_begin();
     code = ex_context_open(&s.common, &context);
     if (!code)
-        code = training ? train(context, &s, out) : show_results(context, &s, out);
+        code = !strcmp(command, "train")  ? train(context, &s, out)
+               : !strcmp(command, "test") ? test(context, &s, out)
+                                          : show_results(context, &s, out);
     diffc_release(&context);
-    if (!code)
-        printf("%-28s %s\n", "results in", out);
-    return code;
+    return ex_end(code, out);
 }

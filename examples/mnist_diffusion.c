@@ -2,12 +2,15 @@
  *
  *   mnist_diffusion train --objective ddpm|flow --condition time|class
  *   mnist_diffusion sample --weights FILE [--guidance 5] [--samples 40]
+ *   mnist_diffusion test --weights FILE                  the test loss of a weight file again
  *
- * Without --weights, sample takes the weights that train left for the same objective and condition. */
+ * Without --weights, sample and test take the weights that train left for the same objective and condition.
+ */
 #include <stdio.h>
 #include <string.h>
 
 #include "common/mnist.h"
+#include "common/models.h"
 #include "common/train_loop.h"
 #include "diffusion_show.h"
 
@@ -94,8 +97,6 @@ static int train(diffc_context *context, const struct settings *s, const char *n
     code = create_model(context, s, &mnist, &model);
     if (!code)
         code = create_trainer(model, s, &mnist, &trainer);
-    if (!code)
-        code = ex_train_prepare(out, s->common.resume);
     snprintf(title, sizeof title, "%s, condition: %s", is_flow(s) ? "Flow matching" : "DDPM", s->condition);
     if (!code) {
         struct ex_training run = {
@@ -114,10 +115,8 @@ static int train(diffc_context *context, const struct settings *s, const char *n
             .picture = diffusion_show_epoch,
             .opaque = &show,
             .ema = s->ema > 0,
-            .metrics = ex_metrics_open(out, s->common.resume),
         };
         code = ex_train(&run);
-        json_decref(run.metrics);
     }
     diffc_release(&trainer);
     diffc_release(&model);
@@ -128,24 +127,25 @@ static int train(diffc_context *context, const struct settings *s, const char *n
 static int sample(diffc_context *context, const struct settings *s, const char *name, const char *out)
 {
     struct diffusion_show show = showing(context, s, out);
-    char trained[EX_PATH];
-    snprintf(trained, sizeof trained, "out/%s/weights.safetensors", name);
-    const char *path = s->common.weights ? s->common.weights : trained;
     diffc_model *model = NULL;
-    json_t *metrics = NULL;
-    int status = diffc_model_open(context, path, NULL, &model);
-    int code = status ? ex_failed(path, status) : 0;
-    if (!code)
-        code = diffusion_check(model, path);
-    if (!code)
-        code = ex_make_folder(out);
+    int code = ex_model_open(context, s->common.weights, name, "ddpm|flow", &model);
     if (!code) {
-        metrics = ex_metrics_open(out, 0);
+        json_t *metrics = ex_metrics_open(out, 0);
         code = diffusion_show_samples(&show, model, metrics);
+        if (!code)
+            code = ex_metrics_save(metrics, out);
+        json_decref(metrics);
     }
+    diffc_release(&model);
+    return code;
+}
+
+static int test(diffc_context *context, const struct settings *s, const char *name, const char *out)
+{
+    diffc_model *model = NULL;
+    int code = ex_model_open(context, s->common.weights, name, "ddpm|flow", &model);
     if (!code)
-        code = ex_metrics_save(metrics, out);
-    json_decref(metrics);
+        code = ex_model_test(context, &s->common, model, out);
     diffc_release(&model);
     return code;
 }
@@ -191,7 +191,7 @@ int main(int argc, char **argv)
     };
     const struct ex_program program = {
         "Diffusion models of MNIST digits: DDPM or flow matching, with time or class condition.",
-        "train|sample",
+        "train|sample|test",
         own,
         sizeof own / sizeof own[0],
         "",
@@ -204,19 +204,20 @@ int main(int argc, char **argv)
     if (!strcmp(s.condition, "none"))
         return ex_error(EX_USAGE, "--condition",
                         "ddpm and flow tell the UNet the time; mnist_denoise trains one with none");
-    int training = !strcmp(s.common.command, "train");
+    const char *command = s.common.command;
+    int training = !strcmp(command, "train"), sampling = !strcmp(command, "sample");
     char name[48], folder[64];
     set_defaults(&s, training);
     name_run(&s, name, sizeof name);
-    snprintf(folder, sizeof folder, "out/%s%s", name, training ? "" : "-samples");
+    snprintf(folder, sizeof folder, "out/%s%s", name, training ? "" : sampling ? "-samples" : "-test");
     const char *out = s.common.out ? s.common.out : folder;
     diffc_context *context = NULL;
-    ex_signals_install();
+    ex_begin();
     code = ex_context_open(&s.common, &context);
     if (!code)
-        code = training ? train(context, &s, name, out) : sample(context, &s, name, out);
+        code = training   ? train(context, &s, name, out)
+               : sampling ? sample(context, &s, name, out)
+                          : test(context, &s, name, out);
     diffc_release(&context);
-    if (!code)
-        printf("%-28s %s\n", "results in", out);
-    return code;
+    return ex_end(code, out);
 }

@@ -1,15 +1,16 @@
 /* Judges digits with a classifier that the library trains itself.
  *
- *   mnist_eval train                                     trains the classifier (LeNet)
- *   mnist_eval judge --weights FILE --classifier FILE    samples 1,000 digits at each guidance and reports
- * the share
- *       [--guidance 0,1,2,5,10] [--samples 1000]         that the classifier reads as asked, the Frechet
- * distance to the test set, and how much the digits of a class differ; the same beside it for as many real
- * training images */
+ *   mnist_eval train                     trains the classifier (LeNet)
+ *   mnist_eval judge --weights FILE --classifier FILE [--guidance 0,1,2,5,10] [--samples 1000]
+ *
+ * judge draws samples at each guidance and reports how many of them the classifier reads as asked, their
+ * Frechet distance to the test set, and how much the digits of a class differ; beside it the same for as many
+ * real training images. */
 #include <stdio.h>
 #include <string.h>
 
 #include "common/mnist.h"
+#include "common/models.h"
 #include "common/train_loop.h"
 #include "eval_judge.h"
 
@@ -43,7 +44,7 @@ static int train(diffc_context *context, const struct settings *s, const char *o
     int status = diffc_model_create(context, "lenet", &model_options, &model);
     if (!status)
         status = diffc_trainer_create(model, mnist.train, &options, &trainer);
-    code = status ? ex_failed("classifier", status) : ex_train_prepare(out, s->common.resume);
+    code = status ? ex_failed("classifier", status) : 0;
     if (!code) {
         struct ex_training run = {
             .options = &s->common,
@@ -56,12 +57,10 @@ static int train(diffc_context *context, const struct settings *s, const char *o
             .test = mnist.test,
             .title = "Classifier of MNIST digits",
             .loss_name = "cross entropy (nats)",
-            .metrics = ex_metrics_open(out, s->common.resume),
         };
         for (int epoch = 1; epoch <= s->common.epochs && epoch <= EX_REALS_MAX; epoch++)
             run.show.value[run.show.count++] = epoch;
         code = ex_train(&run);
-        json_decref(run.metrics);
     }
     diffc_release(&trainer);
     diffc_release(&model);
@@ -85,11 +84,11 @@ static int judge(diffc_context *context, const struct settings *s, const char *o
     int code = ex_mnist_open(context, s->common.data, s->limit, 1, &mnist);
     if (code)
         return code;
-    int status = diffc_model_open(context, s->classifier, NULL, &classifier);
-    if (status)
-        code = ex_failed(s->classifier, status);
-    if (!code && s->common.weights && (status = diffc_model_open(context, s->common.weights, NULL, &model)))
-        code = ex_failed(s->common.weights, status);
+    code = ex_model_open(context, s->classifier, "lenet", "classify", &classifier);
+    if (!code && s->common.weights)
+        code = ex_model_open(context, s->common.weights, "", "ddpm|flow", &model);
+    if (!code)
+        code = eval_judge_check(&work, classifier, model);
     if (!code)
         code = ex_make_folder(out);
     if (!code) {
@@ -117,7 +116,7 @@ static void set_defaults(struct settings *s)
 
 int main(int argc, char **argv)
 {
-    struct settings s = { .classifier = "out/lenet/weights.safetensors", .samples = 1000 };
+    struct settings s = { .samples = 1000 };
     const struct ex_option own[] = {
         { "classifier", EX_TEXT, &s.classifier, 0, 0, "FILE",
           "judge: its weights (out/lenet/weights.safetensors)" },
@@ -141,12 +140,10 @@ int main(int argc, char **argv)
     int training = !strcmp(s.common.command, "train");
     const char *out = s.common.out ? s.common.out : training ? "out/lenet" : "out/judge";
     diffc_context *context = NULL;
-    ex_signals_install();
+    ex_begin();
     code = ex_context_open(&s.common, &context);
     if (!code)
         code = training ? train(context, &s, out) : judge(context, &s, out);
     diffc_release(&context);
-    if (!code)
-        printf("%-28s %s\n", "results in", out);
-    return code;
+    return ex_end(code, out);
 }

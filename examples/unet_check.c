@@ -4,12 +4,20 @@
  *   unet_check --weights W.safetensors --x x.npy [--t t.npy] [--onehot c.npy] [--target y.npy] --time add|mul
  *              [--adam-steps K --lr 1e-3] --out DIR
  *
- * out_eval.npy          the output in evaluation mode (the file's running statistics; 0 and 1 where it has
- * none) With --target also: out_train.npy         the output in training mode grad.safetensors      the
- * gradient of the mean squared error in training mode out_eval_after.npy    evaluation mode again, the
- * running statistics moved by that one batch With --adam-steps K, from the file again: the loss before each
- * step in metrics.json, and weights.safetensors. Size and conditioning follow from the tensors of the file; t
- * is fed as it is given. */
+ *   out_eval.npy          output in evaluation mode; running statistics that the file lacks are 0 and 1
+ *
+ * with --target also:
+ *
+ *   out_train.npy         output in training mode
+ *   grad.safetensors      gradient of the mean squared error in training mode
+ *   out_eval_after.npy    evaluation mode again, the running statistics moved by that one batch
+ *
+ * with --adam-steps K, from the file again:
+ *
+ *   metrics.json          the loss before each step
+ *   weights.safetensors   after the last one
+ *
+ * Size and conditioning follow from the tensors of the file; t is fed as it is given. */
 #include <stdio.h>
 #include <string.h>
 
@@ -267,7 +275,7 @@ int main(int argc, char **argv)
         return ex_error(EX_USAGE, "--adam-steps", "needs --target");
     if (!c.common.out)
         c.common.out = "out/unet_check";
-    ex_signals_install();
+    ex_begin();
     code = ex_context_open(&c.common, &c.context);
     if (!code) {
         c.metrics = json_object();
@@ -279,5 +287,5 @@ int main(int argc, char **argv)
     diffc_release(&c.target);
     diffc_release(&c.output);
     diffc_release(&c.context);
-    return code;
+    return ex_end(code, c.common.out);
 }

@@ -93,11 +93,32 @@ static int read_all(diffc_context *context, const char *folder, int limit, int o
     return code;
 }
 
+/* Ten classes are what the pictures and the classifier have room for. */
+static int check_labels(const diffc_dataset *dataset, int classes, const char *folder)
+{
+    for (int64_t i = 0, count = dataset ? diffc_dataset_count(dataset) : 0; i < count; i++) {
+        int32_t label = -1;
+        int status = diffc_dataset_sample(dataset, i, NULL, &label);
+        if (status)
+            return ex_failed(folder, status);
+        if (label < 0 || label >= classes)
+            return ex_error(EX_FAILED, folder, "label %lld is %d, expected 0 .. %d", (long long)i, label,
+                            classes - 1);
+    }
+    return 0;
+}
+
 int ex_mnist_open(diffc_context *context, const char *folder, int limit, int only_test,
                   struct ex_mnist *mnist)
 {
     *mnist = (struct ex_mnist) { .classes = 10 };
-    int code = read_all(context, folder ? folder : EX_DATA_FOLDER, limit, only_test, mnist);
+    if (!folder)
+        folder = EX_DATA_FOLDER;
+    int code = read_all(context, folder, limit, only_test, mnist);
+    if (!code)
+        code = check_labels(mnist->train, mnist->classes, folder);
+    if (!code)
+        code = check_labels(mnist->test, mnist->classes, folder);
     if (code) {
         ex_mnist_close(mnist);
         return code;

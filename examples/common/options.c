@@ -36,8 +36,7 @@ static int list_common(struct ex_options *o, struct ex_option *list)
     return (int)(sizeof common / sizeof common[0]);
 }
 
-/* Is `word` one of the words of `list`, divided by `divider`? */
-static int holds(const char *list, char divider, const char *word)
+int ex_holds(const char *list, char divider, const char *word)
 {
     size_t length = strlen(word);
     if (strchr(word, divider))
@@ -126,7 +125,7 @@ static int read_value(const struct ex_option *option, const char *text)
         return code;
     case EX_REALS: return read_reals(option, text);
     case EX_CHOICE:
-        if (!holds(option->argument, '|', text))
+        if (!ex_holds(option->argument, '|', text))
             return bad(option, text, option->argument);
         *(const char **)option->target = text;
         return 0;
@@ -147,7 +146,7 @@ static void print_help(const struct ex_program *program, const struct ex_option 
         printf("\ncommands: %s (the first one is the default)\n", program->commands);
     printf("\noptions:\n");
     for (int i = 0; i < count; i++) {
-        if (holds(program->unused, ' ', list[i].name))
+        if (ex_holds(program->unused, ' ', list[i].name))
             continue;
         char head[96];
         snprintf(head, sizeof head, "--%s%s%s", list[i].name, list[i].argument ? " " : "",
@@ -169,15 +168,16 @@ static int read_command(struct ex_options *options, const struct ex_program *pro
         return 0;
     }
     options->command = (*argv)[1];
-    if (!holds(program->commands, '|', options->command))
-        return ex_error(EX_USAGE, options->command, "unknown command (%s)", program->commands);
+    if (!ex_holds(program->commands, '|', options->command))
+        return ex_error(EX_USAGE, "command", "\"%s\" is not %s", options->command, program->commands);
     ++*argv;
     --*argc;
     return 0;
 }
 
+/* `given` gets a 1 for each option that was there. */
 static int read_all(const struct ex_program *program, const struct ex_option *list, int count, int argc,
-                    char **argv)
+                    char **argv, char *given)
 {
     struct option table[OPTIONS_MAX + 3] = { { 0 } };
     for (int i = 0; i < count; i++)
@@ -192,11 +192,11 @@ static int read_all(const struct ex_program *program, const struct ex_option *li
             break;
         if (got == 'h') {
             print_help(program, list, count);
-            return 0;
+            return ex_end(0, NULL);
         }
         if (got == 'v') {
             printf("%s (libdiffc) %s\n", program_invocation_short_name, diffc_version());
-            return 0;
+            return ex_end(0, NULL);
         }
         if (got == ':')
             return ex_error(EX_USAGE, argv[optind - 1], "needs a value");
@@ -207,9 +207,7 @@ static int read_all(const struct ex_program *program, const struct ex_option *li
         int code = read_value(option, optarg);
         if (code)
             return code;
-        if (holds(program->unused, ' ', option->name))
-            fprintf(stderr, "%s: note: --%s has no effect here\n", program_invocation_short_name,
-                    option->name);
+        given[got - 256] = 1;
     }
     if (optind < argc)
         return ex_error(EX_USAGE, argv[optind], "one argument too many (see --help)");
@@ -219,18 +217,23 @@ static int read_all(const struct ex_program *program, const struct ex_option *li
 int ex_options_read(struct ex_options *options, const struct ex_program *program, int argc, char **argv)
 {
     struct ex_option list[OPTIONS_MAX];
+    char given[OPTIONS_MAX] = { 0 };
     *options = (struct ex_options) { .seed = 180, .precision = "fp32" };
     int count = list_common(options, list);
     for (int i = 0; i < program->own_count; i++)
         list[count++] = program->own[i];
     int code = read_command(options, program, &argc, &argv);
     if (!code)
-        code = read_all(program, list, count, argc, argv);
+        code = read_all(program, list, count, argc, argv, given);
     if (code >= 0)
         return code;
     if (strcmp(options->precision, "fp32"))
         return ex_error(EX_USAGE, "--precision", "%s is not in this version of the library (fp32 is)",
                         options->precision);
+    for (int i = 0; i < count; i++)
+        if (given[i] && ex_holds(program->unused, ' ', list[i].name))
+            fprintf(stderr, "%s: note: --%s has no effect here\n", program_invocation_short_name,
+                    list[i].name);
     return -1;
 }
 

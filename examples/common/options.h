@@ -50,6 +50,9 @@ struct ex_program {
 /* Reads the command line. Returns -1 to go on, otherwise the exit code (0 after --help and --version). */
 int ex_options_read(struct ex_options *options, const struct ex_program *program, int argc, char **argv);
 
+/* Is `word` one of the words of `list`, which `divider` stands between? */
+int ex_holds(const char *list, char divider, const char *word);
+
 /* A context with the chosen number of threads; its warnings go to stderr. */
 int ex_context_open(const struct ex_options *options, diffc_context **context);
 

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "models.h"
 #include "progress.h"
 #include "sample.h"
 
@@ -9,14 +10,6 @@ struct loop { /* what the progress callback works on */
     struct ex_progress bar;
     int chunk, steps;
 };
-
-int ex_is_flow(const diffc_model *model)
-{
-    diffc_model_options options = DIFFC_MODEL_OPTIONS;
-    const char *architecture;
-    return diffc_model_describe(model, &architecture, &options) == DIFFC_OK && options.objective &&
-           !strcmp(options.objective, "flow");
-}
 
 static int make_sampler(const struct ex_sampling *sampling, const diffc_model_options *model,
                         diffc_sampler **sampler)
@@ -132,6 +125,10 @@ int ex_sample(struct ex_sampling *sampling)
     diffc_model_options model = DIFFC_MODEL_OPTIONS;
     const char *architecture;
     int status = diffc_model_describe(sampling->model, &architecture, &model);
+    if (!status && !ex_is_flow(sampling->model) && model.train_steps > 0 &&
+        sampling->steps > model.train_steps)
+        return ex_error(EX_FAILED, "--timesteps", "%d, but the model knows %d", sampling->steps,
+                        model.train_steps);
     if (!status)
         status = make_sampler(sampling, &model, &sampler);
     if (!status) {

@@ -29,7 +29,4 @@ struct ex_sampling {
 int ex_sample(struct ex_sampling *sampling);
 void ex_sample_free(struct ex_sampling *sampling);
 
-/* Is it a flow model? */
-int ex_is_flow(const diffc_model *model);
-
 #endif

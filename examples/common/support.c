@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -29,7 +30,11 @@ int ex_failed(const char *what, int status)
     int stopped = ex_stopped();
     if (stopped && status == DIFFC_ERR_CANCELLED)
         return stopped;
-    return ex_error(EX_FAILED, what, "%s", diffc_message());
+    const char *message = diffc_message();
+    size_t length = strlen(what);
+    if (!strncmp(message, what, length) && message[length] == ':') /* the library named the file itself */
+        message += length + strspn(message + length, ": ");
+    return ex_error(EX_FAILED, what, "%s", message);
 }
 
 const char *ex_path(char buffer[EX_PATH], const char *directory, const char *name)
@@ -82,7 +87,18 @@ static void take_signal(int number)
         diffc_context_cancel(context);
 }
 
-void ex_signals_install(void)
+/* A file that takes the place of a closed stdout would receive what is printed. */
+static void fill_streams(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
+static void install_signals(void)
 {
     struct sigaction action = { 0 };
     action.sa_handler = take_signal;
@@ -96,6 +112,21 @@ void ex_signals_install(void)
     /* A full disk or a closed pipe then arrives as an error of the call. */
     signal(SIGXFSZ, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
+}
+
+void ex_begin(void)
+{
+    fill_streams();
+    install_signals();
+}
+
+int ex_end(int code, const char *out)
+{
+    if (!code && out)
+        printf("%-28s %s\n", "results in", out);
+    if ((fflush(stdout) || ferror(stdout)) && !code)
+        return ex_error(EX_FAILED, "stdout", "cannot be written");
+    return code;
 }
 
 int ex_stopped(void)

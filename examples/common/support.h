@@ -30,8 +30,12 @@ int ex_exists(const char *path);
 
 double ex_seconds(void); /* of a clock that only goes forward */
 
-/* SIGINT, SIGTERM and SIGHUP ask for a stop; a second one ends the program at once. */
-void ex_signals_install(void);
+/* The first and the last call of a program. After ex_begin() SIGINT, SIGTERM and SIGHUP ask for a stop; a
+ * second one ends the program at once. ex_end() says where the results are (`out` may be NULL) and gives the
+ * exit code: that of the work, or EX_FAILED when what was printed did not arrive. */
+void ex_begin(void);
+int ex_end(int code, const char *out);
+
 int ex_stopped(void); /* 0, or the exit code 128 + signal */
 
 /* Between ex_cancel_on_signal(context) and ex_cancel_on_signal(NULL) a signal also cancels the call that

@@ -1,6 +1,8 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "plot.h"
@@ -33,9 +35,12 @@ int ex_log_open(struct ex_log *log, const char *directory, int64_t step)
 {
     ex_path(log->path, directory, "loss.csv");
     log->seconds = 0;
-    log->file = fopen(log->path, step > 0 && ex_exists(log->path) ? "r+" : "w+");
+    int fd = open(log->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    log->file = fd < 0 ? NULL : fdopen(fd, "r+");
     if (!log->file)
         return ex_error(EX_FAILED, log->path, "%s", strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB)) /* held until the file is closed */
+        return ex_error(EX_FAILED, directory, "another program trains in it");
     long end = step > 0 ? find_end(log->file, step, &log->seconds) : 0;
     if (fseek(log->file, end, SEEK_SET) || ftruncate(fileno(log->file), end) ||
         (end == 0 && fputs(HEADER, log->file) < 0))

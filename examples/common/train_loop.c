@@ -9,7 +9,8 @@
 #define CHECKPOINT_SECONDS 180.0
 #define CHECKPOINTS_KEPT 2
 
-int ex_train_prepare(const char *out, int resume)
+/* Refuses a folder that holds another run, or makes it. */
+static int prepare(const char *out, int resume)
 {
     char pattern[EX_PATH];
     glob_t found = { 0 };
@@ -139,16 +140,6 @@ static int show_epoch(const struct ex_training *run, struct ex_log *log, int epo
     return code;
 }
 
-/* The signal came: the step is finished, now save and go. */
-static int stop(const struct ex_training *run, struct ex_log *log, int64_t step)
-{
-    int code = save_checkpoint(run, log);
-    if (code)
-        return code;
-    fprintf(stderr, "%s: stopped after step %lld, --resume goes on from there\n", run->name, (long long)step);
-    return ex_stopped();
-}
-
 static int run_steps(struct ex_training *run, struct ex_log *log, diffc_train_report *report, double *spent)
 {
     int64_t first = report->step, epoch_steps = report->steps / run->options->epochs;
@@ -164,8 +155,10 @@ static int run_steps(struct ex_training *run, struct ex_log *log, diffc_train_re
         code = show_epoch(run, log, report->epoch, (int)epoch_steps);
     ex_progress_start(&bar, first);
     while (!code && report->step < report->steps) {
-        if (ex_stopped())
-            return stop(run, log, report->step);
+        if (ex_stopped()) {
+            code = save_checkpoint(run, log);
+            return code ? code : ex_stopped();
+        }
         int epoch = report->epoch;
         double begin = ex_seconds();
         int status = diffc_trainer_step(run->trainer, report);
@@ -264,7 +257,7 @@ static int finish(const struct ex_training *run, double images_per_second)
     return ex_metrics_save(run->metrics, run->out);
 }
 
-int ex_train(struct ex_training *run)
+static int train(struct ex_training *run)
 {
     char path[EX_PATH];
     diffc_train_report report = DIFFC_TRAIN_REPORT;
@@ -283,9 +276,26 @@ int ex_train(struct ex_training *run)
     if (!code)
         code = run_steps(run, &log, &report, &spent);
     ex_log_close(&log);
+    if (code && code == ex_stopped())
+        fprintf(stderr, "%s: stopped after step %lld, --resume goes on from there\n", run->name,
+                (long long)report.step);
     if (code)
         return code;
     double epoch_steps = (double)report.steps / run->options->epochs;
     double images = (double)(report.step - first) * (double)diffc_dataset_count(run->train) / epoch_steps;
     return finish(run, spent > 0 ? images / spent : 0);
+}
+
+int ex_train(struct ex_training *run)
+{
+    if (run->options->weights)
+        return ex_error(EX_USAGE, "--weights",
+                        "training begins with fresh weights (--resume goes on with a run)");
+    int code = prepare(run->out, run->options->resume);
+    if (code)
+        return code;
+    run->metrics = ex_metrics_open(run->out, run->options->resume);
+    code = train(run);
+    json_decref(run->metrics);
+    return code;
 }

@@ -19,14 +19,12 @@ struct ex_training {
         show; /* epochs after which `picture` is called and the test loss is taken; the last one always */
     int (*picture)(void *opaque, diffc_model *model, int epoch); /* may be NULL */
     void *opaque;
-    int ema; /* 1: the trainer keeps EMA weights; pictures are made with them */
-    json_t *metrics;
+    int ema;         /* 1: the trainer keeps EMA weights; pictures are made with them */
+    json_t *metrics; /* made by ex_train() */
 };
 
-/* Refuses a folder that holds another run, or makes it. Called before anything is trained or written. */
-int ex_train_prepare(const char *out, int resume);
-
-/* Trains, or goes on with a run that was stopped, and writes everything. 0 or the exit code. */
+/* Trains, or goes on with a run that was stopped, and writes everything. Refuses a folder that holds another
+ * run. 0 or the exit code. */
 int ex_train(struct ex_training *run);
 
 #endif

@@ -32,6 +32,13 @@ files() {
     done
 }
 
+# The last test_loss of one metrics.json is within 1 % of that of the other.
+test_loss_of() { sed -n 's/.*"test_loss": \([0-9.e-]*\).*/\1/p' "$1" | tail -n 1; }
+reproduces() {
+    awk -v a="$(test_loss_of "$1")" -v b="$(test_loss_of "$2")" 'BEGIN { exit !(a > 0 && (a - b)^2 < (0.01 * a)^2) }' ||
+        die "$1 and $2 differ in test_loss"
+}
+
 is_png() {
     for name; do
         [ "$(od -An -c -N4 "$name" | tr -d ' ')" = '211PNG' ] || die "$name is no PNG file"

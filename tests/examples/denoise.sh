@@ -18,8 +18,13 @@ expect 1 mnist_denoise train --width 8 --out run
 one_line mnist_denoise run
 expect 0 mnist_denoise show --weights run/weights.safetensors --count 20 --out show
 is_png show/noising.png show/denoised.png show/sigmas.png show/sigmas-error.png
+# The same figure again, from the fp16 file and from the data that the run had.
+expect 0 mnist_denoise test --weights run/weights.safetensors --out test
+reproduces run/metrics.json test/metrics.json
 expect 0 mnist_denoise train --pure-noise --width 8 --epochs 1 --limit 128 --quiet --out pure
 [ ! -s stderr ] || die "--quiet is not quiet"
 expect 0 mnist_denoise show --weights pure/weights.safetensors --out pure-show
 is_png pure-show/pure-noise.png
+expect 0 mnist_denoise test --weights pure/weights.safetensors --out pure-test
+reproduces pure/metrics.json pure-test/metrics.json
 [ -z "$(find . -name '*.tmp')" ] || die "temporary files are left"

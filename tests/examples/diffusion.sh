@@ -13,6 +13,10 @@ for run in time class flow none; do
     is_png $run/epoch-01.png $run/loss.png
     files $run/weights.safetensors $run/metrics.json
 done
+for run in time class flow; do
+    expect 0 mnist_diffusion test --weights $run/weights.safetensors --out $run-test
+    reproduces $run/metrics.json $run-test/metrics.json
+done
 expect 0 mnist_diffusion sample --weights flow/weights.safetensors --timesteps 5 --samples 7 --quiet --out flow-samples
 for threads in 1 2; do
     expect 0 mnist_diffusion sample --weights class/weights.safetensors --samples 20 --guidance 2 --clip --quiet \
@@ -26,6 +30,15 @@ expect 0 mnist_eval train --epochs 1 --limit 300 --quiet --out lenet
 grep -q classifier_test_accuracy lenet/metrics.json || die "no accuracy of the classifier"
 expect 1 mnist_diffusion sample --weights lenet/weights.safetensors --out made
 one_line mnist_diffusion lenet
+no_file made
+expect 1 mnist_diffusion sample --weights class/weights.safetensors --timesteps 21 --out made
+one_line mnist_diffusion --timesteps
+no_file made
+expect 1 mnist_denoise show --weights class/weights.safetensors --out made
+one_line mnist_denoise class/weights
+no_file made
+expect 1 mnist_eval judge --classifier lenet/weights.safetensors --weights none/weights.safetensors --out made
+one_line mnist_eval none/weights
 no_file made
 expect 0 mnist_eval judge --classifier lenet/weights.safetensors --weights class/weights.safetensors --samples 20 \
     --guidance 0,1,5 --quiet --out judge

@@ -36,3 +36,45 @@ cp data/t10k-images-idx3-ubyte data/t10k-labels-idx1-ubyte
 expect 1 mnist_denoise train --data data --out made
 one_line mnist_denoise t10k-images
 no_file made
+
+# write_data FOLDER COUNT LABEL: black images of 28 x 28 that all have one label (in octal).
+write_data() {
+    mkdir "$1"
+    size=$(printf '%03o' "$2")
+    printf "\\0\\0\\010\\003\\0\\0\\0\\$size\\0\\0\\0\\034\\0\\0\\0\\034" >"$1/t10k-images-idx3-ubyte"
+    head -c $(($2 * 784)) /dev/zero >>"$1/t10k-images-idx3-ubyte"
+    printf "\\0\\0\\010\\001\\0\\0\\0\\$size" >"$1/t10k-labels-idx1-ubyte"
+    i=0
+    while [ $i -lt "$2" ]; do
+        printf "\\$3"
+        i=$((i + 1))
+    done >>"$1/t10k-labels-idx1-ubyte"
+}
+
+# A label that is no class was once an index behind the end of an array.
+write_data eleven 20 013
+for command in 'mnist_denoise noise' 'mnist_diffusion train' 'mnist_eval train'; do
+    expect 1 $command --data eleven --out made
+    one_line "${command%% *}" 'is 11'
+    no_file made
+done
+
+# Fewer images than a picture has room for are enough.
+write_data few 4 3
+expect 0 mnist_denoise noise --data few --out noise
+expect 0 mnist_denoise train --data few --width 4 --epochs 1 --quiet --out few-run
+is_png few-run/epoch-01.png
+
+expect 2 mnist_denoise train --weights few-run/weights.safetensors --out made
+one_line mnist_denoise --weights
+no_file made
+
+# Output that does not arrive is an error; a closed stdout does not put figures into a file of the run.
+if [ -w /dev/full ]; then
+    code=0
+    "$PROGRAMS/mnist_denoise" noise --out noise >/dev/full 2>stderr || code=$?
+    [ $code -eq 1 ] || die "exit code $code with a full stdout, expected 1"
+    one_line mnist_denoise stdout
+fi
+"$PROGRAMS/mnist_denoise" train --data few --width 4 --epochs 1 --quiet --out closed >&-
+[ "$(wc -l <closed/loss.csv)" -eq 2 ] || die "loss.csv has foreign lines"

@@ -34,3 +34,14 @@ cmp a b
 # After the end, --resume has nothing left to train and writes the same again.
 expect 0 mnist_diffusion train $options --resume --out parts
 cmp whole/weights.safetensors parts/weights.safetensors
+
+# Two programs do not train in one folder.
+"$PROGRAMS/mnist_diffusion" train $options --epochs 1000 --out busy >stdout 2>stderr &
+pid=$!
+until [ -d busy/checkpoints ]; do sleep 0.05; done
+code=0
+"$PROGRAMS/mnist_diffusion" train $options --epochs 1000 --resume --out busy 2>second || code=$?
+kill -INT $pid
+wait $pid || true
+[ $code -eq 1 ] || die "exit code $code beside another training, expected 1"
+grep -q 'busy: another program' second || { cat second >&2; die "the line does not say why"; }
