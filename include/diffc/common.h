@@ -55,6 +55,7 @@ typedef struct diffc_context diffc_context;     /* threads, allocator, limits, l
 typedef struct diffc_tensor diffc_tensor;       /* an n-dimensional array */
 typedef struct diffc_generator diffc_generator; /* a sequential random number generator */
 typedef struct diffc_archive diffc_archive;     /* named tensors and metadata: a safetensors file */
+typedef struct diffc_tokenizer diffc_tokenizer; /* text to token ids */
 typedef struct diffc_schedule diffc_schedule;   /* a noise schedule */
 typedef struct diffc_sampler diffc_sampler;     /* a step rule over a list of timesteps */
 typedef struct diffc_guide diffc_guide;         /* combines several predictions into one */

@@ -46,9 +46,11 @@ typedef struct diffc_limits {
     int64_t idx_bytes;       /* of the unpacked data of an IDX file, default 1 GiB */
     int64_t archive_header;  /* bytes of a safetensors header, default 16 MiB */
     int64_t archive_tensors; /* default 65536 */
-    int64_t memory; /* bytes that one model, session or trainer may plan, default 3/4 of the machine's */
-    int64_t steps;  /* of a sampler, default 10000 */
-    int64_t batch;  /* default 4096 */
+    int64_t memory;     /* bytes that one model, session or trainer may plan, default 3/4 of the machine's */
+    int64_t steps;      /* of a sampler, default 10000 */
+    int64_t batch;      /* default 4096 */
+    int64_t text_bytes; /* of a text to tokenise, default 64 KiB */
+    int64_t tokenizer_pieces; /* of a spiece.model, default 1000000 */
 } diffc_limits;
 
 typedef struct diffc_context_options {

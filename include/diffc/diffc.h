@@ -4,7 +4,7 @@
 /* libdiffc: diffusion models for C programs. This header brings the whole interface, in four tiers:
  *   0  context, tensor, rng, image, archive      values and files
  *   1  schedule, sampler, guidance               the pieces of a sampling loop
- *   2  model                                     networks that predict noise, velocity or classes
+ *   2  model, text                               networks that predict noise, velocity or classes
  *   3  train, and diffc_sample() of sampler.h    whole loops
  * A program may stop at any tier: the higher ones are written with the calls of the lower ones. */
 
@@ -19,6 +19,7 @@
 #include <diffc/sampler.h>
 #include <diffc/schedule.h>
 #include <diffc/tensor.h>
+#include <diffc/text.h>
 #include <diffc/train.h>
 #include <diffc/version.h>
 

@@ -83,7 +83,9 @@ static int read_limits(const diffc_limits *source, diffc_limits *limits)
     DFI_TRY(default_limit(&limits->archive_tensors, 65536, "archive_tensors"));
     DFI_TRY(default_limit(&limits->memory, three_quarters_of_memory(), "memory"));
     DFI_TRY(default_limit(&limits->steps, 10000, "steps"));
-    return default_limit(&limits->batch, 4096, "batch");
+    DFI_TRY(default_limit(&limits->batch, 4096, "batch"));
+    DFI_TRY(default_limit(&limits->text_bytes, 1 << 16, "text_bytes"));
+    return default_limit(&limits->tokenizer_pieces, 1000000, "tokenizer_pieces");
 }
 
 static int check_options(const diffc_context_options *options)

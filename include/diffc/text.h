@@ -1,0 +1,72 @@
+#ifndef DIFFC_TEXT_H
+#define DIFFC_TEXT_H
+
+#include <diffc/common.h>
+
+DIFFC_BEGIN
+
+/* Text to token ids, as the T5 tokenizer of the DeepFloyd IF family makes them: a SentencePiece unigram model
+ * (spiece.model). Texts are UTF-8 of `size` bytes, or up to their NUL with DIFFC_NUL_TERMINATED; of at most
+ * limits.text_bytes. A NUL before `size` is a character like any other.
+ *
+ * Thread safety: a tokenizer does not change, any number of threads may use it at the same time. */
+
+#define DIFFC_NUL_TERMINATED ((size_t)-1)
+
+/* What is done with a text first. */
+typedef enum diffc_text_form {
+    DIFFC_TEXT_LOWER = 0, /* lower case, without white space around it: what the pipelines do by default */
+    DIFFC_TEXT_RAW = 1,   /* nothing */
+    DIFFC_TEXT_FORM_MAX = 2147483647
+} diffc_text_form;
+
+typedef struct diffc_text_options {
+    size_t struct_size;
+    int32_t form;          /* a diffc_text_form */
+    int32_t parse_special; /* 1: </s>, <pad>, <unk> and <extra_id_0> to <extra_id_99> typed in the text are
+                              those tokens, as with T5Tokenizer; 0: plain text */
+    int32_t strict; /* 1: text that is not UTF-8 is refused; 0: each wrong byte is an unknown character */
+} diffc_text_options;
+
+#define DIFFC_TEXT_OPTIONS DIFFC_OPTIONS_OF(diffc_text_options)
+
+/* Reads a spiece.model, from a file or from memory (copied). It is checked as a whole: ERR_FORMAT, ERR_LIMIT
+ * (limits.tokenizer_pieces, a piece of more than 4096 bytes, a character map of more than 4 MiB, a file of
+ * more than 1 GiB), ERR_UNSUPPORTED (BPE, word and character models, byte fallback, no end-of-sentence
+ * piece), ERR_ARG, ERR_IO, ERR_NOMEM. Since 0.1. */
+DIFFC_API int diffc_tokenizer_open(diffc_context *context, const char *path, diffc_tokenizer **tokenizer);
+DIFFC_API int diffc_tokenizer_open_memory(diffc_context *context, const void *data, size_t size,
+                                          diffc_tokenizer **tokenizer);
+
+/* Number of pieces of the model, without the 100 <extra_id_N> that follow them. Since 0.1. */
+DIFFC_API int32_t diffc_tokenizer_count(const diffc_tokenizer *tokenizer);
+
+/* A piece by its id: UTF-8 with a NUL behind it; `size` (may be NULL) is its bytes, for pieces that hold a
+ * NUL themselves. NULL for an id out of range. Since 0.1. */
+DIFFC_API const char *diffc_tokenizer_piece(const diffc_tokenizer *tokenizer, int32_t id, size_t *size);
+
+/* All ids of a text, with the end-of-sentence id behind them (no second one behind a parsed </s>). `count`
+ * is how many they are, on success and when `capacity` is too small: then ERR_LIMIT, and `ids` is untouched.
+ * ids NULL with capacity 0 asks for the count alone: DIFFC_OK. ERR_ARG, ERR_FORMAT (strict), ERR_LIMIT,
+ * ERR_NOMEM. Since 0.1. */
+DIFFC_API int diffc_tokenizer_encode(const diffc_tokenizer *tokenizer, const char *text, size_t size,
+                                     const diffc_text_options *options, int32_t *ids, int64_t capacity,
+                                     int64_t *count);
+
+/* A prompt of exactly `length` ids, as text encoders take it: cut so that the end-of-sentence id has room,
+ * filled up with the padding id. `used` (may be NULL): ids before the padding; `dropped` (may be NULL): ids
+ * that were cut off, which is more than 0 when the prompt was too long. DeepFloyd IF: length 77. ERR_ARG,
+ * ERR_FORMAT (strict), ERR_LIMIT, ERR_NOMEM. Since 0.1. */
+DIFFC_API int diffc_tokenizer_prompt(const diffc_tokenizer *tokenizer, const char *text, size_t size,
+                                     const diffc_text_options *options, int32_t length, int32_t *ids,
+                                     int32_t *used, int64_t *dropped);
+
+/* What a text becomes before it is tokenised (options->form; wrong bytes stay): `count` bytes and a NUL into
+ * `out`, if capacity is more than count; else as with diffc_tokenizer_encode(). Since 0.1. */
+DIFFC_API int diffc_text_prepare(diffc_context *context, const char *text, size_t size,
+                                 const diffc_text_options *options, char *out, size_t capacity,
+                                 size_t *count);
+
+DIFFC_END
+
+#endif
