@@ -39,13 +39,12 @@ const char *dfi_objective_name(const char *name)
 
 int dfi_model_config_read(const diffc_model_options *options, struct dfi_model_config *config)
 {
+    *config = (struct dfi_model_config) { .train_steps = options->train_steps, .seed = options->seed };
     config->image_channels = options->image_channels ? options->image_channels : 1;
     config->image_height = options->image_height ? options->image_height : 28;
     config->image_width = options->image_width ? options->image_width : config->image_height;
     config->width = options->width ? options->width : 64;
     config->classes = options->classes ? options->classes : 10;
-    config->train_steps = options->train_steps;
-    config->seed = options->seed;
     config->condition = dfi_condition_name(options->condition ? options->condition : "none");
     config->time_mode = dfi_time_mode_name(options->time_mode ? options->time_mode : "add");
     config->objective = options->objective ? dfi_objective_name(options->objective) : NULL;

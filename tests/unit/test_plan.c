@@ -2,6 +2,7 @@
  * is shared; and what planning and building allocate. */
 
 #include "model/architectures.h"
+#include "model/config.h"
 #include "oom.h"
 #include "random_graph.h"
 
@@ -240,9 +241,23 @@ static void test_every_allocation_may_fail(void **unused)
     OOM_RUN(functions);
 }
 
+/* Every field is set: a text that no option gave was once read from the stack. */
+static void test_config_is_complete(void **state)
+{
+    (void)state;
+    const diffc_model_options options = DIFFC_MODEL_OPTIONS;
+    struct dfi_model_config config;
+    memset(&config, 0xff, sizeof(config));
+    assert_int_equal(dfi_model_config_read(&options, &config), DIFFC_OK);
+    assert_null(config.json);
+    assert_null(config.objective);
+    assert_int_equal(config.text_tokens, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_config_is_complete),
         cmocka_unit_test(test_training),
         cmocka_unit_test(test_inference),
         cmocka_unit_test(test_bytes),
