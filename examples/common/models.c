@@ -23,7 +23,7 @@ int ex_model_open(diffc_context *context, const char *weights, const char *run, 
     if (options.objective && ex_holds(objectives, '|', options.objective))
         return 0;
     int code = ex_error(EX_FAILED, path, "is a %s trained for %s, expected %s", architecture,
-                        options.objective ? options.objective : "an objective that it does not name",
+                        options.objective ? options.objective : "an objective that its metadata do not name",
                         objectives);
     diffc_release(model);
     return code;
