@@ -10,7 +10,7 @@
  * of a wider buffer needs no copy). Every size may be any number >= 0, every pointer has the alignment of its
  * element only. */
 
-enum dfi_act { DFI_ACT_NONE = 0, DFI_ACT_GELU, DFI_ACT_SILU, DFI_ACT_RELU };
+enum dfi_act { DFI_ACT_NONE = 0, DFI_ACT_GELU, DFI_ACT_SILU, DFI_ACT_RELU, DFI_ACT_GELU_TANH };
 
 /* A convolution seen as a list of taps: y[p][o] = bias[o] + sum over taps t and channels i of
  * x[base(p) + offset[t] + i] * w[t][i][o], for width x rows output pixels p. The input is packed so that no
@@ -117,6 +117,20 @@ struct dfi_adam_args {
        const void *mask)) \
     K(attention_softmax_backward, C_AVX2_AVX512, void, \
       (const void *p, ptrdiff_t ldp, void *dp, ptrdiff_t lddp, size_t rows, int c)) \
+    /* y = x / sqrt(mean(x^2) + epsilon) * weight of each row; backward: gradients of x (+ dx if accumulate; dx \
+     * may be NULL), and of weight, added to double accumulators [c] */ \
+    K(rms_norm, C_AVX2_AVX512, void, \
+      (const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t rows, int c, const void *weight, \
+       double epsilon)) \
+    K(rms_norm_backward, C, void, \
+      (const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *dx, ptrdiff_t lddx, size_t rows, \
+       int c, const void *weight, double epsilon, int accumulate, double *dweight)) \
+    /* y = act(a) * b of flat arrays; backward: da = dy * b * act'(a), db = dy * act(a), each added to if its \
+     * flag says so, either may be NULL */ \
+    K(gate, C_AVX2_AVX512, void, (const void *a, const void *b, void *y, size_t n, enum dfi_act act)) \
+    K(gate_backward, C_AVX2_AVX512, void, \
+      (const void *a, const void *b, const void *dy, void *da, void *db, size_t n, enum dfi_act act, \
+       int accumulate_a, int accumulate_b)) \
     /* -sum t log softmax(x), summed over rows; dx = scale * (softmax(x) sum(t) - t) unless NULL */ \
     K(cross_entropy, C, double, (const void *x, const void *t, void *dx, double scale, size_t rows, int c)) \
     /* one image, k x k windows, stride k, channels-last, contiguous pixels ldx apart */ \

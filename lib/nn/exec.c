@@ -209,7 +209,7 @@ void dfi_node_parallel(struct dfi_exec *exec, int number, dfi_node_task task, in
 }
 
 /* Over the ranks. A rank whose run was cancelled goes on to the next sum, where the others learn of it. */
-static void sum_over_ranks(struct dfi_exec *exec, void *values, size_t n, size_t element)
+void dfi_rank_sum(struct dfi_exec *exec, void *values, size_t n, size_t element)
 {
     if (!exec->comm || exec->agreed)
         return;
@@ -229,11 +229,11 @@ void dfi_lane_sum(struct dfi_exec *exec, const double *rows, int samples, size_t
         for (int lane = 0; lane < held; lane += 2 * step)
             for (size_t i = 0; i < n; i++)
                 lanes[(size_t)lane * n + i] += lanes[(size_t)(lane + step) * n + i];
-    sum_over_ranks(exec, lanes, n, sizeof(*lanes));
+    dfi_rank_sum(exec, lanes, n, sizeof(*lanes));
 }
 
 void dfi_lane_tree(struct dfi_exec *exec, void *lanes, size_t n)
 {
     exec->kernels->tree_sum(lanes, n, dfi_lanes(exec), lanes, n, 0);
-    sum_over_ranks(exec, lanes, n, exec->element);
+    dfi_rank_sum(exec, lanes, n, exec->element);
 }

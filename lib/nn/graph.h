@@ -36,6 +36,8 @@ struct dfi_node {
     double factor;                       /* of a sum, 0 is 1; of attention */
     int heads;                           /* of attention, with the next */
     int more_slot, bias_slot, mask_slot; /* which input, 0: absent */
+    int rows;                            /* of a table */
+    int max_distance;                    /* of a relative bias */
 };
 
 struct dfi_graph {
@@ -104,8 +106,21 @@ int dfi_group_norm(struct dfi_graph *graph, int x, const char *name, int groups,
 
 /* Tokens are the pixels of a value: T tokens of C features are [C, 1, T] or an image of T pixels. */
 int dfi_layer_norm(struct dfi_graph *graph, int x, const char *name, double epsilon);
+int dfi_rms_norm(struct dfi_graph *graph, int x, const char *name, double epsilon); /* no bias, no mean */
 int dfi_offset(struct dfi_graph *graph, int x, const char *name); /* adds the parameter NAME, [1, c] */
 int dfi_concat_tokens(struct dfi_graph *graph, int a, int b);     /* [c, 1, tokens of a, then of b] */
+
+/* act(a) * b: the gated activations of Shazeer 2020. */
+int dfi_gate(struct dfi_graph *graph, int a, int b, enum dfi_act act);
+
+/* Rows of a table [rows, c] by number: ids is [1, h, w], a number under 0 or past the end counts as 0. */
+int dfi_embedding(struct dfi_graph *graph, int ids, const char *name, int rows, int c);
+
+/* A bias of attention by the distance of tokens, from a table [buckets, heads] (Raffel et al. 2020): half of
+ * the buckets for keys behind the query; up to a quarter of them one for each distance, then logarithmic up
+ * to max_distance. Gives [tokens, heads, tokens]. */
+int dfi_relative_bias(struct dfi_graph *graph, const char *name, int tokens, int heads, int buckets,
+                      int max_distance);
 
 /* Sinusoidal embedding of t ([1, 1, 1]) in c values: sines and cosines of t * 10000^(-i / (c / 2 - shift)).
  */

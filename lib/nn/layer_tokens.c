@@ -1,5 +1,5 @@
-/* Layers over tokens, which are the pixels of a value: layer norm, a learned offset, concatenation one after
- * another; and the sinusoidal embedding of a timestep. */
+/* Layers over tokens, which are the pixels of a value: layer norm, RMS norm, a learned offset, concatenation
+ * one after another; and the sinusoidal embedding of a timestep. */
 
 #include <math.h>
 
@@ -94,6 +94,63 @@ int dfi_layer_norm(struct dfi_graph *graph, int x, const char *name, double epsi
     node->epsilon = epsilon;
     dfi_build_param(graph, node, 0, 1, shape, DFI_INIT_ONE, 0);
     dfi_build_param(graph, node, 1, 1, shape, DFI_INIT_ZERO, 0);
+    return dfi_build_close(graph, node);
+}
+
+/* RMS norm (Zhang and Sennrich 2019) over the channels of each token. */
+
+static void rms_norm_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
+    exec->kernels->rms_norm(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &y, index), y.ld,
+                            pixels_of(&y), y.c, dfi_param_value(exec, node, 0), node->epsilon);
+}
+
+static void rms_norm_forward(struct dfi_exec *exec, int number)
+{
+    dfi_node_parallel(exec, number, rms_norm_piece, dfi_samples(exec, number));
+}
+
+static void rms_norm_backward_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const int input = node->input[0], wanted = dfi_wants_gradient(exec, input);
+    const struct dfi_block x = dfi_exec_value(exec, input), dy = dfi_exec_gradient_of(exec, number);
+    const struct dfi_block dx = wanted ? dfi_exec_gradient_of(exec, input) : dy;
+    double *row = (double *)dfi_shared(exec) + (size_t)index * 2 * (size_t)node->c;
+    memset(row, 0, 2 * (size_t)node->c * sizeof(*row));
+    exec->kernels->rms_norm_backward(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &dy, index), dy.ld,
+                                     wanted ? dfi_sample(exec, &dx, index) : NULL, dx.ld, pixels_of(&dy),
+                                     dy.c, dfi_param_value(exec, node, 0), node->epsilon,
+                                     dfi_gradient_adds(exec, input), row);
+}
+
+static void rms_norm_backward(struct dfi_exec *exec, int number)
+{
+    const int input = dfi_node(exec, number)->input[0];
+    if (dfi_wants_gradient(exec, input))
+        dfi_gradient_begin(exec, input);
+    dfi_node_parallel(exec, number, rms_norm_backward_piece, dfi_samples(exec, number));
+    reduce_vectors(exec, number, 1);
+}
+
+const struct dfi_node_kind dfi_kind_rms_norm = {
+    "rms_norm",       DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT,
+    vector_rows_need, NULL,
+    rms_norm_forward, rms_norm_backward
+};
+
+int dfi_rms_norm(struct dfi_graph *graph, int x, const char *name, double epsilon)
+{
+    struct dfi_node *node = dfi_build_node(graph, &dfi_kind_rms_norm, name, 1, &x);
+    if (!node)
+        return -1;
+    const int64_t shape[1] = { node->c };
+    node->epsilon = epsilon;
+    dfi_build_param(graph, node, 0, 1, shape, DFI_INIT_ONE, 0);
     return dfi_build_close(graph, node);
 }
 

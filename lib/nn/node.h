@@ -45,7 +45,8 @@ extern const struct dfi_node_kind dfi_kind_input, dfi_kind_conv2d, dfi_kind_conv
     dfi_kind_unflatten, dfi_kind_batch_norm, dfi_kind_linear, dfi_kind_activation, dfi_kind_softmax,
     dfi_kind_avg_pool, dfi_kind_max_pool, dfi_kind_flatten, dfi_kind_add, dfi_kind_concat, dfi_kind_modulate,
     dfi_kind_mse_loss, dfi_kind_cross_entropy_loss, dfi_kind_group_norm, dfi_kind_layer_norm, dfi_kind_offset,
-    dfi_kind_concat_tokens, dfi_kind_timestep, dfi_kind_upsample, dfi_kind_attention;
+    dfi_kind_concat_tokens, dfi_kind_timestep, dfi_kind_upsample, dfi_kind_attention, dfi_kind_rms_norm,
+    dfi_kind_gate, dfi_kind_embedding, dfi_kind_relative_bias;
 
 /* Where a value or a gradient lies: elements from the start of a buffer of the plan. */
 struct dfi_place {
@@ -191,6 +192,9 @@ static inline int dfi_lane_start(const struct dfi_exec *exec, int samples, int l
 /* Sums per-sample rows of `n` doubles, [samples][n], over the whole batch into lanes[0 .. n - 1]: lanes in
  * order, then the fixed tree, its upper part over the ranks. `lanes` is [DFI_LANES][n]. */
 void dfi_lane_sum(struct dfi_exec *exec, const double *rows, int samples, size_t n, double *lanes);
+
+/* The values of all ranks, added in the same tree: for what has its lanes summed already. */
+void dfi_rank_sum(struct dfi_exec *exec, void *values, size_t n, size_t element);
 
 /* Adds up lanes of `n` elements each, [dfi_lanes()][n], in the same tree into the first one. */
 void dfi_lane_tree(struct dfi_exec *exec, void *lanes, size_t n);

@@ -197,6 +197,38 @@ static int build_attention(struct dfi_graph *graph, const struct layer *layer)
     return dfi_attention(graph, &args);
 }
 
+static int build_rms_norm(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int x = layer->a ? dfi_graph_input(graph, "x", 3, 1, 5, 0) : begin(graph, 3, 1, 5);
+    return dfi_rms_norm(graph, x, "f", 1e-2);
+}
+
+/* b: 0 two values, 1 one value twice, 2 and 3 one of them an input. */
+static int build_gate(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int x = begin(graph, 3, 2, 3), input = dfi_graph_input(graph, "gate", 3, 2, 3, 0);
+    const int a = layer->b == 2 ? input : x;
+    const int b = layer->b == 0 ? dfi_linear(graph, x, "f", 3) : layer->b == 3 ? input : x;
+    return dfi_gate(graph, a, b, (enum dfi_act)layer->a);
+}
+
+/* Ids from -4 to 4, of which those under 0 count as 0. */
+static int build_embedding(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int x = dfi_graph_input(graph, "ids", 1, layer->a, 3, 0), twice = dfi_add(graph, x, x);
+    return dfi_linear(graph, dfi_embedding(graph, dfi_add(graph, twice, twice), "table", 6, 4), "f", 3);
+}
+
+static int build_relative_bias(struct dfi_graph *graph, const struct layer *layer)
+{
+    struct dfi_attention args = { 0, 0, 0, -1, -1, -1, -1, 2, 1 };
+    args.q = args.k = args.v = begin(graph, 4, 1, layer->a);
+    args.bias = dfi_relative_bias(graph, "bias", layer->a, 2, 8, 6);
+    const int y = dfi_attention(graph, &args);
+    args.q = args.k = args.v = y; /* a second user of the bias */
+    return layer->b ? dfi_attention(graph, &args) : y;
+}
+
 static int build_entropy(struct dfi_graph *graph, const struct layer *layer)
 {
     return begin(graph, 4, layer->a, layer->b);
@@ -270,6 +302,16 @@ static const struct layer layers[] = {
     { "attention with bias and mask", build_attention, 2, 3, 0, 1 },
     { "attention in two parts with bias and mask", build_attention, 2, 1, 1, 1 },
     { "attention of many queries", build_attention, 7, 10, 0, 0 },
+    { "gelu_tanh", build_activation, DFI_ACT_GELU_TANH, 0, 0, 0 },
+    { "rms_norm", build_rms_norm, 0, 0, 0, 0 },
+    { "rms_norm of an input", build_rms_norm, 1, 0, 0, 0 },
+    { "gate gelu_tanh", build_gate, DFI_ACT_GELU_TANH, 0, 0, 0 },
+    { "gate silu, one value", build_gate, DFI_ACT_SILU, 1, 0, 0 },
+    { "gate gelu, an input", build_gate, DFI_ACT_GELU, 2, 0, 0 },
+    { "gate relu, an input", build_gate, DFI_ACT_RELU, 3, 0, 0 },
+    { "embedding", build_embedding, 4, 0, 0, 0 },
+    { "relative_bias", build_relative_bias, 9, 0, 0, 0 },
+    { "relative_bias, used twice", build_relative_bias, 9, 1, 0, 0 },
     { "cross_entropy_loss", build_entropy, 1, 1, 0, 0 },
     { "cross_entropy_loss on pixels", build_entropy, 2, 3, 0, 0 },
 };

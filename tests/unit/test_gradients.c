@@ -344,6 +344,21 @@ static void attention_off(const void *p, ptrdiff_t ldp, void *dp, ptrdiff_t lddp
     right()->attention_softmax_backward(p, ldp, dp, lddp, rows - 1, c);
 }
 
+static void rms_norm_off(const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *dx,
+                         ptrdiff_t lddx, size_t rows, int c, const void *weight, double epsilon,
+                         int accumulate, double *dweight)
+{
+    right()->rms_norm_backward(x, ldx, dy, lddy, dx, lddx, rows, c, weight, epsilon * 1.1, accumulate,
+                               dweight);
+}
+
+static void gate_off(const void *a, const void *b, const void *dy, void *da, void *db, size_t n,
+                     enum dfi_act act, int accumulate_a, int accumulate_b)
+{
+    (void)accumulate_b;
+    right()->gate_backward(a, b, dy, da, db, n, act, accumulate_a, 0);
+}
+
 static const struct layer *find_layer(const char *name)
 {
     for (int i = 0; i < DFI_COUNT(layers); i++)
@@ -358,9 +373,10 @@ static void test_faults_are_seen(void **unused)
     (void)unused;
     const struct dfi_kernels *all = right();
     static const char *const where[] = {
-        "batch_norm",       "batch_norm gelu",   "conv2d 3x3", "concat, users before and after",
-        "linear on pixels", "softmax on pixels", "linear",     "cross_entropy_loss",
-        "group_norm",       "layer_norm",        "attention"
+        "batch_norm",          "batch_norm gelu",   "conv2d 3x3", "concat, users before and after",
+        "linear on pixels",    "softmax on pixels", "linear",     "cross_entropy_loss",
+        "group_norm",          "layer_norm",        "attention",  "rms_norm",
+        "gate silu, one value"
     };
     struct dfi_kernels off[DFI_COUNT(where)];
     for (int i = 0; i < DFI_COUNT(where); i++)
@@ -376,6 +392,8 @@ static void test_faults_are_seen(void **unused)
     off[8].moments_about = moments_about_off;
     off[9].layer_norm_backward = layer_norm_off;
     off[10].attention_softmax_backward = attention_off;
+    off[11].rms_norm_backward = rms_norm_off;
+    off[12].gate_backward = gate_off;
     for (int i = 0; i < DFI_COUNT(off); i++) {
         assert_int_equal(check_layer(find_layer(where[i]), 5, 0, all), 0);
         if (check_layer(find_layer(where[i]), 5, 0, &off[i]) == 0)

@@ -12,7 +12,7 @@ static const struct dfi_kernels *tables[KC_TABLES];
 static int table_count;
 static const struct dfi_kernels *oracle;
 
-static const char *const act_names[] = { "none", "gelu", "silu", "relu" };
+static const char *const act_names[] = { "none", "gelu", "silu", "relu", "gelu_tanh" };
 
 /* One set of operands, in float and in double. */
 struct pixels {
@@ -194,7 +194,7 @@ static void check_affine_backward(const struct pixels *p, int with_scale, int wi
 
 static void check_activations(const struct pixels *p)
 {
-    for (int act = DFI_ACT_NONE; act <= DFI_ACT_RELU; act++)
+    for (int act = DFI_ACT_NONE; act <= DFI_ACT_GELU_TANH; act++)
         for (int with = 0; with < 4; with++) {
             check_affine(p, with & 1, with & 2, (enum dfi_act)act);
             check_affine_backward(p, with & 1, with & 2, (enum dfi_act)act);
@@ -306,11 +306,24 @@ static double silu_slope(double z)
     return (1 + z / (1 + exp(z))) / (1 + exp(-z));
 }
 
+static double gelu_tanh(double z)
+{
+    const double v = 2 * sqrt(2 / acos(-1)) * (z + 0.044715 * z * z * z);
+    return z / (1 + exp(-v));
+}
+
+static double gelu_tanh_slope(double z)
+{
+    const double c = 2 * sqrt(2 / acos(-1)), s = 1 / (1 + exp(-c * (z + 0.044715 * z * z * z)));
+    return s == 0 || s == 1 ? s : s + z * s * (1 - s) * c * (1 + 3 * 0.044715 * z * z);
+}
+
 static void test_accuracy(void **state)
 {
     (void)state;
     check_accuracy(DFI_ACT_GELU, gelu, gelu_slope, 1.5e-7);
     check_accuracy(DFI_ACT_SILU, silu, silu_slope, 3e-7);
+    check_accuracy(DFI_ACT_GELU_TANH, gelu_tanh, gelu_tanh_slope, 6e-7);
 }
 
 static void test_special_values(void **state)
@@ -325,10 +338,12 @@ static void test_special_values(void **state)
             assert_true(fabs(one_slope(t, DFI_ACT_GELU, values[i]) - gelu_slope(z)) <= 1.5e-7);
             assert_true(fabs(one_value(t, DFI_ACT_SILU, values[i]) - silu(z)) <= 2 * unit);
             assert_true(fabs(one_slope(t, DFI_ACT_SILU, values[i]) - silu_slope(z)) <= 5e-7);
+            assert_true(fabs(one_value(t, DFI_ACT_GELU_TANH, values[i]) - gelu_tanh(z)) <= 3 * unit);
+            assert_true(fabs(one_slope(t, DFI_ACT_GELU_TANH, values[i]) - gelu_tanh_slope(z)) <= 5e-7);
             assert_true(one_value(t, DFI_ACT_RELU, values[i]) == (z > 0 ? values[i] : 0));
             assert_true(one_slope(t, DFI_ACT_RELU, values[i]) == (z > 0 ? 1 : 0));
         }
-        for (int act = DFI_ACT_GELU; act <= DFI_ACT_RELU; act++) {
+        for (int act = DFI_ACT_GELU; act <= DFI_ACT_GELU_TANH; act++) {
             assert_true(one_value(t, (enum dfi_act)act, INFINITY) == INFINITY);
             assert_true(one_slope(t, (enum dfi_act)act, INFINITY) == 1);
             assert_true(fabsf(one_slope(t, (enum dfi_act)act, -INFINITY)) <= 1e-7f);

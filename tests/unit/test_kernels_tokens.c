@@ -1,4 +1,4 @@
-/* Kernels of attention: each table against the one in double. */
+/* Kernels of attention, gates and RMS norm: each table against the one in double. */
 
 #include <math.h>
 #include <stdio.h>
@@ -143,6 +143,76 @@ static void test_extremes(void **unused)
     }
 }
 
+/* Gates of n values and their gradients, written and added. */
+static void check_gate(size_t n, enum dfi_act act)
+{
+    uint64_t state = n * 8 + (uint64_t)act;
+    struct kc_array in[3], in64[3], out[3], out64[3];
+    for (int i = 0; i < 3; i++) {
+        in[i] = kc_make(DIFFC_F32, n);
+        kc_fill(&in[i], 1, (int)n, (ptrdiff_t)n, &state);
+        in64[i] = kc_copy(&in[i], DIFFC_F64);
+    }
+    for (int adds = 0; adds < 2; adds++)
+        for (int t = 0; t < table_count; t++) {
+            for (int i = 0; i < 3; i++) {
+                out[i] = kc_copy(&in[i], DIFFC_F32);
+                out64[i] = kc_copy(&in[i], DIFFC_F64);
+            }
+            oracle->gate(in64[0].p, in64[1].p, out64[2].p, n, act);
+            tables[t]->gate(in[0].p, in[1].p, out[2].p, n, act);
+            oracle->gate_backward(in64[0].p, in64[1].p, in64[2].p, out64[0].p, out64[1].p, n, act, adds,
+                                  !adds);
+            tables[t]->gate_backward(in[0].p, in[1].p, in[2].p, out[0].p, out[1].p, n, act, adds, !adds);
+            for (int i = 0; i < 3; i++) {
+                assert_true(kc_intact(&out[i], 1, (int)n, (ptrdiff_t)n));
+                for (size_t k = 0; k < n; k++)
+                    if (!(fabs(kc_get(&out[i], k) - kc_get(&out64[i], k)) <=
+                          2e-5 * (1 + fabs(kc_get(&out64[i], k)))))
+                        fail_msg("%s, gate %d, output %d: %.9g, not %.9g", tables[t]->name, act, i,
+                                 kc_get(&out[i], k), kc_get(&out64[i], k));
+                kc_free(&out[i]);
+                kc_free(&out64[i]);
+            }
+        }
+    for (int i = 0; i < 3; i++) {
+        kc_free(&in[i]);
+        kc_free(&in64[i]);
+    }
+}
+
+static void check_rms_norm(size_t rows, int c)
+{
+    uint64_t state = (uint64_t)c * 10 + rows;
+    struct scores s = make_scores(rows, c, 0, &state);
+    struct kc_array x = kc_copy(&s.x, DIFFC_F64), weight = kc_make(DIFFC_F32, (size_t)c),
+                    right = kc_copy(&s.x, DIFFC_F64);
+    kc_fill(&weight, 1, c, c, &state);
+    struct kc_array weight64 = kc_copy(&weight, DIFFC_F64);
+    oracle->rms_norm(x.p, s.ldx, right.p, s.ldx, rows, c, weight64.p, 1e-6);
+    for (int t = 0; t < table_count; t++) {
+        struct kc_array y = kc_copy(&s.x, DIFFC_F32);
+        tables[t]->rms_norm(s.x.p, s.ldx, y.p, s.ldx, rows, c, weight.p, 1e-6);
+        expect_close(&s, "rms_norm", t, &y, &right, 1e-6);
+        kc_free(&y);
+    }
+    kc_free(&x);
+    kc_free(&weight);
+    kc_free(&weight64);
+    kc_free(&right);
+    free_scores(&s);
+}
+
+static void test_gates_and_norms(void **unused)
+{
+    (void)unused;
+    for (int i = 1; i <= 70; i++) {
+        for (int act = DFI_ACT_NONE; act <= DFI_ACT_GELU_TANH; act++)
+            check_gate((size_t)i, (enum dfi_act)act);
+        check_rms_norm((size_t)(i % 4), i == 70 ? 4096 : i);
+    }
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -153,6 +223,7 @@ static int set_up(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_attention), cmocka_unit_test(test_extremes) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_attention), cmocka_unit_test(test_extremes),
+                                        cmocka_unit_test(test_gates_and_norms) };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -98,6 +98,52 @@ void KERNEL(layer_norm_backward)(const void *x_, ptrdiff_t ldx, const void *dy_,
     }
 }
 
+/* 1 / sqrt(mean(x^2) + epsilon). */
+static double inverse_rms(const real *x, int c, double epsilon)
+{
+    double squares = 0;
+    for (int i = 0; i < c; i++)
+        squares += (double)x[i] * x[i];
+    return 1 / sqrt(squares / c + epsilon);
+}
+
+void KERNEL(rms_norm)(const void *x_, ptrdiff_t ldx, void *y_, ptrdiff_t ldy, size_t rows, int c,
+                      const void *weight_, double epsilon)
+{
+    const real *x = x_, *weight = weight_;
+    real *y = y_;
+    for (size_t r = 0; r < rows; r++, x += ldx, y += ldy) {
+        const real inverse = (real)inverse_rms(x, c, epsilon);
+        for (int i = 0; i < c; i++)
+            y[i] = x[i] * inverse * weight[i];
+    }
+}
+
+/* With xh = x / rms and g = dy weight: dx = (g - xh mean(g xh)) / rms. */
+void KERNEL(rms_norm_backward)(const void *x_, ptrdiff_t ldx, const void *dy_, ptrdiff_t lddy, void *dx_,
+                               ptrdiff_t lddx, size_t rows, int c, const void *weight_, double epsilon,
+                               int accumulate, double *dweight)
+{
+    const real *x = x_, *dy = dy_, *weight = weight_;
+    real *dx = dx_;
+    for (size_t r = 0; r < rows; r++, x += ldx, dy += lddy) {
+        const double inverse = inverse_rms(x, c, epsilon);
+        double product = 0;
+        for (int i = 0; i < c; i++) {
+            const double xh = x[i] * inverse;
+            product += (double)dy[i] * weight[i] * xh;
+            dweight[i] += dy[i] * xh;
+        }
+        for (int i = 0; dx && i < c; i++) {
+            const double xh = x[i] * inverse;
+            const real value = (real)(((double)dy[i] * weight[i] - xh * product / c) * inverse);
+            dx[i] = accumulate ? dx[i] + value : value;
+        }
+        if (dx)
+            dx += lddx;
+    }
+}
+
 double KERNEL(cross_entropy)(const void *x_, const void *t_, void *dx_, double scale, size_t rows, int c)
 {
     const real *x = x_, *t = t_;

@@ -63,6 +63,25 @@ DFI_INLINE vec silu_slope(vec z)
     return multiply(s, madd(z, subtract(set(1.0f), s), set(1.0f)));
 }
 
+/* The form with tanh: z sigmoid(2 sqrt(2 / pi) (z + 0.044715 z^3)). */
+#define TWICE_ROOT_2_PI 1.59576912f
+#define GELU_CUBE 0.044715f
+
+DFI_INLINE vec gelu_tanh_sigmoid(vec z)
+{
+    const vec square = multiply(z, z);
+    const vec factor = madd(square, set(TWICE_ROOT_2_PI * GELU_CUBE), set(TWICE_ROOT_2_PI));
+    return sigmoid(multiply(z, factor));
+}
+
+DFI_INLINE vec gelu_tanh_slope(vec z)
+{
+    z = maximum(minimum(z, set(12.0f)), set(-12.0f)); /* flat beyond, and no zero times infinity */
+    const vec s = gelu_tanh_sigmoid(z);
+    const vec inner = madd(multiply(z, z), set(3 * TWICE_ROOT_2_PI * GELU_CUBE), set(TWICE_ROOT_2_PI));
+    return madd(multiply(z, inner), multiply(s, subtract(set(1.0f), s)), s);
+}
+
 /* `act` is a constant where these are inlined. */
 DFI_INLINE vec activate(vec z, const enum dfi_act act)
 {
@@ -70,6 +89,7 @@ DFI_INLINE vec activate(vec z, const enum dfi_act act)
     case DFI_ACT_GELU: return gelu(z);
     case DFI_ACT_SILU: return multiply(z, sigmoid(z));
     case DFI_ACT_RELU: return unless_negative(z, z);
+    case DFI_ACT_GELU_TANH: return multiply(z, gelu_tanh_sigmoid(z));
     default: return z;
     }
 }
@@ -80,8 +100,19 @@ DFI_INLINE vec times_slope(vec dy, vec z, const enum dfi_act act)
     case DFI_ACT_GELU: return multiply(dy, gelu_slope(z));
     case DFI_ACT_SILU: return multiply(dy, keep_nan(z, silu_slope(z)));
     case DFI_ACT_RELU: return unless_negative(z, dy);
+    case DFI_ACT_GELU_TANH: return multiply(dy, keep_nan(z, gelu_tanh_slope(z)));
     default: return dy;
     }
 }
+
+/* call(ACT) with the constant that `act` is. */
+#define FOR_EACH_ACT(act, call) \
+    switch (act) { \
+    case DFI_ACT_GELU: call(DFI_ACT_GELU); break; \
+    case DFI_ACT_SILU: call(DFI_ACT_SILU); break; \
+    case DFI_ACT_RELU: call(DFI_ACT_RELU); break; \
+    case DFI_ACT_GELU_TANH: call(DFI_ACT_GELU_TANH); break; \
+    default: call(DFI_ACT_NONE); break; \
+    }
 
 #endif

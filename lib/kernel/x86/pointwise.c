@@ -73,14 +73,6 @@ DFI_INLINE void affine_whole(const float *x, ptrdiff_t ldx, float *y, ptrdiff_t 
             store(y + i, activate(madd(load(x + i), load(scale + i), load(shift + i)), act));
 }
 
-#define FOR_EACH_ACT(act, call) \
-    switch (act) { \
-    case DFI_ACT_GELU: call(DFI_ACT_GELU); break; \
-    case DFI_ACT_SILU: call(DFI_ACT_SILU); break; \
-    case DFI_ACT_RELU: call(DFI_ACT_RELU); break; \
-    default: call(DFI_ACT_NONE); break; \
-    }
-
 void KERNEL(affine_act)(const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t pixels, int c,
                         const void *scale, const void *shift, enum dfi_act act)
 {
