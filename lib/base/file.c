@@ -172,12 +172,23 @@ static int open_temporary(struct dfi_atomic_file *file, size_t capacity)
     return status;
 }
 
+/* The rename at the end would put a file in place of whatever is there: a device such as /dev/null as well.
+ */
+static int check_target(const char *path)
+{
+    struct stat information;
+    if (!path[directory_length(path)])
+        return dfi_fail(DIFFC_ERR_IO, "cannot write \"%s\": not the name of a file", path);
+    if (stat(path, &information) == 0 && !S_ISREG(information.st_mode))
+        return dfi_fail(DIFFC_ERR_IO, "cannot write \"%s\": not a regular file", path);
+    return DIFFC_OK;
+}
+
 int dfi_atomic_begin(struct diffc_context *context, const char *path, size_t size,
                      struct dfi_atomic_file *file)
 {
     *file = (struct dfi_atomic_file) { .context = context, .fd = -1 };
-    if (!path[directory_length(path)])
-        return dfi_fail(DIFFC_ERR_IO, "cannot write \"%s\": not the name of a file", path);
+    DFI_TRY(check_target(path));
     const size_t capacity = strlen(path) + 64;
     file->path = dfi_strdup(context, path);
     file->temporary = file->path ? dfi_alloc(context, capacity) : NULL;

@@ -29,10 +29,10 @@ int dfi_file_read(int fd, const char *path, void *data, size_t size);
 int dfi_file_load(struct diffc_context *context, const char *path, size_t limit, void **data, size_t *size);
 
 /* A file that appears whole or not at all: begin makes `.NAME.PID.tmp` beside `path` (`.NAME.PID-1.tmp` and
- * so on if that is taken), append adds to it, commit syncs, closes, renames and syncs the directory; abort
- * (also after a failed begin, append or commit) removes it. `size` of begin, if not 0, is reserved first so
- * that a full disk shows before a byte is written. When only the last step of commit fails, the new file is
- * in place, but a power cut may still undo it. */
+ * so on if that is taken; ERR_IO where `path` is there and no regular file), append adds to it, commit syncs,
+ * closes, renames and syncs the directory; abort (also after a failed begin, append or commit) removes it.
+ * `size` of begin, if not 0, is reserved first so that a full disk shows before a byte is written. When only
+ * the last step of commit fails, the new file is in place, but a power cut may still undo it. */
 struct dfi_atomic_file {
     struct diffc_context *context;
     char *path, *temporary;

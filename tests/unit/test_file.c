@@ -187,6 +187,7 @@ static void test_read_past_the_end(void **state)
 static void test_what_is_no_file(void **state)
 {
     char fifo[64], dangling[64], longer[5000];
+    struct stat information;
     int fd = -7;
     size_t size = 7;
     (void)state;
@@ -203,6 +204,10 @@ static void test_what_is_no_file(void **state)
         assert_int_equal(fd, -7);
     }
     alarm(0);
+    assert_int_equal(save(fifo, "text"), DIFFC_ERR_IO);
+    assert_int_equal(save(folder, "text"), DIFFC_ERR_IO);
+    assert_int_equal(stat(fifo, &information), 0);
+    assert_true(S_ISFIFO(information.st_mode)); /* once a save replaced it, and /dev/null in the same way */
     unlink(fifo);
     unlink(dangling);
     assert_int_equal(save("/nonexistent/file", "text"), DIFFC_ERR_IO);
