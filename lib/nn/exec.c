@@ -4,24 +4,27 @@
 
 #include "nn/node.h"
 
-int dfi_exec_bytes(const struct dfi_graph *graph, const struct dfi_exec_options *options, size_t *bytes)
-{
-    struct dfi_plan plan;
-    DFI_TRY(dfi_plan_make(graph, graph->params->dtype, options, &plan));
-    *bytes = plan.bytes;
-    dfi_plan_clear(graph->context, &plan);
-    return DIFFC_OK;
-}
-
 static int check_options(const struct diffc_context *context, const struct dfi_exec_options *options)
 {
-    if (options->batch < 1 || options->batch > context->limits.batch)
-        return dfi_fail(DIFFC_ERR_LIMIT, "batch is %d, must be 1 to %lld", options->batch,
+    if (options->batch < 1)
+        return dfi_fail(DIFFC_ERR_ARG, "batch is %d, must be at least 1", options->batch);
+    if (options->batch > context->limits.batch)
+        return dfi_fail(DIFFC_ERR_LIMIT, "batch is %d, limits.batch is %lld", options->batch,
                         (long long)context->limits.batch);
     if (options->conditions < 1 || options->conditions > 64)
         return dfi_fail(DIFFC_ERR_ARG, "conditions is %d, must be 1 to 64", options->conditions);
     if (options->backward && options->conditions != 1)
         return dfi_fail(DIFFC_ERR_ARG, "conditions is %d, must be 1 in training", options->conditions);
+    return DIFFC_OK;
+}
+
+int dfi_exec_bytes(const struct dfi_graph *graph, const struct dfi_exec_options *options, size_t *bytes)
+{
+    struct dfi_plan plan;
+    DFI_TRY(check_options(graph->context, options));
+    DFI_TRY(dfi_plan_make(graph, graph->params->dtype, options, &plan));
+    *bytes = plan.bytes;
+    dfi_plan_clear(graph->context, &plan);
     return DIFFC_OK;
 }
 

@@ -268,7 +268,7 @@ static void test_refused_plans(void **unused)
 {
     static const struct dfi_exec_options good = { 2, 1, 1 };
     static const struct dfi_exec_options bad[] = {
-        { 0, 1, 0 }, { 1 << 20, 1, 0 }, { 1, 0, 0 }, { 1, 65, 0 }, { 1, 2, 1 }
+        { 0, 1, 0 }, { INT32_MAX, 2, 0 }, { 1, 0, 0 }, { 1, 65, 0 }, { 1, 2, 1 }
     };
     struct net net;
     struct dfi_exec *exec = NULL;
@@ -276,8 +276,13 @@ static void test_refused_plans(void **unused)
     (void)unused;
     dfi_conv2d(net.graph, x, "a", 3, 3, 1, 1);
     net_plan(&net, &good);
-    for (int i = 0; i < DFI_COUNT(bad); i++)
-        assert_true(dfi_exec_create(net.graph, &net.params, &bad[i], &exec) < 0);
+    for (int i = 0; i < DFI_COUNT(bad); i++) {
+        size_t bytes = 1;
+        const int status = i == 1 ? DIFFC_ERR_LIMIT : DIFFC_ERR_ARG;
+        assert_int_equal(dfi_exec_create(net.graph, &net.params, &bad[i], &exec), status);
+        assert_int_equal(dfi_exec_bytes(net.graph, &bad[i], &bytes), status);
+        assert_int_equal(bytes, 1);
+    }
     assert_null(exec);
     const int64_t limit = context->limits.memory;
     context->limits.memory = (int64_t)net.exec->plan.bytes - 1;
