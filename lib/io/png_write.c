@@ -60,8 +60,8 @@ static int make_text(struct png_save *save, const char *key, const char *value)
 {
     png_text *const text = &save->texts[save->text_count];
     DFI_TRY(check_key(key));
-    if (!value || !dfi_utf8_valid(value, strlen(value)))
-        return dfi_fail(DIFFC_ERR_ARG, "text \"%s\": its value is %s", key, value ? "not UTF-8" : "missing");
+    if (!dfi_utf8_valid(value, strlen(value)))
+        return dfi_fail(DIFFC_ERR_ARG, "text \"%s\": its value is not UTF-8", key);
     *text = (png_text) { .compression = is_ascii(value) ? PNG_TEXT_COMPRESSION_NONE
                                                         : PNG_ITXT_COMPRESSION_NONE };
     text->key = (char *)(uintptr_t)key;
@@ -75,8 +75,12 @@ static int make_texts(struct png_save *save)
 {
     const char *const *const text = save->picture->text;
     size_t count = 0;
-    while (text && text[2 * count])
+    while (text && text[2 * count] && text[2 * count + 1])
         count++;
+    if (text && text[2 * count]) {
+        DFI_TRY(check_key(text[2 * count]));
+        return dfi_fail(DIFFC_ERR_ARG, "text \"%s\": its value is missing", text[2 * count]);
+    }
     save->texts = dfi_calloc(save->job.context, count, sizeof(*save->texts));
     if (!save->texts)
         return DIFFC_ERR_NOMEM;

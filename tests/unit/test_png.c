@@ -386,6 +386,23 @@ static void test_text(void **state)
     diffc_release(&image);
 }
 
+/* The list ends at its first NULL, wherever that stands: what lies behind is not read. */
+static void test_text_without_a_value(void **state)
+{
+    (void)state;
+    static const char *const text[] = { "Title", "a", "Author", NULL };
+    const char **exact = malloc(sizeof(text)); /* so that a sanitizer sees a read behind its end */
+    const int64_t shape[3] = { 1, 2, 2 };
+    diffc_image_options options = DIFFC_IMAGE_OPTIONS;
+    diffc_tensor *image = make_image(3, shape);
+    memcpy(exact, text, sizeof(text));
+    options.text = exact;
+    assert_int_equal(diffc_image_write(image, io_path("bad.png"), &options), DIFFC_ERR_ARG);
+    assert_string_equal(diffc_message(), "text \"Author\": its value is missing");
+    free(exact);
+    diffc_release(&image);
+}
+
 static void test_write_refusals(void **state)
 {
     (void)state;
@@ -586,13 +603,13 @@ static void test_arguments(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_kind), cmocka_unit_test(test_channels_as_stored),
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_nonfinite),  cmocka_unit_test(test_grid),
-        cmocka_unit_test(test_text),       cmocka_unit_test(test_write_refusals),
-        cmocka_unit_test(test_disk_full),  cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_blur),       cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_every_kind),     cmocka_unit_test(test_channels_as_stored),
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_nonfinite),      cmocka_unit_test(test_grid),
+        cmocka_unit_test(test_text),           cmocka_unit_test(test_text_without_a_value),
+        cmocka_unit_test(test_write_refusals), cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_memory),         cmocka_unit_test(test_blur),
+        cmocka_unit_test(test_limits),         cmocka_unit_test(test_arguments),
     };
     return cmocka_run_group_tests(tests, io_setup, io_teardown);
 }
