@@ -19,7 +19,8 @@ int dfi_options_read(void *options, size_t size, const void *source, const char 
         return DIFFC_OK;
     size_t given;
     memcpy(&given, source, sizeof(given));
-    if (given < sizeof(given) || given > MAX_OPTIONS)
+    /* every struct holds a size_t, so a size that cuts one (or a pointer) in half is that of none */
+    if (given < sizeof(given) || given > MAX_OPTIONS || given % _Alignof(size_t))
         return dfi_fail(DIFFC_ERR_ARG, "%s.struct_size is %zu, must be the size of the struct", name, given);
     for (size_t i = size; i < given; i++)
         if (((const unsigned char *)source)[i])

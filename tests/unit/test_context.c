@@ -131,12 +131,15 @@ static void test_struct_sizes(void **state)
     newer.added[15] = 1;
     expect_refused(&newer.options, DIFFC_ERR_VERSION);
 
-    const diffc_context_options two = { .struct_size = offsetof(diffc_context_options, cpu_mask),
+    const diffc_context_options two = { .struct_size = offsetof(diffc_context_options, allocator),
                                         .threads = 2 };
-    void *older = malloc(two.struct_size); /* ends behind threads */
+    void *older = malloc(two.struct_size); /* ends behind cpu_mask */
     memcpy(older, &two, two.struct_size);
     assert_int_equal(diffc_context_create(older, &context), DIFFC_OK);
     assert_int_equal(diffc_context_threads(context), 2);
+    newer.added[15] = 0;
+    newer.options.struct_size = offsetof(diffc_context_options, log_opaque) + 4; /* half a pointer */
+    expect_refused(&newer.options, DIFFC_ERR_ARG);
 
     diffc_limits limits;
     memset(&limits, 0x55, sizeof(limits));
