@@ -5,18 +5,13 @@
 #include "io/npy.h"
 #include "io/safetensors.h"
 
-static int require(const void *pointer, const char *name)
-{
-    return pointer ? DIFFC_OK : dfi_fail(DIFFC_ERR_ARG, "%s is NULL", name);
-}
-
 int diffc_archive_open(diffc_context *context, const char *path, const diffc_archive_options *options,
                        diffc_archive **archive)
 {
     diffc_archive_options read;
-    DFI_TRY(require(context, "context"));
-    DFI_TRY(require(path, "path"));
-    DFI_TRY(require(archive, "archive"));
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(path);
+    DFI_REQUIRE(archive);
     DFI_TRY(dfi_options_read(&read, sizeof(read), options, "diffc_archive_options"));
     if (read.map != 0 && read.map != 1)
         return dfi_fail(DIFFC_ERR_ARG, "options.map is %d, must be 0 or 1", (int)read.map);
@@ -29,17 +24,17 @@ int diffc_archive_open(diffc_context *context, const char *path, const diffc_arc
 
 int diffc_archive_open_memory(diffc_context *context, const void *data, size_t size, diffc_archive **archive)
 {
-    DFI_TRY(require(context, "context"));
-    DFI_TRY(require(archive, "archive"));
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(archive);
     if (size > 0)
-        DFI_TRY(require(data, "data"));
+        DFI_REQUIRE(data);
     return dfi_safetensors_parse(context, "memory", data, size, archive);
 }
 
 int diffc_archive_create(diffc_context *context, diffc_archive **archive)
 {
-    DFI_TRY(require(context, "context"));
-    DFI_TRY(require(archive, "archive"));
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(archive);
     return dfi_archive_new(context, archive);
 }
 
@@ -55,9 +50,9 @@ const char *diffc_archive_name(const diffc_archive *archive, int position)
 
 int diffc_archive_get(const diffc_archive *archive, const char *name, diffc_tensor **tensor)
 {
-    DFI_TRY(require(archive, "archive"));
-    DFI_TRY(require(name, "name"));
-    DFI_TRY(require(tensor, "tensor"));
+    DFI_REQUIRE(archive);
+    DFI_REQUIRE(name);
+    DFI_REQUIRE(tensor);
     const int position = dfi_archive_find(archive, name);
     char text[80];
     if (position < 0)
@@ -79,32 +74,32 @@ const char *diffc_archive_metadata_key(const diffc_archive *archive, int positio
 
 int diffc_archive_add(diffc_archive *archive, const char *name, const diffc_tensor *tensor)
 {
-    DFI_TRY(require(archive, "archive"));
-    DFI_TRY(require(name, "name"));
-    DFI_TRY(require(tensor, "tensor"));
+    DFI_REQUIRE(archive);
+    DFI_REQUIRE(name);
+    DFI_REQUIRE(tensor);
     return dfi_archive_add(archive, name, tensor);
 }
 
 int diffc_archive_set_metadata(diffc_archive *archive, const char *key, const char *value)
 {
-    DFI_TRY(require(archive, "archive"));
-    DFI_TRY(require(key, "key"));
-    DFI_TRY(require(value, "value"));
+    DFI_REQUIRE(archive);
+    DFI_REQUIRE(key);
+    DFI_REQUIRE(value);
     return dfi_archive_set_metadata(archive, key, value);
 }
 
 int diffc_archive_save(const diffc_archive *archive, const char *path)
 {
-    DFI_TRY(require(archive, "archive"));
-    DFI_TRY(require(path, "path"));
+    DFI_REQUIRE(archive);
+    DFI_REQUIRE(path);
     return dfi_archive_save(archive, path);
 }
 
 int diffc_npy_read(diffc_context *context, const char *path, diffc_tensor **tensor)
 {
-    DFI_TRY(require(context, "context"));
-    DFI_TRY(require(path, "path"));
-    DFI_TRY(require(tensor, "tensor"));
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(path);
+    DFI_REQUIRE(tensor);
     struct dfi_reader reader;
     DFI_TRY(dfi_reader_open(&reader, context, path));
     const int status = dfi_npy_read(&reader, tensor);
@@ -114,16 +109,16 @@ int diffc_npy_read(diffc_context *context, const char *path, diffc_tensor **tens
 
 int diffc_npy_write(const diffc_tensor *tensor, const char *path)
 {
-    DFI_TRY(require(tensor, "tensor"));
-    DFI_TRY(require(path, "path"));
+    DFI_REQUIRE(tensor);
+    DFI_REQUIRE(path);
     return dfi_npy_write(tensor, path);
 }
 
 int diffc_idx_read(diffc_context *context, const char *path, diffc_tensor **tensor)
 {
-    DFI_TRY(require(context, "context"));
-    DFI_TRY(require(path, "path"));
-    DFI_TRY(require(tensor, "tensor"));
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(path);
+    DFI_REQUIRE(tensor);
     struct dfi_reader reader;
     DFI_TRY(dfi_reader_open(&reader, context, path));
     const int status = dfi_idx_read(&reader, tensor);

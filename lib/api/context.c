@@ -29,8 +29,7 @@ static void warm_up_products(struct diffc_context *context)
 int diffc_context_create(const diffc_context_options *options, diffc_context **context)
 {
     struct diffc_context *made = NULL;
-    if (!context)
-        return dfi_fail(DIFFC_ERR_ARG, "context is NULL");
+    DFI_REQUIRE(context);
     DFI_TRY(dfi_context_new(options, &made));
     warm_up_products(made);
     *context = made;
@@ -60,8 +59,8 @@ const char *diffc_context_kernel_set(const diffc_context *context)
 
 int diffc_context_limits(const diffc_context *context, diffc_limits *limits)
 {
-    if (!context || !limits)
-        return dfi_fail(DIFFC_ERR_ARG, "%s is NULL", context ? "limits" : "context");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(limits);
     const size_t given = limits->struct_size;
     if (given < sizeof(given))
         return dfi_fail(DIFFC_ERR_ARG, "limits.struct_size is %zu, must be the size of the struct", given);

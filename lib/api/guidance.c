@@ -5,19 +5,24 @@
 
 int diffc_guide_create(diffc_context *context, const diffc_combiner *combiner, diffc_guide **guide)
 {
-    if (!context || !combiner || !guide)
-        return dfi_fail(DIFFC_ERR_ARG, "context, combiner and guide must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(combiner);
+    DFI_REQUIRE(guide);
     diffc_combiner read;
     DFI_TRY(dfi_options_read(&read, sizeof(read), combiner, "combiner"));
     if (!read.query_count || !read.expand || !read.combine)
-        return dfi_fail(DIFFC_ERR_ARG, "combiner.query_count, expand and combine must not be NULL");
+        return dfi_fail(DIFFC_ERR_ARG, "combiner.%s is NULL",
+                        !read.query_count ? "query_count"
+                        : read.expand     ? "combine"
+                                          : "expand");
     return dfi_guide_new(context, &read, guide);
 }
 
 int diffc_guide_create_cfg(diffc_context *context, const float *scales, int count, diffc_guide **guide)
 {
-    if (!context || !scales || !guide)
-        return dfi_fail(DIFFC_ERR_ARG, "context, scales and guide must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(scales);
+    DFI_REQUIRE(guide);
     const int64_t limit = context->limits.batch;
     if (count < 1)
         return dfi_fail(DIFFC_ERR_ARG, "count is %d, must be at least 1", count);
@@ -45,8 +50,10 @@ static int check_conditions(const int32_t *conditions, int count)
 int diffc_guide_create_views(diffc_context *context, diffc_view *const *views, const int32_t *conditions,
                              int count, const char *reduction, diffc_guide *inner, diffc_guide **guide)
 {
-    if (!context || !views || !reduction || !guide)
-        return dfi_fail(DIFFC_ERR_ARG, "context, views, reduction and guide must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(views);
+    DFI_REQUIRE(reduction);
+    DFI_REQUIRE(guide);
     if (count < 1)
         return dfi_fail(DIFFC_ERR_ARG, "count is %d, must be at least 1", count);
     if (count > DFI_MAX_VIEWS)
@@ -62,8 +69,9 @@ int diffc_guide_create_views(diffc_context *context, diffc_view *const *views, c
 int diffc_guide_create_factors(diffc_context *context, diffc_factorization *factorization,
                                const int32_t *conditions, diffc_guide *inner, diffc_guide **guide)
 {
-    if (!context || !factorization || !guide)
-        return dfi_fail(DIFFC_ERR_ARG, "context, factorization and guide must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(factorization);
+    DFI_REQUIRE(guide);
     DFI_TRY(check_conditions(conditions, factorization->count));
     DFI_TRY(check_inner(context, inner));
     return dfi_guide_new_factors(context, factorization, conditions, inner, guide);
@@ -71,9 +79,6 @@ int diffc_guide_create_factors(diffc_context *context, diffc_factorization *fact
 
 static int check_channels(const diffc_denoiser *denoiser, const diffc_tensor *x)
 {
-    if (!denoiser->predict || denoiser->out_channels < 0 || denoiser->image_channels < 0)
-        return dfi_fail(DIFFC_ERR_ARG,
-                        "denoiser.predict must not be NULL, out_channels and image_channels not negative");
     const int64_t channels = denoiser->image_channels ? denoiser->image_channels : x->shape[1];
     if (channels > x->shape[1] || channels > INT32_MAX)
         return dfi_fail(DIFFC_ERR_ARG, "denoiser.image_channels is %lld, x has %lld channels",
@@ -88,10 +93,12 @@ int diffc_guide_predict(diffc_guide *guide, const diffc_denoiser *denoiser, int 
                         const diffc_tensor *x, diffc_tensor *out)
 {
     static const int64_t any[4] = { -1, -1, -1, -1 };
-    if (!denoiser || !t || !x || !out)
-        return dfi_fail(DIFFC_ERR_ARG, "denoiser, t, x and out must not be NULL");
+    DFI_REQUIRE(denoiser);
+    DFI_REQUIRE(t);
+    DFI_REQUIRE(x);
+    DFI_REQUIRE(out);
     diffc_denoiser read;
-    DFI_TRY(dfi_options_read(&read, sizeof(read), denoiser, "denoiser"));
+    DFI_TRY(dfi_denoiser_read(denoiser, &read));
     DFI_TRY(dfi_tensor_expect(x, "x", 4, any));
     DFI_TRY(check_channels(&read, x));
     const int64_t channels = read.image_channels ? read.image_channels : x->shape[1];
@@ -99,7 +106,7 @@ int diffc_guide_predict(diffc_guide *guide, const diffc_denoiser *denoiser, int 
                                x->shape[3] };
     DFI_TRY(dfi_tensor_expect(out, "out", 4, shape));
     if (out->data == x->data)
-        return dfi_fail(DIFFC_ERR_ARG, "out and x are the same memory");
+        return dfi_fail(DIFFC_ERR_ARG, "out is the memory of x, must be another");
     const struct dfi_ask ask = {
         .denoiser = &read, .step = step, .t = t, .x = x, .out = out, .image_channels = (int32_t)channels
     };

@@ -6,16 +6,11 @@
 #include "io/image.h"
 #include "io/png.h"
 
-static int require(const void *pointer, const char *name)
-{
-    return pointer ? DIFFC_OK : dfi_fail(DIFFC_ERR_ARG, "%s is NULL", name);
-}
-
 int diffc_image_read(diffc_context *context, const char *path, int channels, diffc_tensor **image)
 {
-    DFI_TRY(require(context, "context"));
-    DFI_TRY(require(path, "path"));
-    DFI_TRY(require(image, "image"));
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(path);
+    DFI_REQUIRE(image);
     if (channels != 0 && channels != 1 && channels != 3 && channels != 4)
         return dfi_fail(DIFFC_ERR_ARG, "channels is %d, must be 0, 1, 3 or 4", channels);
     struct dfi_reader reader;
@@ -74,8 +69,8 @@ static void fill_defaults(diffc_image_options *options, const diffc_tensor *imag
 int diffc_image_write(const diffc_tensor *image, const char *path, const diffc_image_options *options)
 {
     diffc_image_options read;
-    DFI_TRY(require(image, "image"));
-    DFI_TRY(require(path, "path"));
+    DFI_REQUIRE(image);
+    DFI_REQUIRE(path);
     DFI_TRY(dfi_options_read(&read, sizeof(read), options, "diffc_image_options"));
     DFI_TRY(check_picture(image));
     fill_defaults(&read, image);
@@ -86,8 +81,8 @@ int diffc_image_write(const diffc_tensor *image, const char *path, const diffc_i
 int diffc_image_blur(const diffc_tensor *image, int kernel_size, double sigma, diffc_tensor **blurred)
 {
     char text[128];
-    DFI_TRY(require(image, "image"));
-    DFI_TRY(require(blurred, "blurred"));
+    DFI_REQUIRE(image);
+    DFI_REQUIRE(blurred);
     const int last = image->ndim - 1;
     if (image->dtype != DIFFC_F32 || last < 1)
         return dfi_fail(DIFFC_ERR_ARG, "image is %s, must be F32 [..., H, W]",

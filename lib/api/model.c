@@ -19,26 +19,20 @@ int diffc_model_create(diffc_context *context, const char *architecture, const d
                        diffc_model **model)
 {
     struct dfi_model_config config;
-    const struct dfi_architecture *found;
-    char known[128] = "";
-    if (!context || !architecture || !model)
-        return dfi_fail(DIFFC_ERR_ARG, "context, architecture and model must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(architecture);
+    DFI_REQUIRE(model);
     DFI_TRY(read_options(options, &config));
-    for (int i = 0; (found = dfi_architecture_at(i)); i++) {
-        if (strcmp(found->entry.name, architecture) == 0)
-            return dfi_model_new(context, found, &config, model);
-        strncat(known, i ? ", " : "", sizeof(known) - strlen(known) - 1);
-        strncat(known, found->entry.name, sizeof(known) - strlen(known) - 1);
-    }
-    return dfi_fail(DIFFC_ERR_ARG, "unknown architecture \"%.60s\"; known: %s", architecture, known);
+    const struct dfi_architecture *found = dfi_architecture_find(architecture);
+    return found ? dfi_model_new(context, found, &config, model) : DIFFC_ERR_ARG;
 }
 
 int diffc_model_from_archive(const diffc_archive *archive, const diffc_model_options *options,
                              diffc_model **model)
 {
     struct dfi_model_config config;
-    if (!archive || !model)
-        return dfi_fail(DIFFC_ERR_ARG, "archive and model must not be NULL");
+    DFI_REQUIRE(archive);
+    DFI_REQUIRE(model);
     DFI_TRY(read_options(options, &config));
     return dfi_model_load(archive, &config, model);
 }
@@ -47,8 +41,9 @@ int diffc_model_open(diffc_context *context, const char *path, const diffc_model
                      diffc_model **model)
 {
     diffc_archive *archive = NULL;
-    if (!context || !path || !model)
-        return dfi_fail(DIFFC_ERR_ARG, "context, path and model must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(path);
+    DFI_REQUIRE(model);
     DFI_TRY(diffc_archive_open(context, path, NULL, &archive));
     int status = diffc_model_from_archive(archive, options, model);
     diffc_release(&archive);
@@ -58,10 +53,11 @@ int diffc_model_open(diffc_context *context, const char *path, const diffc_model
 int diffc_model_save(const diffc_model *model, const char *path, int dtype)
 {
     diffc_archive *archive = NULL;
-    if (!model || !path)
-        return dfi_fail(DIFFC_ERR_ARG, "model and path must not be NULL");
+    DFI_REQUIRE(model);
+    DFI_REQUIRE(path);
     if (dtype != DIFFC_F32 && dtype != DIFFC_F16 && dtype != DIFFC_BF16)
-        return dfi_fail(DIFFC_ERR_ARG, "dtype is %s, must be F32, F16 or BF16", dfi_dtype_name(dtype));
+        return dfi_fail(DIFFC_ERR_ARG, "dtype is %d (%s), must be F32, F16 or BF16", dtype,
+                        dfi_dtype_name(dtype));
     DFI_TRY(dfi_model_store(model, dtype, &archive));
     const int status = diffc_archive_save(archive, path);
     diffc_release(&archive);
@@ -70,13 +66,13 @@ int diffc_model_save(const diffc_model *model, const char *path, int dtype)
 
 int diffc_model_describe(const diffc_model *model, const char **architecture, diffc_model_options *options)
 {
-    if (!model)
-        return dfi_fail(DIFFC_ERR_ARG, "model must not be NULL");
+    DFI_REQUIRE(model);
     if (options) {
         const struct dfi_model_config *config = &model->config;
         const size_t size = options->struct_size;
         if (size < sizeof(size_t))
-            return dfi_fail(DIFFC_ERR_ARG, "diffc_model_options.struct_size is %zu", size);
+            return dfi_fail(DIFFC_ERR_ARG, "options.struct_size is %zu, must be the size of the struct",
+                            size);
         const diffc_model_options all = {
             size,
             config->image_channels,
@@ -104,8 +100,10 @@ const char *diffc_model_metadata(const diffc_model *model, const char *key)
 
 int diffc_model_set_metadata(diffc_model *model, const char *key, const char *value)
 {
-    if (!model || !key || !*key)
-        return dfi_fail(DIFFC_ERR_ARG, "model and key must not be NULL or empty");
+    DFI_REQUIRE(model);
+    DFI_REQUIRE(key);
+    if (!*key)
+        return dfi_fail(DIFFC_ERR_ARG, "key is empty");
     return dfi_model_set_metadata(model, key, value);
 }
 
@@ -123,8 +121,9 @@ int diffc_model_tensor(const diffc_model *model, int position, const char **name
                        int *trainable)
 {
     const int count = diffc_model_tensor_count(model);
-    if (!model || position < 0 || position >= count)
-        return dfi_fail(DIFFC_ERR_ARG, "tensor %d of a model with %d", position, count);
+    DFI_REQUIRE(model);
+    if (position < 0 || position >= count)
+        return dfi_fail(DIFFC_ERR_ARG, "position is %d, must be 0 to %d", position, count - 1);
     const struct dfi_params *params = &model->params;
     const int trains = position < params->count;
     const struct dfi_param *param = trains ? &params->list[position]

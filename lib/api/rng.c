@@ -48,8 +48,7 @@ static int fill_by_copy(diffc_tensor *tensor, struct filling *filling)
 
 static int fill_tensor(diffc_tensor *tensor, uint64_t seed, uint64_t stream, uint64_t first, fill_fn fill)
 {
-    if (!tensor)
-        return dfi_fail(DIFFC_ERR_ARG, "tensor is NULL");
+    DFI_REQUIRE(tensor);
     if (tensor->dtype != DIFFC_F32 && tensor->dtype != DIFFC_F64)
         return dfi_fail(DIFFC_ERR_ARG, "tensor is of dtype %s, must be F32 or F64",
                         dfi_dtype_name(tensor->dtype));
@@ -76,8 +75,8 @@ struct diffc_generator {
 
 int diffc_generator_create(diffc_context *context, uint64_t seed, diffc_generator **generator)
 {
-    if (!context || !generator)
-        return dfi_fail(DIFFC_ERR_ARG, "%s is NULL", context ? "generator" : "context");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(generator);
     struct diffc_generator *made = dfi_object_new(context, sizeof(*made), dfi_object_free);
     if (!made)
         return DIFFC_ERR_NOMEM;
@@ -88,8 +87,8 @@ int diffc_generator_create(diffc_context *context, uint64_t seed, diffc_generato
 
 int diffc_generator_normal(diffc_generator *generator, diffc_tensor *tensor)
 {
-    if (!generator || !tensor)
-        return dfi_fail(DIFFC_ERR_ARG, "%s is NULL", generator ? "tensor" : "generator");
+    DFI_REQUIRE(generator);
+    DFI_REQUIRE(tensor);
     DFI_TRY(dfi_tensor_expect(tensor, "tensor", tensor->ndim, tensor->shape));
     struct dfi_float_mode saved;
     dfi_float_enter(&saved, 1);

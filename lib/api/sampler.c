@@ -9,8 +9,8 @@ static const int64_t any_shape[4] = { -1, -1, -1, -1 };
 int diffc_sampler_create(const diffc_schedule *schedule, const diffc_sampler_options *options,
                          diffc_sampler **sampler)
 {
-    if (!schedule || !sampler)
-        return dfi_fail(DIFFC_ERR_ARG, "schedule and sampler must not be NULL");
+    DFI_REQUIRE(schedule);
+    DFI_REQUIRE(sampler);
     diffc_sampler_options read;
     DFI_TRY(dfi_options_read(&read, sizeof(read), options, "options"));
     struct dfi_float_mode mode;
@@ -54,8 +54,7 @@ static int check_step(const diffc_sampler *sampler, int step)
 
 int diffc_sampler_begin(diffc_sampler *sampler, int step)
 {
-    if (!sampler)
-        return dfi_fail(DIFFC_ERR_ARG, "sampler must not be NULL");
+    DFI_REQUIRE(sampler);
     DFI_TRY(check_step(sampler, step));
     dfi_sampler_begin(sampler, step);
     return DIFFC_OK;
@@ -64,8 +63,9 @@ int diffc_sampler_begin(diffc_sampler *sampler, int step)
 int diffc_sampler_scale_input(const diffc_sampler *sampler, int step, const diffc_tensor *x,
                               diffc_tensor *scaled)
 {
-    if (!sampler || !x || !scaled)
-        return dfi_fail(DIFFC_ERR_ARG, "sampler, x and scaled must not be NULL");
+    DFI_REQUIRE(sampler);
+    DFI_REQUIRE(x);
+    DFI_REQUIRE(scaled);
     DFI_TRY(check_step(sampler, step));
     DFI_TRY(dfi_tensor_expect(x, "x", 4, any_shape));
     DFI_TRY(dfi_tensor_expect(scaled, "scaled", 4, x->shape));
@@ -97,15 +97,16 @@ static int check_tensors(const diffc_sampler *sampler, int step, const diffc_ten
     if (x0)
         DFI_TRY(dfi_tensor_expect(x0, "x0", 4, x->shape));
     if (x0 && x0->data == x->data)
-        return dfi_fail(DIFFC_ERR_ARG, "x0 and x are the same memory");
+        return dfi_fail(DIFFC_ERR_ARG, "x0 is the memory of x, must be another");
     return DIFFC_OK;
 }
 
 int diffc_sampler_step(diffc_sampler *sampler, int step, const diffc_tensor *output,
                        const diffc_tensor *noise, diffc_tensor *x, diffc_tensor *x0)
 {
-    if (!sampler || !output || !x)
-        return dfi_fail(DIFFC_ERR_ARG, "sampler, output and x must not be NULL");
+    DFI_REQUIRE(sampler);
+    DFI_REQUIRE(output);
+    DFI_REQUIRE(x);
     DFI_TRY(check_step(sampler, step));
     DFI_TRY(check_tensors(sampler, step, output, noise, x, x0));
     const struct dfi_step_arrays arrays = {

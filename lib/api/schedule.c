@@ -7,8 +7,9 @@
 int diffc_schedule_create(diffc_context *context, const char *name, const diffc_schedule_options *options,
                           diffc_schedule **schedule)
 {
-    if (!context || !name || !schedule)
-        return dfi_fail(DIFFC_ERR_ARG, "context, name and schedule must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(name);
+    DFI_REQUIRE(schedule);
     diffc_schedule_options read;
     DFI_TRY(dfi_options_read(&read, sizeof(read), options, "options"));
     struct dfi_float_mode mode;
@@ -65,8 +66,11 @@ int diffc_schedule_add_noise(const diffc_schedule *schedule, const diffc_tensor 
                              const diffc_tensor *noise, const float *t, diffc_tensor *noisy)
 {
     static const int64_t any[4] = { -1, -1, -1, -1 };
-    if (!schedule || !x0 || !noise || !t || !noisy)
-        return dfi_fail(DIFFC_ERR_ARG, "schedule, x0, noise, t and noisy must not be NULL");
+    DFI_REQUIRE(schedule);
+    DFI_REQUIRE(x0);
+    DFI_REQUIRE(noise);
+    DFI_REQUIRE(t);
+    DFI_REQUIRE(noisy);
     DFI_TRY(dfi_tensor_expect(x0, "x0", 4, any));
     DFI_TRY(dfi_tensor_expect(noise, "noise", 4, x0->shape));
     DFI_TRY(dfi_tensor_expect(noisy, "noisy", 4, x0->shape));

@@ -20,8 +20,8 @@ int diffc_session_bytes(const diffc_model *model, const diffc_session_options *o
 {
     struct dfi_session_config config;
     size_t planned = 0;
-    if (!model || !bytes)
-        return dfi_fail(DIFFC_ERR_ARG, "model and bytes must not be NULL");
+    DFI_REQUIRE(model);
+    DFI_REQUIRE(bytes);
     DFI_TRY(read_options(options, &config));
     DFI_TRY(dfi_session_plan_bytes(model, &config, &planned));
     *bytes = (int64_t)planned;
@@ -31,16 +31,15 @@ int diffc_session_bytes(const diffc_model *model, const diffc_session_options *o
 int diffc_session_create(diffc_model *model, const diffc_session_options *options, diffc_session **session)
 {
     struct dfi_session_config config;
-    if (!model || !session)
-        return dfi_fail(DIFFC_ERR_ARG, "model and session must not be NULL");
+    DFI_REQUIRE(model);
+    DFI_REQUIRE(session);
     DFI_TRY(read_options(options, &config));
     return dfi_session_new(model, &config, session);
 }
 
 int diffc_session_refresh(diffc_session *session)
 {
-    if (!session)
-        return dfi_fail(DIFFC_ERR_ARG, "session must not be NULL");
+    DFI_REQUIRE(session);
     dfi_exec_refresh(session->exec);
     return DIFFC_OK;
 }
@@ -48,28 +47,36 @@ int diffc_session_refresh(diffc_session *session)
 int diffc_session_run(diffc_session *session, const diffc_binding *inputs, int input_count,
                       const diffc_binding *outputs, int output_count)
 {
-    if (!session || !inputs || input_count < 1 || (!outputs && output_count) || output_count < 0)
-        return dfi_fail(DIFFC_ERR_ARG, "session and inputs must not be NULL, %d inputs, %d outputs",
-                        input_count, output_count);
+    DFI_REQUIRE(session);
+    DFI_REQUIRE(inputs);
+    if (input_count < 1)
+        return dfi_fail(DIFFC_ERR_ARG, "input_count is %d, must be at least 1", input_count);
+    if (output_count < 0)
+        return dfi_fail(DIFFC_ERR_ARG, "output_count is %d, must not be negative", output_count);
+    if (output_count > 0)
+        DFI_REQUIRE(outputs);
     return dfi_session_run(session, inputs, input_count, outputs, output_count);
 }
 
 int diffc_session_set_labels(diffc_session *session, const int32_t *labels, int count)
 {
-    if (!session || (!labels && count))
-        return dfi_fail(DIFFC_ERR_ARG, "session and labels must not be NULL");
+    DFI_REQUIRE(session);
+    if (count != 0)
+        DFI_REQUIRE(labels);
     return dfi_session_set_labels(session, labels, count);
 }
 
 static int predict(void *opaque, const float *t, const diffc_query *queries, int count)
 {
+    if (!opaque)
+        return dfi_fail(DIFFC_ERR_ARG, "denoiser.opaque is NULL, must be the session");
     return dfi_session_predict(opaque, t, queries, count);
 }
 
 int diffc_session_denoiser(diffc_session *session, diffc_denoiser *denoiser)
 {
-    if (!session || !denoiser)
-        return dfi_fail(DIFFC_ERR_ARG, "session and denoiser must not be NULL");
+    DFI_REQUIRE(session);
+    DFI_REQUIRE(denoiser);
     if (strcmp(session->model->architecture->kind, "denoiser") != 0)
         return dfi_fail(DIFFC_ERR_CONFIG, "%s is no denoiser", session->model->architecture->entry.name);
     *denoiser = (diffc_denoiser) {

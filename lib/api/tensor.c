@@ -4,16 +4,11 @@
 
 #include "tensor/tensor.h"
 
-static int fail_null(const char *name)
-{
-    return dfi_fail(DIFFC_ERR_ARG, "%s is NULL", name);
-}
-
 int diffc_tensor_create(diffc_context *context, int dtype, int ndim, const int64_t *shape,
                         diffc_tensor **tensor)
 {
-    if (!context || !tensor)
-        return fail_null(context ? "tensor" : "context");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(tensor);
     return dfi_tensor_create(context, dtype, ndim, shape, tensor);
 }
 
@@ -21,8 +16,8 @@ int diffc_tensor_wrap(diffc_context *context, int dtype, int ndim, const int64_t
                       const int64_t *strides, void *data, void (*release)(void *opaque), void *opaque,
                       diffc_tensor **tensor)
 {
-    if (!context || !tensor)
-        return fail_null(context ? "tensor" : "context");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(tensor);
     return dfi_tensor_wrap(context, dtype, ndim, shape, strides, data, release, opaque, tensor);
 }
 
@@ -64,32 +59,32 @@ void *diffc_tensor_data(const diffc_tensor *tensor)
 int diffc_tensor_slice(const diffc_tensor *tensor, int axis, int64_t start, int64_t length, int64_t step,
                        diffc_tensor **view)
 {
-    if (!tensor || !view)
-        return fail_null(tensor ? "view" : "tensor");
+    DFI_REQUIRE(tensor);
+    DFI_REQUIRE(view);
     return dfi_tensor_slice(tensor, axis, start, length, step, view);
 }
 
 int diffc_tensor_permute(const diffc_tensor *tensor, const int *axes, diffc_tensor **view)
 {
-    if (!tensor || !view)
-        return fail_null(tensor ? "view" : "tensor");
-    if (!axes && tensor->ndim > 0)
-        return fail_null("axes");
+    DFI_REQUIRE(tensor);
+    DFI_REQUIRE(view);
+    if (tensor->ndim > 0)
+        DFI_REQUIRE(axes);
     return dfi_tensor_permute(tensor, axes, view);
 }
 
 int diffc_tensor_reshape(const diffc_tensor *tensor, int ndim, const int64_t *shape, diffc_tensor **view)
 {
-    if (!tensor || !view)
-        return fail_null(tensor ? "view" : "tensor");
+    DFI_REQUIRE(tensor);
+    DFI_REQUIRE(view);
     return dfi_tensor_reshape(tensor, ndim, shape, view);
 }
 
 int diffc_tensor_copy(const diffc_tensor *source, diffc_tensor *destination)
 {
     char from[192], to[192];
-    if (!source || !destination)
-        return fail_null(source ? "destination" : "source");
+    DFI_REQUIRE(source);
+    DFI_REQUIRE(destination);
     int same = source->ndim == destination->ndim;
     for (int i = 0; same && i < source->ndim; i++)
         same = source->shape[i] == destination->shape[i];
@@ -104,8 +99,8 @@ int diffc_tensor_copy(const diffc_tensor *source, diffc_tensor *destination)
 int diffc_tensor_convert(const diffc_tensor *source, int dtype, diffc_tensor **copy)
 {
     struct diffc_tensor *made = NULL;
-    if (!source || !copy)
-        return fail_null(source ? "copy" : "source");
+    DFI_REQUIRE(source);
+    DFI_REQUIRE(copy);
     DFI_TRY(dfi_tensor_create(source->object.context, dtype ? dtype : source->dtype, source->ndim,
                               source->shape, &made));
     dfi_tensor_copy(source, made);
@@ -115,8 +110,7 @@ int diffc_tensor_convert(const diffc_tensor *source, int dtype, diffc_tensor **c
 
 int diffc_tensor_fill(diffc_tensor *tensor, double value)
 {
-    if (!tensor)
-        return fail_null("tensor");
+    DFI_REQUIRE(tensor);
     /* a source of the same shape whose strides are all 0 */
     struct diffc_tensor constant = { .dtype = DIFFC_F64, .ndim = tensor->ndim, .data = &value };
     memcpy(constant.shape, tensor->shape, sizeof(constant.shape));

@@ -4,31 +4,28 @@
 
 #include "train/trainer.h"
 
-static int missing(const char *name)
-{
-    return dfi_fail(DIFFC_ERR_ARG, "%s is NULL", name);
-}
-
 int diffc_dataset_create(const diffc_tensor *images, const diffc_tensor *labels, diffc_dataset **dataset)
 {
-    if (!images || !dataset)
-        return missing(images ? "dataset" : "images");
+    DFI_REQUIRE(images);
+    DFI_REQUIRE(dataset);
     return dfi_dataset_new(images, labels, dataset);
 }
 
 int diffc_dataset_open_idx(diffc_context *context, const char *images_path, const char *labels_path,
                            diffc_dataset **dataset)
 {
-    if (!context || !images_path || !dataset)
-        return missing(!context ? "context" : images_path ? "dataset" : "images_path");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(images_path);
+    DFI_REQUIRE(dataset);
     return dfi_dataset_open_idx(context, images_path, labels_path, dataset);
 }
 
 int diffc_dataset_from_function(diffc_context *context, int64_t count, int channels, int height, int width,
                                 diffc_dataset_fn read, void *opaque, diffc_dataset **dataset)
 {
-    if (!context || !read || !dataset)
-        return missing(!context ? "context" : read ? "dataset" : "read");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(read);
+    DFI_REQUIRE(dataset);
     return dfi_dataset_of_function(context, count, channels, height, width, read, opaque, dataset);
 }
 
@@ -39,11 +36,10 @@ int64_t diffc_dataset_count(const diffc_dataset *dataset)
 
 int diffc_dataset_sample(const diffc_dataset *dataset, int64_t index, diffc_tensor *image, int32_t *label)
 {
-    if (!dataset)
-        return missing("dataset");
+    DFI_REQUIRE(dataset);
     if (index < 0 || index >= dataset->count)
-        return dfi_fail(DIFFC_ERR_ARG, "sample %lld of a data set with %lld", (long long)index,
-                        (long long)dataset->count);
+        return dfi_fail(DIFFC_ERR_ARG, "index is %lld, must be 0 to %lld", (long long)index,
+                        (long long)dataset->count - 1);
     struct diffc_context *context = dataset->object.context;
     const int64_t shape[3] = { dataset->channels, dataset->height, dataset->width };
     if (image)
@@ -68,8 +64,9 @@ int diffc_trainer_bytes(const diffc_model *model, const diffc_dataset *dataset,
     struct dfi_train_config config;
     const struct diffc_schedule *schedule = NULL;
     size_t planned = 0;
-    if (!model || !dataset || !bytes)
-        return missing(!model ? "model" : dataset ? "bytes" : "dataset");
+    DFI_REQUIRE(model);
+    DFI_REQUIRE(dataset);
+    DFI_REQUIRE(bytes);
     DFI_TRY(dfi_train_config_read(options, model, &config, &schedule));
     DFI_TRY(dfi_train_config_fits(&config, model, dataset, schedule));
     DFI_TRY(dfi_trainer_bytes(model, dataset, &config, &planned));
@@ -82,8 +79,9 @@ int diffc_trainer_create(diffc_model *model, const diffc_dataset *dataset,
 {
     struct dfi_train_config config;
     const struct diffc_schedule *schedule = NULL;
-    if (!model || !dataset || !trainer)
-        return missing(!model ? "model" : dataset ? "trainer" : "dataset");
+    DFI_REQUIRE(model);
+    DFI_REQUIRE(dataset);
+    DFI_REQUIRE(trainer);
     DFI_TRY(dfi_train_config_read(options, model, &config, &schedule));
     return dfi_trainer_new(model, dataset, &config, schedule, trainer);
 }
@@ -117,8 +115,7 @@ static void fill_report(const diffc_trainer *trainer, diffc_train_report *report
 
 int diffc_trainer_step(diffc_trainer *trainer, diffc_train_report *report)
 {
-    if (!trainer)
-        return missing("trainer");
+    DFI_REQUIRE(trainer);
     DFI_TRY(check_report(report));
     DFI_TRY(dfi_trainer_step(trainer));
     fill_report(trainer, report);
@@ -127,8 +124,8 @@ int diffc_trainer_step(diffc_trainer *trainer, diffc_train_report *report)
 
 int diffc_trainer_report(const diffc_trainer *trainer, diffc_train_report *report)
 {
-    if (!trainer || !report)
-        return missing(trainer ? "report" : "trainer");
+    DFI_REQUIRE(trainer);
+    DFI_REQUIRE(report);
     DFI_TRY(check_report(report));
     fill_report(trainer, report);
     return DIFFC_OK;
@@ -137,15 +134,15 @@ int diffc_trainer_report(const diffc_trainer *trainer, diffc_train_report *repor
 int diffc_trainer_gradients(diffc_trainer *trainer, const struct diffc_binding *inputs, int input_count,
                             const diffc_tensor *target, diffc_tensor *output, double *loss)
 {
-    if (!trainer || !inputs || !target)
-        return missing(!trainer ? "trainer" : inputs ? "target" : "inputs");
+    DFI_REQUIRE(trainer);
+    DFI_REQUIRE(inputs);
+    DFI_REQUIRE(target);
     return dfi_trainer_gradients(trainer, inputs, input_count, target, output, loss);
 }
 
 int diffc_trainer_apply(diffc_trainer *trainer, diffc_train_report *report)
 {
-    if (!trainer)
-        return missing("trainer");
+    DFI_REQUIRE(trainer);
     DFI_TRY(check_report(report));
     DFI_TRY(dfi_trainer_apply(trainer));
     fill_report(trainer, report);
@@ -154,16 +151,17 @@ int diffc_trainer_apply(diffc_trainer *trainer, diffc_train_report *report)
 
 int diffc_trainer_keep_statistics(diffc_trainer *trainer)
 {
-    return trainer ? dfi_trainer_keep_statistics(trainer) : missing("trainer");
+    DFI_REQUIRE(trainer);
+    return dfi_trainer_keep_statistics(trainer);
 }
 
 int diffc_trainer_gradient(const diffc_trainer *trainer, int position, diffc_tensor **gradient)
 {
-    if (!trainer || !gradient)
-        return missing(trainer ? "gradient" : "trainer");
+    DFI_REQUIRE(trainer);
+    DFI_REQUIRE(gradient);
     const struct dfi_params *params = &trainer->model->params;
     if (position < 0 || position >= params->count)
-        return dfi_fail(DIFFC_ERR_ARG, "parameter %d of a model with %d", position, params->count);
+        return dfi_fail(DIFFC_ERR_ARG, "position is %d, must be 0 to %d", position, params->count - 1);
     const struct dfi_param *param = &params->list[position];
     float *values = (float *)dfi_exec_gradients(trainer->exec) + param->offset;
     return dfi_tensor_over(trainer->object.context, DIFFC_F32, param->ndim, param->shape, values, trainer,
@@ -173,29 +171,29 @@ int diffc_trainer_gradient(const diffc_trainer *trainer, int position, diffc_ten
 int diffc_trainer_evaluate(diffc_trainer *trainer, const diffc_dataset *dataset, uint64_t seed, int use_ema,
                            double *loss, double *accuracy)
 {
-    if (!trainer || !dataset)
-        return missing(trainer ? "dataset" : "trainer");
+    DFI_REQUIRE(trainer);
+    DFI_REQUIRE(dataset);
     return dfi_trainer_evaluate(trainer, dataset, seed, use_ema, loss, accuracy);
 }
 
 int diffc_trainer_ema_model(const diffc_trainer *trainer, diffc_model **model)
 {
-    if (!trainer || !model)
-        return missing(trainer ? "model" : "trainer");
+    DFI_REQUIRE(trainer);
+    DFI_REQUIRE(model);
     return dfi_trainer_ema_model(trainer, model);
 }
 
 static int check_directory(const char *directory)
 {
-    if (!directory || !*directory)
-        return dfi_fail(DIFFC_ERR_ARG, "directory is %s", directory ? "empty" : "NULL");
+    DFI_REQUIRE(directory);
+    if (!*directory)
+        return dfi_fail(DIFFC_ERR_ARG, "directory is empty");
     return DIFFC_OK;
 }
 
 int diffc_trainer_save(const diffc_trainer *trainer, const char *directory, int keep)
 {
-    if (!trainer)
-        return missing("trainer");
+    DFI_REQUIRE(trainer);
     DFI_TRY(check_directory(directory));
     if (keep < 1)
         return dfi_fail(DIFFC_ERR_ARG, "keep is %d, must be at least 1", keep);
@@ -204,15 +202,14 @@ int diffc_trainer_save(const diffc_trainer *trainer, const char *directory, int 
 
 int diffc_trainer_resume(diffc_trainer *trainer, const char *directory)
 {
-    if (!trainer)
-        return missing("trainer");
+    DFI_REQUIRE(trainer);
     DFI_TRY(check_directory(directory));
     return dfi_trainer_resume(trainer, directory);
 }
 
 int diffc_checkpoint_verify(diffc_context *context, const char *path, int64_t *step)
 {
-    if (!context || !path)
-        return missing(context ? "path" : "context");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(path);
     return dfi_checkpoint_verify(context, path, step);
 }

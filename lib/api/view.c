@@ -6,8 +6,9 @@
 int diffc_view_create(diffc_context *context, const char *name, const diffc_view_options *options,
                       diffc_view **view)
 {
-    if (!context || !name || !view)
-        return dfi_fail(DIFFC_ERR_ARG, "context, name and view must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(name);
+    DFI_REQUIRE(view);
     diffc_view_options read;
     DFI_TRY(dfi_options_read(&read, sizeof(read), options, "options"));
     return dfi_view_new(context, name, &read, view);
@@ -15,8 +16,9 @@ int diffc_view_create(diffc_context *context, const char *name, const diffc_view
 
 int diffc_view_create_own(diffc_context *context, const diffc_view_functions *functions, diffc_view **view)
 {
-    if (!context || !functions || !view)
-        return dfi_fail(DIFFC_ERR_ARG, "context, functions and view must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(functions);
+    DFI_REQUIRE(view);
     diffc_view_functions read;
     DFI_TRY(dfi_options_read(&read, sizeof(read), functions, "functions"));
     if (!read.apply || !read.invert)
@@ -48,16 +50,18 @@ static int run_view(diffc_view *view, enum dfi_view_way way, const diffc_tensor 
 
 int diffc_view_apply(diffc_view *view, const diffc_tensor *x, diffc_tensor *seen)
 {
-    if (!view || !x || !seen)
-        return dfi_fail(DIFFC_ERR_ARG, "view, x and seen must not be NULL");
+    DFI_REQUIRE(view);
+    DFI_REQUIRE(x);
+    DFI_REQUIRE(seen);
     DFI_TRY(check_pair(x, "x", seen, "seen"));
     return run_view(view, DFI_VIEW_APPLY, x, seen);
 }
 
 int diffc_view_invert(diffc_view *view, const diffc_tensor *seen, diffc_tensor *x)
 {
-    if (!view || !x || !seen)
-        return dfi_fail(DIFFC_ERR_ARG, "view, seen and x must not be NULL");
+    DFI_REQUIRE(view);
+    DFI_REQUIRE(x);
+    DFI_REQUIRE(seen);
     DFI_TRY(check_pair(seen, "seen", x, "x"));
     return run_view(view, DFI_VIEW_INVERT, seen, x);
 }
@@ -66,8 +70,9 @@ int diffc_factorization_create(diffc_context *context, const char *name,
                                const diffc_factorization_options *options,
                                diffc_factorization **factorization)
 {
-    if (!context || !name || !factorization)
-        return dfi_fail(DIFFC_ERR_ARG, "context, name and factorization must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(name);
+    DFI_REQUIRE(factorization);
     diffc_factorization_options read;
     DFI_TRY(dfi_options_read(&read, sizeof(read), options, "options"));
     return dfi_factor_new(context, name, &read, factorization);
@@ -76,8 +81,9 @@ int diffc_factorization_create(diffc_context *context, const char *name,
 int diffc_factorization_create_own(diffc_context *context, const diffc_factorization_functions *functions,
                                    diffc_factorization **factorization)
 {
-    if (!context || !functions || !factorization)
-        return dfi_fail(DIFFC_ERR_ARG, "context, functions and factorization must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(functions);
+    DFI_REQUIRE(factorization);
     diffc_factorization_functions read;
     DFI_TRY(dfi_options_read(&read, sizeof(read), functions, "functions"));
     if (!read.component)
@@ -96,8 +102,9 @@ int diffc_factorization_count(const diffc_factorization *factorization)
 int diffc_factorization_component(diffc_factorization *factorization, int k, const diffc_tensor *x,
                                   diffc_tensor *component)
 {
-    if (!factorization || !x || !component)
-        return dfi_fail(DIFFC_ERR_ARG, "factorization, x and component must not be NULL");
+    DFI_REQUIRE(factorization);
+    DFI_REQUIRE(x);
+    DFI_REQUIRE(component);
     if (k < 0 || k >= factorization->count)
         return dfi_fail(DIFFC_ERR_ARG, "k is %d, must be 0 to %d", k, factorization->count - 1);
     DFI_TRY(check_pair(x, "x", component, "component"));

@@ -22,4 +22,11 @@ const char *dfi_message(void);
             return status_; \
     } while (0)
 
+/* For arguments of the API, which are named as in the header. */
+#define DFI_REQUIRE(argument) \
+    do { \
+        if (!(argument)) \
+            return dfi_fail(DIFFC_ERR_ARG, "%s is NULL", #argument); \
+    } while (0)
+
 #endif

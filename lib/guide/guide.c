@@ -35,6 +35,21 @@ int dfi_guide_new(struct diffc_context *context, const diffc_combiner *combiner,
     return DIFFC_OK;
 }
 
+int dfi_denoiser_read(const diffc_denoiser *source, diffc_denoiser *denoiser)
+{
+    DFI_TRY(dfi_options_read(denoiser, sizeof(*denoiser), source, "denoiser"));
+    if (!denoiser->predict)
+        return dfi_fail(DIFFC_ERR_ARG, "denoiser.predict is NULL");
+    if (denoiser->out_channels < 0)
+        return dfi_fail(DIFFC_ERR_ARG, "denoiser.out_channels is %d, must be at least 1, or 0 for those of x",
+                        (int)denoiser->out_channels);
+    if (denoiser->image_channels < 0)
+        return dfi_fail(DIFFC_ERR_ARG,
+                        "denoiser.image_channels is %d, must be at least 1, or 0 for those of x",
+                        (int)denoiser->image_channels);
+    return DIFFC_OK;
+}
+
 static int grow_lists(struct diffc_guide *guide, int count)
 {
     struct diffc_context *context = guide->object.context;

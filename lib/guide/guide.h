@@ -42,6 +42,9 @@ int dfi_guide_new_views(struct diffc_context *context, diffc_view *const *views,
 int dfi_guide_new_factors(struct diffc_context *context, struct diffc_factorization *factors,
                           const int32_t *conditions, struct diffc_guide *inner, struct diffc_guide **guide);
 
+/* The caller's denoiser of any version, checked. */
+int dfi_denoiser_read(const diffc_denoiser *source, diffc_denoiser *denoiser);
+
 const struct dfi_entry *dfi_reduction_entry(int index);
 
 /* `guide` may be NULL: the condition `base` alone. Shapes of x and out are checked already. */

@@ -45,7 +45,8 @@ struct dfi_architecture {
     const char *inputs[4], *outputs[4];
 };
 
-const struct dfi_architecture *dfi_architecture_at(int index); /* NULL past the end */
+const struct dfi_architecture *dfi_architecture_at(int index);          /* NULL past the end */
+const struct dfi_architecture *dfi_architecture_find(const char *name); /* NULL with a message */
 
 struct diffc_model {
     struct dfi_object object;

@@ -79,10 +79,11 @@ int dfi_session_run(struct diffc_session *session, const diffc_binding *inputs, 
 int dfi_session_set_labels(struct diffc_session *session, const int32_t *labels, int count)
 {
     if (count < 0 || count > session->batch)
-        return dfi_fail(DIFFC_ERR_ARG, "%d labels, the session's batch is %d", count, session->batch);
+        return dfi_fail(DIFFC_ERR_ARG, "count is %d labels, must be 0 to the session's batch, %d", count,
+                        session->batch);
     if (session->model->values.cls < 0)
-        return dfi_fail(DIFFC_ERR_CONFIG, "labels for a model whose condition is %s",
-                        session->model->config.condition);
+        return dfi_fail(DIFFC_ERR_CONFIG, "labels for a %s with condition %s, which takes none",
+                        session->model->architecture->entry.name, session->model->config.condition);
     for (int i = 0; i < count; i++)
         if (labels[i] != DIFFC_UNCONDITIONAL &&
             (labels[i] < 0 || labels[i] >= session->model->config.classes))

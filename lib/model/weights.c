@@ -61,23 +61,14 @@ static int read_metadata(const struct diffc_archive *archive, struct dfi_model_c
     return read_name(archive, "objective", dfi_objective_name, &config->objective);
 }
 
-static const struct dfi_architecture *named_architecture(const char *name)
-{
-    const struct dfi_architecture *architecture;
-    for (int i = 0; (architecture = dfi_architecture_at(i)); i++)
-        if (strcmp(architecture->entry.name, name) == 0)
-            return architecture;
-    return NULL;
-}
-
 static int find_architecture(const struct diffc_archive *archive, struct dfi_model_config *config,
                              const struct dfi_architecture **architecture)
 {
     const char *name = dfi_archive_metadata(archive, "architecture");
     if (name) {
-        *architecture = named_architecture(name);
+        *architecture = dfi_architecture_find(name);
         if (!*architecture)
-            return dfi_fail(DIFFC_ERR_UNSUPPORTED, "architecture \"%.60s\" is not known", name);
+            return DIFFC_ERR_UNSUPPORTED;
         return read_metadata(archive, config);
     }
     for (int i = 0; (*architecture = dfi_architecture_at(i)); i++)

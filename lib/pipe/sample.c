@@ -4,6 +4,7 @@
 
 #include "base/random.h"
 #include "pipe/pipe.h"
+#include "tensor/tensor.h"
 
 struct loop {
     struct diffc_context *context;
@@ -24,9 +25,8 @@ static int check_start(const diffc_sample_options *options, int64_t shape[4])
 {
     const int64_t asked[4] = { options->batch, options->channels, options->height, options->width };
     static const char *const names[4] = { "batch", "channels", "height", "width" };
-    if (diffc_tensor_dtype(options->start) != DIFFC_F32 || diffc_tensor_ndim(options->start) != 4 ||
-        !diffc_tensor_is_contiguous(options->start))
-        return dfi_fail(DIFFC_ERR_ARG, "options.start must be F32 [N, C, H, W], contiguous");
+    static const int64_t any[4] = { -1, -1, -1, -1 };
+    DFI_TRY(dfi_tensor_expect(options->start, "options.start", 4, any));
     for (int i = 0; i < 4; i++) {
         shape[i] = diffc_tensor_dim(options->start, i);
         if (asked[i] != 0 && asked[i] != shape[i])

@@ -197,7 +197,9 @@ const char *dfi_tensor_text(const struct diffc_tensor *tensor, char *text, size_
     int written = snprintf(text, size, "%s [", dfi_dtype_name(tensor->dtype));
     for (int i = 0; i <= tensor->ndim; i++) {
         used += written > 0 && (size_t)written < size - used ? (size_t)written : 0;
-        if (i < tensor->ndim)
+        if (i < tensor->ndim && tensor->shape[i] == -1) /* in what dfi_tensor_expect() wants */
+            written = snprintf(text + used, size - used, "%sany", i ? ", " : "");
+        else if (i < tensor->ndim)
             written = snprintf(text + used, size - used, "%s%" PRId64, i ? ", " : "", tensor->shape[i]);
     }
     (void)snprintf(text + used, size - used, "]");

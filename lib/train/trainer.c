@@ -325,6 +325,7 @@ static int bind_batch(struct diffc_trainer *trainer, const diffc_binding *inputs
     DFI_TRY(dfi_bind_check(trainer->exec, values->target, "target", target, &count));
     if (output)
         DFI_TRY(dfi_bind_check(trainer->exec, values->out, "output", output, &count));
+    begin_statistics(trainer);
     dfi_exec_view(trainer->exec, values->target, &view);
     dfi_tensor_copy(&outside, &view);
     *whole = count;
@@ -348,7 +349,6 @@ int dfi_trainer_gradients(struct diffc_trainer *trainer, const diffc_binding *in
     struct dfi_comm *comm = &trainer->config.comm;
     struct diffc_tensor view, outside;
     double whole = 0;
-    begin_statistics(trainer);
     int status = bind_batch(trainer, inputs, input_count, target, output, &whole);
     const int part = (int)whole;
     if (comm->size > 1) {

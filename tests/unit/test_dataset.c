@@ -35,8 +35,8 @@ static void from_tensors(void **state)
     tc_ok(diffc_dataset_sample(dataset, 0, NULL, &label));
     assert_int_equal(label, -7);
     tc_ok(diffc_dataset_sample(dataset, 0, image, NULL));
-    tc_fails(diffc_dataset_sample(dataset, 2, image, NULL), DIFFC_ERR_ARG, "sample 2");
-    tc_fails(diffc_dataset_sample(dataset, -1, image, NULL), DIFFC_ERR_ARG, "sample -1");
+    tc_fails(diffc_dataset_sample(dataset, 2, image, NULL), DIFFC_ERR_ARG, "index is 2");
+    tc_fails(diffc_dataset_sample(dataset, -1, image, NULL), DIFFC_ERR_ARG, "index is -1");
     tc_ok(diffc_tensor_create(context, DIFFC_F32, 3, planes, &wrong));
     tc_fails(diffc_dataset_sample(dataset, 0, wrong, NULL), DIFFC_ERR_ARG, "image");
     diffc_release(&dataset);

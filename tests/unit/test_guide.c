@@ -258,7 +258,7 @@ static void test_failing_denoiser(void **state)
                 "step 9: the denoiser returned DIFFC_ERR_UNSUPPORTED");
     network.sets_message = 1;
     check_fails(diffc_guide_predict(NULL, &denoiser, 9, times, x, out), DIFFC_ERR_UNSUPPORTED,
-                "step 9: the denoiser failed: context, name and schedule must not be NULL");
+                "step 9: the denoiser failed: context is NULL");
     diffc_release(&out);
     diffc_release(&x);
 }
@@ -276,12 +276,12 @@ static void test_refused_arguments(void **state)
     check_fails(diffc_guide_create_cfg(case_context, scales, 0, &guide), DIFFC_ERR_ARG, "count is 0");
     check_fails(diffc_guide_create_cfg(case_context, scales, 5000, &guide), DIFFC_ERR_LIMIT,
                 "the limit is 4096");
-    check_fails(diffc_guide_create(case_context, &nothing, &guide), DIFFC_ERR_ARG, "must not be NULL");
+    check_fails(diffc_guide_create(case_context, &nothing, &guide), DIFFC_ERR_ARG, "query_count is NULL");
     assert_null(guide);
     check_ok(diffc_guide_create_cfg(case_context, scales, 2, &guide));
     check_fails(diffc_guide_predict(guide, &denoiser, 0, times, x, out), DIFFC_ERR_ARG,
                 "out is F32 [3, 2, 4, 4]");
-    check_fails(diffc_guide_predict(guide, &denoiser, 0, times, x, x), DIFFC_ERR_ARG, "same memory");
+    check_fails(diffc_guide_predict(guide, &denoiser, 0, times, x, x), DIFFC_ERR_ARG, "is the memory of x");
     denoiser.out_channels = 2;
     check_fails(diffc_guide_predict(guide, &denoiser, 0, times, x, out), DIFFC_ERR_CONFIG,
                 "2 guidance scales for 3 samples");

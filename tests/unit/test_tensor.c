@@ -320,7 +320,7 @@ static void test_expect(void **state)
     (void)state;
     assert_int_equal(dfi_tensor_expect(tensor, "x", 2, (const int64_t[]) { -1, 3 }), DIFFC_OK);
     assert_int_equal(dfi_tensor_expect(tensor, "x", 2, (const int64_t[]) { -1, 4 }), DIFFC_ERR_ARG);
-    assert_string_equal(diffc_message(), "x is F32 [2, 3], must be F32 [-1, 4]");
+    assert_string_equal(diffc_message(), "x is F32 [2, 3], must be F32 [any, 4]");
     assert_int_equal(dfi_tensor_expect(NULL, "x", 2, (const int64_t[]) { -1, 4 }), DIFFC_ERR_ARG);
     assert_int_equal(diffc_tensor_permute(tensor, (const int[]) { 1, 0 }, &turned), DIFFC_OK);
     assert_int_equal(dfi_tensor_expect(turned, "x", 2, (const int64_t[]) { 3, 2 }), DIFFC_ERR_ARG);
