@@ -24,8 +24,8 @@ typedef struct diffc_image_options {
     int32_t gap;     /* pixels between the pictures of a grid; default 2, -1 for none */
     float gap_value; /* grey of the gap and of places left over, in [0, 1]; default 0 */
     int32_t scale;   /* each pixel, of gaps too, becomes scale x scale pixels; default 1 */
-    /* Key, value, key, value, ..., NULL: PNG text chunks; default none. Keys: 1 to 79 ASCII characters without
-     * spaces at the ends or twice in a row; values: UTF-8. */
+    /* Key, value, key, value, ..., NULL: PNG text chunks; default none. Keys: 1 to 79 ASCII characters
+     * without spaces at the ends or twice in a row; values: UTF-8. */
     const char *const *text;
 } diffc_image_options;
 
@@ -45,6 +45,44 @@ DIFFC_API int diffc_image_write(const diffc_tensor *image, const char *path,
  * ERR_CANCELLED. Since 0.1. */
 DIFFC_API int diffc_image_blur(const diffc_tensor *image, int kernel_size, double sigma,
                                diffc_tensor **blurred);
+
+/* ---- preparing pictures for a network ---- */
+
+/* Resizes each channel of a tensor [..., H, W] of any strides into a new contiguous one. F32 is computed in
+ * double, as Pillow's mode "F"; U8 in Pillow's 8-bit arithmetic, to the bit. Rows are resized before columns
+ * (Pillow 13 goes the other way when the height shrinks much more than the width).
+ *   bicubic   cubic convolution with a = -0.5, widened when shrinking: Image.resize(BICUBIC)
+ *   bilinear  triangle filter, widened when shrinking: Image.resize(BILINEAR)
+ *   area      the mean of what a pixel covers
+ *   nearest   the pixel at its centre: Image.resize(NEAREST)
+ *   bilinear_corners  linear between pixels with corners on corners, as torch.nn.functional.interpolate(
+ *             mode="bilinear", align_corners=True)
+ * height and width are 1 .. 2^24. ERR_ARG (also for an unknown name, with the list), ERR_LIMIT, ERR_NOMEM,
+ * ERR_CANCELLED. Since 0.1. */
+DIFFC_API int diffc_image_resize(const diffc_tensor *image, int64_t height, int64_t width, const char *method,
+                                 diffc_tensor **resized);
+
+/* The middle of an image [..., H, W], any dtype and strides: a view of it, no copy. Where the border is odd,
+ * the smaller part is above and on the left. ERR_ARG (larger than the image), ERR_NOMEM. Since 0.1. */
+DIFFC_API int diffc_image_crop(diffc_tensor *image, int64_t height, int64_t width, diffc_tensor **middle);
+
+/* Resized so that it just covers height x width (the side that would stick out rounded down), then the middle
+ * of that, contiguous: torchvision's Resize(side) and CenterCrop(side). As diffc_image_resize(). Since 0.1.
+ */
+DIFFC_API int diffc_image_fit(const diffc_tensor *image, int64_t height, int64_t width, const char *method,
+                              diffc_tensor **fitted);
+
+/* Between values and bytes, any shape and strides, into a new contiguous tensor. To bytes: F32, low becomes 0
+ * and high 255, clamped, half to even, NaN 0. From bytes: U8, v / (255 / (high - low)) + low in float: for -1
+ * and 1 the v / 127.5 - 1 of diffusers. low and high finite, to bytes different, from bytes low < high.
+ * ERR_ARG, ERR_NOMEM. Since 0.1. */
+DIFFC_API int diffc_image_to_bytes(const diffc_tensor *image, float low, float high, diffc_tensor **bytes);
+DIFFC_API int diffc_image_from_bytes(const diffc_tensor *bytes, float low, float high, diffc_tensor **image);
+
+/* Lays [4, H, W] or [N, 4, H, W], F32 in [0, 1], not premultiplied, any strides, on a plain background of
+ * grey `background` in [0, 1] (1: white), into a new contiguous one with 3 channels. ERR_ARG, ERR_NOMEM.
+ * Since 0.1. */
+DIFFC_API int diffc_image_flatten(const diffc_tensor *image, float background, diffc_tensor **flat);
 
 DIFFC_END
 

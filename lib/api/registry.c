@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "guide/factor.h"
 #include "guide/guide.h"
+#include "io/resize.h"
 #include "model/model.h"
 #include "sched/sched.h"
 #include "train/train.h"
@@ -22,13 +23,14 @@ static const struct dfi_entry *find_entry(int registry, int index)
     case DIFFC_REGISTRY_VIEW: return dfi_view_entry(index);
     case DIFFC_REGISTRY_FACTORIZATION: return dfi_factor_entry(index);
     case DIFFC_REGISTRY_REDUCTION: return dfi_reduction_entry(index);
+    case DIFFC_REGISTRY_RESIZE: return dfi_resize_entry(index);
     default: return NULL;
     }
 }
 
 int diffc_registry_entry(int registry, int index, const char **name, const char **description)
 {
-    if (registry < DIFFC_REGISTRY_SCHEDULE || registry > DIFFC_REGISTRY_REDUCTION)
+    if (registry < DIFFC_REGISTRY_SCHEDULE || registry > DIFFC_REGISTRY_RESIZE)
         return dfi_fail(DIFFC_ERR_ARG, "registry is %d, must be a diffc_registry", registry);
     const struct dfi_entry *entry = index >= 0 ? find_entry(registry, index) : NULL;
     if (!entry)

@@ -15,6 +15,12 @@ int32_t dfi_image_columns(int64_t count, int64_t height, int64_t width);
 int dfi_image_blur(const struct diffc_tensor *image, int kernel_size, double sigma,
                    struct diffc_tensor **blurred);
 
+int dfi_image_to_bytes(const struct diffc_tensor *image, float low, float high, struct diffc_tensor **bytes);
+int dfi_image_from_bytes(const struct diffc_tensor *bytes, float low, float high,
+                         struct diffc_tensor **image);
+/* `image` is F32 [4, H, W] or [N, 4, H, W]. */
+int dfi_image_flatten(const struct diffc_tensor *image, float background, struct diffc_tensor **flat);
+
 /* A value as a byte: low is 0, high is 255, clamped, half to even; NaN is 0. */
 unsigned char dfi_image_byte(float value, float low, float high);
 
