@@ -34,9 +34,9 @@ if [ -d "$dir" ] && matches "$dir"; then
     echo "$dir: MNIST is there"
     exit 0
 fi
-mkdir -p "$dir" || fail "$dir: cannot be made"
+mkdir -p "$dir" 2>/dev/null || fail "$dir: cannot be made"
 # Beside the goal, so that the last step is a rename.
-temporary=$(mktemp -d "$dir/.get-mnist.XXXXXX") || fail "$dir: cannot be written to"
+temporary=$(mktemp -d "$dir/.get-mnist.XXXXXX" 2>/dev/null) || fail "$dir: cannot be written to"
 trap 'rm -rf "$temporary"' EXIT
 trap 'exit 130' INT TERM HUP
 
@@ -45,7 +45,7 @@ if [ -n "$from" ]; then
         if [ -f "$from/$name" ]; then
             cp "$from/$name" "$temporary/$name"
         elif [ -f "$from/$name.gz" ]; then
-            gzip -dc "$from/$name.gz" >"$temporary/$name" || fail "$from/$name.gz: cannot be unpacked"
+            gzip -dc "$from/$name.gz" >"$temporary/$name" 2>/dev/null || fail "$from/$name.gz: cannot be unpacked"
         else
             fail "$from: has neither $name nor $name.gz"
         fi
