@@ -4,6 +4,7 @@
 
 #include "common/animate.h"
 #include "common/models.h"
+#include "common/ranks.h"
 #include "diffusion_show.h"
 
 #define COLUMNS 10
@@ -129,7 +130,8 @@ int diffusion_show_epoch(void *opaque, diffc_model *model, int epoch)
     snprintf(extra, sizeof extra, ", after epoch %d", epoch);
     name_model(show, &facts, extra, title, sizeof title);
     snprintf(name, sizeof name, "epoch-%02d.png", epoch);
-    code = write_samples(show, &facts, sampling.images, title, name);
+    if (!ex_ranks()->rank)
+        code = write_samples(show, &facts, sampling.images, title, name);
     ex_sample_free(&sampling);
     return code;
 }
@@ -190,11 +192,27 @@ static int write_animation(const struct diffusion_show *show, const struct facts
     return code ? code : closed;
 }
 
+static int write_all(const struct diffusion_show *show, const struct facts *facts,
+                     const struct ex_sampling *sampling, const char *title)
+{
+    char path[EX_PATH];
+    int code = ex_make_folder(show->out);
+    if (!code)
+        code = write_samples(show, facts, sampling->images, title, "samples.png");
+    if (!code && diffc_npy_write(sampling->images, ex_path(path, show->out, "samples.npy")))
+        code = ex_failed(path, DIFFC_ERR_IO);
+    if (!code && sampling->frame_count)
+        code = write_strip(show, facts, sampling, title);
+    if (!code && sampling->frame_count)
+        code = write_animation(show, facts, sampling);
+    return code;
+}
+
 int diffusion_show_samples(const struct diffusion_show *show, diffc_model *model, json_t *metrics)
 {
     struct facts facts = facts_of(model);
     struct ex_sampling sampling = { .frames = 60 };
-    char title[128], path[EX_PATH];
+    char title[128];
     double begin = ex_seconds();
     int code = check_room(show, &facts);
     if (!code)
@@ -203,15 +221,8 @@ int diffusion_show_samples(const struct diffusion_show *show, diffc_model *model
         return code;
     double spent = ex_seconds() - begin;
     name_model(show, &facts, "", title, sizeof title);
-    code = ex_make_folder(show->out);
-    if (!code)
-        code = write_samples(show, &facts, sampling.images, title, "samples.png");
-    if (!code && diffc_npy_write(sampling.images, ex_path(path, show->out, "samples.npy")))
-        code = ex_failed(path, DIFFC_ERR_IO);
-    if (!code && sampling.frame_count)
-        code = write_strip(show, &facts, &sampling, title);
-    if (!code && sampling.frame_count)
-        code = write_animation(show, &facts, &sampling);
+    if (!ex_ranks()->rank)
+        code = write_all(show, &facts, &sampling, title);
     ex_sample_free(&sampling);
     if (code)
         return code;

@@ -5,12 +5,15 @@
  *   mnist_diffusion test --weights FILE                  the test loss of a weight file again
  *
  * Without --weights, sample and test take the weights that train left for the same objective and condition.
- */
+ *
+ * mnist_diffusion_mpi is the same program for several processes: mpirun -np 2 mnist_diffusion_mpi train ...
+ * They share the work, and the result has the bits of the program alone. */
 #include <stdio.h>
 #include <string.h>
 
 #include "common/mnist.h"
 #include "common/models.h"
+#include "common/ranks.h"
 #include "common/train_loop.h"
 #include "diffusion_show.h"
 
@@ -68,6 +71,7 @@ static int create_trainer(diffc_model *model, const struct settings *s, const st
     options.learning_rate = s->common.learning_rate;
     options.decay = s->decay;
     options.ema_decay = s->ema;
+    options.communicator = ex_ranks()->communicator;
     int status = diffc_trainer_create(model, mnist->train, &options, trainer);
     return status ? ex_failed("trainer", status) : 0;
 }
@@ -169,7 +173,7 @@ static void set_defaults(struct settings *s, int training)
         s->show = flow ? (struct ex_reals) { 3, { 1, 5, 10 } } : (struct ex_reals) { 2, { 5, 20 } };
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     struct settings s = {
         .objective = "ddpm", .condition = "time", .decay = "exponential", .dropout = 0.1, .samples = 40
@@ -204,6 +208,7 @@ int main(int argc, char **argv)
     if (!strcmp(s.condition, "none"))
         return ex_error(EX_USAGE, "--condition",
                         "ddpm and flow tell the UNet the time; mnist_denoise trains one with none");
+    s.common.quiet |= ex_ranks()->rank > 0;
     const char *command = s.common.command;
     int training = !strcmp(command, "train"), sampling = !strcmp(command, "sample");
     char name[48], folder[64];
@@ -220,4 +225,12 @@ int main(int argc, char **argv)
                           : test(context, &s, name, out);
     diffc_release(&context);
     return ex_end(code, out);
+}
+
+int main(int argc, char **argv)
+{
+    int code = ex_ranks_open(&argc, &argv);
+    if (!code)
+        code = run(argc, argv);
+    return ex_ranks_close(code);
 }

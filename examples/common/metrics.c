@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "metrics.h"
+#include "ranks.h"
 
 json_t *ex_metrics_open(const char *directory, int resume)
 {
@@ -33,6 +34,8 @@ void ex_metric_text(json_t *metrics, const char *name, const char *value)
 
 int ex_metrics_save(const json_t *metrics, const char *directory)
 {
+    if (ex_ranks()->rank > 0)
+        return 0;
     char path[EX_PATH], temporary[EX_PATH + 8];
     ex_path(path, directory, "metrics.json");
     snprintf(temporary, sizeof temporary, "%s.tmp", path);

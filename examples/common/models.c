@@ -4,6 +4,7 @@
 #include "metrics.h"
 #include "mnist.h"
 #include "models.h"
+#include "ranks.h"
 
 #define TEST_BATCH 100 /* the loss does not depend on it */
 
@@ -52,6 +53,7 @@ static int evaluate(const struct ex_options *o, diffc_context *context, diffc_mo
     diffc_trainer_options options = DIFFC_TRAINER_OPTIONS;
     options.batch = TEST_BATCH;
     options.sigma = ex_trained_sigma(model);
+    options.communicator = ex_ranks()->communicator;
     int status = diffc_trainer_create(model, images, &options, &trainer);
     ex_cancel_on_signal(context);
     if (!status)
@@ -69,7 +71,7 @@ int ex_model_test(diffc_context *context, const struct ex_options *o, diffc_mode
     if (code)
         return code;
     code = evaluate(o, context, model, mnist.test, &loss);
-    if (!code)
+    if (!code && !ex_ranks()->rank)
         code = ex_make_folder(out);
     if (!code) {
         json_t *metrics = ex_metrics_open(out, 0);

@@ -3,11 +3,13 @@
 
 #include "models.h"
 #include "progress.h"
+#include "ranks.h"
 #include "sample.h"
 
 struct loop { /* what the progress callback works on */
     struct ex_sampling *sampling;
     struct ex_progress bar;
+    int64_t begin, end; /* of the images that this rank makes */
     int chunk, steps;
 };
 
@@ -42,14 +44,35 @@ static int make_sampler(const struct ex_sampling *sampling, const diffc_model_op
     return status;
 }
 
-static int keep_frame(struct ex_sampling *sampling, const diffc_sample_step *step)
+/* Images first .. of a tensor of all. */
+static int put_images(diffc_tensor *all, int64_t first, const diffc_tensor *images)
+{
+    diffc_tensor *place = NULL;
+    int status = diffc_tensor_slice(all, 0, first, diffc_tensor_dim(images, 0), 1, &place);
+    if (!status)
+        status = diffc_tensor_copy(images, place);
+    diffc_release(&place);
+    return status;
+}
+
+static int make_images(const struct ex_sampling *sampling, const diffc_tensor *like, diffc_tensor **all)
+{
+    int64_t shape[4] = { sampling->count, diffc_tensor_dim(like, 1), diffc_tensor_dim(like, 2),
+                         diffc_tensor_dim(like, 3) };
+    return diffc_tensor_create(sampling->context, DIFFC_F32, 4, shape, all);
+}
+
+static int keep_frame(struct ex_sampling *sampling, int64_t first, const diffc_sample_step *step)
 {
     int wanted = sampling->frames < EX_FRAMES ? sampling->frames : EX_FRAMES, made = step->step + 1;
     if (wanted <= 0 || sampling->count > EX_SAMPLE_BATCH || sampling->frame_count >= wanted)
         return 0;
     if (made * wanted / step->steps <= sampling->frame_count && made < step->steps)
         return 0;
-    int status = diffc_tensor_convert(step->x, 0, &sampling->frame[sampling->frame_count]);
+    diffc_tensor **frame = &sampling->frame[sampling->frame_count];
+    int status = make_images(sampling, step->x, frame);
+    if (!status)
+        status = put_images(*frame, first, step->x);
     if (!status)
         sampling->frame_time[sampling->frame_count++] = step->timestep;
     return status;
@@ -61,7 +84,7 @@ static int after_step(void *opaque, const diffc_sample_step *step)
     ex_progress_show(&loop->bar, (int64_t)loop->chunk * loop->steps + step->step + 1, "");
     if (ex_stopped())
         return 1;
-    return keep_frame(loop->sampling, step);
+    return keep_frame(loop->sampling, loop->begin, step);
 }
 
 /* Images first .. first + count - 1 into the result. */
@@ -71,7 +94,7 @@ static int sample_chunk(struct loop *loop, diffc_sampler *sampler, diffc_session
     struct ex_sampling *sampling = loop->sampling;
     diffc_denoiser denoiser = DIFFC_DENOISER;
     diffc_sample_options options = DIFFC_SAMPLE_OPTIONS;
-    diffc_tensor *images = NULL, *place = NULL;
+    diffc_tensor *images = NULL;
     options.batch = count;
     options.channels = model->image_channels;
     options.height = model->image_height;
@@ -87,11 +110,8 @@ static int sample_chunk(struct loop *loop, diffc_sampler *sampler, diffc_session
     if (!status)
         status = diffc_sample(sampler, &denoiser, &options, &images);
     if (!status)
-        status = diffc_tensor_slice(sampling->images, 0, first, count, 1, &place);
-    if (!status)
-        status = diffc_tensor_copy(images, place);
+        status = put_images(sampling->images, first, images);
     diffc_release(&images);
-    diffc_release(&place);
     return status;
 }
 
@@ -103,20 +123,31 @@ static int sample_all(struct loop *loop, diffc_sampler *sampler, const diffc_mod
     diffc_session_options options = DIFFC_SESSION_OPTIONS;
     int64_t shape[4] = { sampling->count, model->image_channels, model->image_height, model->image_width };
     float scale = (float)sampling->guidance;
-    options.batch = sampling->count < EX_SAMPLE_BATCH ? (int32_t)sampling->count : EX_SAMPLE_BATCH;
-    int status = diffc_session_create(sampling->model, &options, &session);
+    int64_t share = loop->end - loop->begin;
+    options.batch = share < EX_SAMPLE_BATCH ? (int32_t)share : EX_SAMPLE_BATCH;
+    int status = share ? diffc_session_create(sampling->model, &options, &session) : 0;
     if (!status && sampling->labels)
         status = diffc_guide_create_cfg(sampling->context, &scale, 1, &guide);
     if (!status)
         status = diffc_tensor_create(sampling->context, DIFFC_F32, 4, shape, &sampling->images);
-    for (int64_t first = 0; first < sampling->count && !status; first += options.batch, loop->chunk++) {
-        int64_t rest = sampling->count - first;
+    for (int64_t first = loop->begin; first < loop->end && !status; first += options.batch, loop->chunk++) {
+        int64_t rest = loop->end - first;
         status = sample_chunk(loop, sampler, session, guide, model, first,
                               rest < options.batch ? rest : options.batch);
     }
     diffc_release(&guide);
     diffc_release(&session);
     return status;
+}
+
+/* The images of all ranks to rank 0. Frames are kept at the same steps by all who have images. */
+static int gather(struct ex_sampling *sampling)
+{
+    size_t bytes = (size_t)(diffc_tensor_count(sampling->images) / sampling->count) * sizeof(float);
+    int code = ex_ranks_gather(diffc_tensor_data(sampling->images), bytes, sampling->count);
+    for (int i = 0; i < sampling->frame_count && !code; i++)
+        code = ex_ranks_gather(diffc_tensor_data(sampling->frame[i]), bytes, sampling->count);
+    return code;
 }
 
 int ex_sample(struct ex_sampling *sampling)
@@ -133,8 +164,10 @@ int ex_sample(struct ex_sampling *sampling)
         status = make_sampler(sampling, &model, &sampler);
     if (!status) {
         int steps = diffc_sampler_steps(sampler);
-        int64_t chunks = (sampling->count + EX_SAMPLE_BATCH - 1) / EX_SAMPLE_BATCH;
         struct loop loop = { .sampling = sampling, .steps = steps };
+        loop.begin = ex_ranks_first(sampling->count, ex_ranks()->rank);
+        loop.end = ex_ranks_first(sampling->count, ex_ranks()->rank + 1);
+        int64_t chunks = (loop.end - loop.begin + EX_SAMPLE_BATCH - 1) / EX_SAMPLE_BATCH;
         loop.bar = (struct ex_progress) { .label = sampling->label,
                                           .unit = "steps/s",
                                           .per_step = 1,
@@ -145,10 +178,12 @@ int ex_sample(struct ex_sampling *sampling)
         ex_progress_end(&loop.bar);
     }
     diffc_release(&sampler);
-    if (!status)
-        return 0;
-    ex_sample_free(sampling);
-    return ex_failed(sampling->label, status);
+    int code = ex_ranks_agree(status ? ex_failed(sampling->label, status) : 0);
+    if (!code)
+        code = gather(sampling);
+    if (code)
+        ex_sample_free(sampling);
+    return code;
 }
 
 void ex_sample_free(struct ex_sampling *sampling)

@@ -6,7 +6,8 @@
 #define EX_FRAMES 64
 #define EX_SAMPLE_BATCH 100 /* images made at once */
 
-/* Pictures from a model, and on request the way there. */
+/* Pictures from a model, and on request the way there. Several ranks make a part of them each; then rank 0
+ * has all. */
 struct ex_sampling {
     diffc_context *context;
     diffc_model *model;

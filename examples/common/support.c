@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ranks.h"
 #include "support.h"
 
 static volatile sig_atomic_t stop_signal;
@@ -16,12 +17,17 @@ static _Atomic(diffc_context *) cancel_target;
 
 int ex_error(int code, const char *what, const char *format, ...)
 {
-    char text[1024];
+    char text[1024], who[24] = "";
     va_list arguments;
+    int rank = ex_ranks()->rank;
+    if (rank > 0 && code == EX_USAGE) /* rank 0 says the same */
+        return code;
+    if (rank > 0)
+        snprintf(who, sizeof who, "[%d]", rank);
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, text);
+    fprintf(stderr, "%s%s: %s: %s\n", program_invocation_short_name, who, what, text);
     return code;
 }
 
@@ -30,6 +36,8 @@ int ex_failed(const char *what, int status)
     int stopped = ex_stopped();
     if (stopped && status == DIFFC_ERR_CANCELLED)
         return stopped;
+    if (ex_ranks()->rank > 0 && (status == DIFFC_ERR_CONFIG || status == DIFFC_ERR_CANCELLED))
+        return EX_FAILED; /* of all ranks, and rank 0 says it */
     const char *message = diffc_message();
     size_t length = strlen(what);
     if (!strncmp(message, what, length) && message[length] == ':') /* the library named the file itself */

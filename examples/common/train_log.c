@@ -50,6 +50,8 @@ int ex_log_open(struct ex_log *log, const char *directory, int64_t step)
 
 int ex_log_add(struct ex_log *log, const diffc_train_report *report, double seconds)
 {
+    if (!log->file)
+        return 0;
     log->seconds += seconds;
     int wrote = fprintf(log->file, "%lld,%d,%.9g,%.9g,%.6g,%.3f\n", (long long)report->step, report->epoch,
                         report->loss, report->learning_rate, report->gradient_norm, log->seconds);
@@ -58,7 +60,7 @@ int ex_log_add(struct ex_log *log, const diffc_train_report *report, double seco
 
 int ex_log_flush(struct ex_log *log)
 {
-    return fflush(log->file) ? ex_error(EX_FAILED, log->path, "%s", strerror(errno)) : 0;
+    return log->file && fflush(log->file) ? ex_error(EX_FAILED, log->path, "%s", strerror(errno)) : 0;
 }
 
 void ex_log_close(struct ex_log *log)

@@ -1,13 +1,21 @@
 #include <glob.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "progress.h"
+#include "ranks.h"
 #include "train_log.h"
 #include "train_loop.h"
 
 #define CHECKPOINT_SECONDS 180.0
 #define CHECKPOINTS_KEPT 2
+
+/* The ranks but 0 have nothing to write. */
+static int writes(void)
+{
+    return ex_ranks()->rank == 0;
+}
 
 /* Refuses a folder that holds another run, or makes it. */
 static int prepare(const char *out, int resume)
@@ -121,7 +129,7 @@ static int show_epoch(const struct ex_training *run, struct ex_log *log, int epo
 {
     double last100 = 0, mean = 0;
     int code = ex_log_flush(log);
-    if (!code)
+    if (!code && writes())
         code = draw_losses(run, log, &last100, &mean, epoch_steps);
     json_t *entry = json_pack("{s:i,s:f,s:f}", "epoch", epoch, "train_loss_epoch", mean, "train_loss_last100",
                               last100);
@@ -140,6 +148,18 @@ static int show_epoch(const struct ex_training *run, struct ex_log *log, int epo
     return code;
 }
 
+/* Several ranks must agree on the step after which they stop: the signal cancels the step of all. */
+static int make_step(const struct ex_training *run, diffc_train_report *report)
+{
+    int several = ex_ranks()->size > 1;
+    if (several)
+        ex_cancel_on_signal(run->context);
+    int status = diffc_trainer_step(run->trainer, report);
+    if (several)
+        ex_cancel_on_signal(NULL);
+    return status;
+}
+
 static int run_steps(struct ex_training *run, struct ex_log *log, diffc_train_report *report, double *spent)
 {
     int64_t first = report->step, epoch_steps = report->steps / run->options->epochs;
@@ -155,13 +175,17 @@ static int run_steps(struct ex_training *run, struct ex_log *log, diffc_train_re
         code = show_epoch(run, log, report->epoch, (int)epoch_steps);
     ex_progress_start(&bar, first);
     while (!code && report->step < report->steps) {
-        if (ex_stopped()) {
+        if (ex_stopped() && ex_ranks()->size == 1) {
             code = save_checkpoint(run, log);
             return code ? code : ex_stopped();
         }
         int epoch = report->epoch;
         double begin = ex_seconds();
-        int status = diffc_trainer_step(run->trainer, report);
+        int status = make_step(run, report);
+        if (status == DIFFC_ERR_CANCELLED) { /* of several ranks: no step is under way on any of them */
+            code = save_checkpoint(run, log);
+            return code ? code : ex_stopped() ? ex_stopped() : 128 + SIGTERM;
+        }
         if (status)
             return ex_failed("training", status);
         double now = ex_seconds();
@@ -230,6 +254,8 @@ static int save_all_weights(const struct ex_training *run, const json_t *last)
 static int finish(const struct ex_training *run, double images_per_second)
 {
     const struct ex_options *o = run->options;
+    if (!writes())
+        return 0;
     const json_t *list = json_object_get(run->metrics, "after_epochs");
     const json_t *last = json_array_get(list, json_array_size(list) - 1);
     int code = save_all_weights(run, last);
@@ -239,6 +265,8 @@ static int finish(const struct ex_training *run, double images_per_second)
     ex_metric_text(run->metrics, "run", run->name);
     ex_metric_text(run->metrics, "kernel_set", diffc_context_kernel_set(run->context));
     ex_metric_integer(run->metrics, "threads", diffc_context_threads(run->context));
+    if (ex_ranks()->size > 1)
+        ex_metric_integer(run->metrics, "ranks", ex_ranks()->size);
     ex_metric_integer(run->metrics, "parameters", diffc_model_parameter_count(run->model));
     ex_metric_integer(run->metrics, "epochs", o->epochs);
     ex_metric_integer(run->metrics, "batch", o->batch);
@@ -272,7 +300,7 @@ static int train(struct ex_training *run)
     if (status)
         return ex_failed("training", status);
     int64_t first = report.step;
-    int code = ex_log_open(&log, run->out, first);
+    int code = writes() ? ex_log_open(&log, run->out, first) : 0;
     if (!code)
         code = run_steps(run, &log, &report, &spent);
     ex_log_close(&log);
@@ -291,7 +319,7 @@ int ex_train(struct ex_training *run)
     if (run->options->weights)
         return ex_error(EX_USAGE, "--weights",
                         "training begins with fresh weights (--resume goes on with a run)");
-    int code = prepare(run->out, run->options->resume);
+    int code = ex_ranks_agree(writes() ? prepare(run->out, run->options->resume) : 0);
     if (code)
         return code;
     run->metrics = ex_metrics_open(run->out, run->options->resume);

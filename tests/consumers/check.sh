@@ -63,6 +63,10 @@ flags="-Wall -Wextra -Werror"
     $cc $flags -o "$work/hello-static" "$work/hello.c" $(pkg-config --cflags diffc) "$build/lib/libdiffc.a" \
         $(pkg-config --libs --static diffc | tr ' ' '\n' | grep -v -e '^-ldiffc$')
 }
+if pkg-config --exists diffc-mpi; then
+    # shellcheck disable=SC2046,SC2086
+    $cc $flags -o "$work/mpi" "$source/tests/mpi/check_mpi.c" $(pkg-config --cflags --libs diffc-mpi)
+fi
 for program in hello-shared hello-static; do
     LD_LIBRARY_PATH="$build/lib" "$work/$program" | grep -q '^1973057 parameters$\|parameters$'
 done

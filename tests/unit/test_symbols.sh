@@ -1,13 +1,15 @@
 #!/bin/sh
 # What the library shows to a linker. lib/diffc.symbols lists every export and the version that brought it, one per line,
 # sorted; a new public function is added there by hand, and nothing is ever removed from it.
-# usage: test_symbols.sh SOURCE SHARED_LIBRARY ARCHIVE
+# usage: test_symbols.sh SOURCE SHARED_LIBRARY ARCHIVE [LIST HEADER]
 set -eu
 LC_ALL=C
 export LC_ALL
 source=$1
 shared=$2
 archive=$3
+list=${4:-$source/lib/diffc.symbols}
+headers=${5:-$source/include/diffc/*.h}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 bad=0
@@ -23,22 +25,23 @@ expect_none() {
     [ ! -s "$work/bad" ] || complain "$1"
 }
 
-sed 's/ .*//' "$source/lib/diffc.symbols" > "$work/list"
+sed 's/ .*//' "$list" > "$work/list"
 sort -u -c "$work/list" || bad=1
-grep -vE '^diffc_[a-z0-9_]+ [0-9]+\.[0-9]+$' "$source/lib/diffc.symbols" > "$work/bad" || true
-expect_none "lines of diffc.symbols that are not 'symbol version':"
+grep -vE '^diffc_[a-z0-9_]+ [0-9]+\.[0-9]+$' "$list" > "$work/bad" || true
+expect_none "lines of the list of symbols that are not 'symbol version':"
 
-grep -hE '^DIFFC_API ' "$source"/include/diffc/*.h | sed 's/^[^(]*[ *]\(diffc_[a-z0-9_]*\)(.*/\1/' | sort -u > "$work/headers"
+# shellcheck disable=SC2086
+grep -hE '^DIFFC_API ' $headers | sed 's/^[^(]*[ *]\(diffc_[a-z0-9_]*\)(.*/\1/' | sort -u > "$work/headers"
 comm -23 "$work/headers" "$work/list" > "$work/bad"
-expect_none "in the headers, but not in diffc.symbols:"
+expect_none "in the headers, but not in the list of symbols:"
 comm -13 "$work/headers" "$work/list" > "$work/bad"
-expect_none "in diffc.symbols, but not in the headers:"
+expect_none "in the list of symbols, but not in the headers:"
 
 nm -D --defined-only "$shared" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' | sort -u > "$work/exports"
 comm -23 "$work/list" "$work/exports" > "$work/bad"
 expect_none "not exported:"
 comm -13 "$work/list" "$work/exports" > "$work/bad"
-expect_none "exported, but not in diffc.symbols:"
+expect_none "exported, but not in the list of symbols:"
 
 # A library does not end its process, print, or change what belongs to the process.
 cat > "$work/denied" <<'EOF'
