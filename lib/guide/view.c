@@ -335,7 +335,7 @@ static int find_signs(struct diffc_view *view, struct diffc_tensor *ones)
 static int bind_own(struct diffc_view *view, int64_t channels)
 {
     const int64_t shape[4] = { 1, channels, view->h, view->w };
-    struct trial trial = { NULL };
+    struct trial trial = { .y = NULL };
     struct diffc_tensor **const all[6] = { &trial.x,      &trial.y,         &trial.seen_x,
                                            &trial.seen_y, &trial.seen_both, &trial.back };
     int status = reserve_room(view, 1, channels, view->h, view->w);
