@@ -128,6 +128,7 @@ typedef enum diffc_registry {
     DIFFC_REGISTRY_FACTORIZATION = 7, /* names for diffc_factorization_create() */
     DIFFC_REGISTRY_REDUCTION = 8,     /* names for diffc_guide_create_views() */
     DIFFC_REGISTRY_RESIZE = 9,        /* names for diffc_image_resize() */
+    DIFFC_REGISTRY_MASK = 10,         /* names for diffc_sample_options.mask_rule */
     DIFFC_REGISTRY_MAX = 2147483647
 } diffc_registry;
 

@@ -64,6 +64,22 @@ DIFFC_API float diffc_sampler_timestep(const diffc_sampler *sampler, int step);
  * (linspace, trailing) or sqrt(s^2 + 1). Since 0.1. */
 DIFFC_API float diffc_sampler_initial_sigma(const diffc_sampler *sampler);
 
+/* The schedule, which the sampler keeps. Since 0.1. */
+DIFFC_API const diffc_schedule *diffc_sampler_schedule(const diffc_sampler *sampler);
+
+/* Channels that the network must give for pictures of `channels`: twice as many with learned_range. Since
+ * 0.1. */
+DIFFC_API int diffc_sampler_output_channels(const diffc_sampler *sampler, int channels);
+
+/* The step to start from a picture at, so that the part `strength` (0 .. 1) of the steps is made, as
+ * diffusers counts: N - int(N strength); N (no step at all) for 0. Since 0.1. */
+DIFFC_API int diffc_sampler_strength(const diffc_sampler *sampler, double strength);
+
+/* The forward process: x0 noised as much as x is at step i; i = number of steps gives x0 itself (noise may
+ * then be NULL). F32 [N, C, H, W], contiguous, one shape; x may be x0 or noise. ERR_ARG. Since 0.1. */
+DIFFC_API int diffc_sampler_add_noise(const diffc_sampler *sampler, int step, const diffc_tensor *x0,
+                                      const diffc_tensor *noise, diffc_tensor *x);
+
 /* 1 if step i adds noise, 0 if not. Since 0.1. */
 DIFFC_API int diffc_sampler_needs_noise(const diffc_sampler *sampler, int step);
 
@@ -102,8 +118,9 @@ typedef int (*diffc_sample_fn)(void *opaque, const diffc_sample_step *step);
 
 typedef struct diffc_sample_options {
     size_t struct_size;
-    int64_t batch;                   /* N, default that of `start`, or 1; at most diffc_limits.batch */
-    int64_t channels, height, width; /* default: those of `start`; needed without it */
+    int64_t batch; /* N, default that of the first of start, image, known, reference and low that is given,
+                      or 1; at most diffc_limits.batch */
+    int64_t channels, height, width; /* default: those of start, image, known or reference; needed without */
     uint64_t seed;                   /* sample k draws from stream first_sample + k: the same pictures */
     uint64_t first_sample;           /*   whatever the batch they are made in; first_sample + N <= 2^48 */
     diffc_guide *guide;              /* default: condition 0 alone */
@@ -113,11 +130,35 @@ typedef struct diffc_sample_options {
     diffc_sample_fn progress;
     void *progress_opaque;
     int32_t stop_step; /* steps first_step .. stop_step - 1 are made; default: all */
+    /* All tensors are F32, contiguous, [N, C, H, W] or [1, C, H, W] for all samples. Numbers come from this
+     * generator in place of seed and first_sample, for the whole batch at a time: the starting noise, that of
+     * `low`, then at each step that of the reference, of the step (if it needs any) and of the mask. That is
+     * the order of diffusers' pipelines. */
+    diffc_generator *generator;
+    const diffc_tensor *image; /* start from this picture, noised to first_step (SDEdit, Meng et al. 2022) */
+    /* Inpainting: where the mask (also with 1 channel; 0 .. 1) is 1 the picture is painted, where it is 0 it
+     * is `known`, values between mix. Rules: renoise  after each step, outside, known noised to the timestep
+     * just reached (the course; default) clean    outside, known from the start to the end (diffusers, which
+     * also starts from image = known) */
+    const diffc_tensor *mask, *known;
+    const char *mask_rule;
+    /* Inverse problems: before each prediction this component of x becomes that of the reference, noised to
+     * the same timestep; e.g. component 0 of grey_colour colours a picture. */
+    const diffc_tensor *reference;
+    diffc_factorization *factorization;
+    int32_t component;
+    /* Stage II: the low-resolution picture [N or 1, C, h, w] is scaled up (bilinear, corners on corners),
+     * noised once to timestep low_level of low_schedule (default: the sampler's schedule), and shown to the
+     * network behind x: the denoiser gets [N, 2 C, H, W]. The denoiser knows the level (class label) itself.
+     */
+    const diffc_tensor *low;
+    const diffc_schedule *low_schedule;
+    float low_level;
 } diffc_sample_options;
 
 #define DIFFC_SAMPLE_OPTIONS DIFFC_OPTIONS_OF(diffc_sample_options)
 
-/* The whole loop, written with the calls above: F32 [N, C, H, W], not clamped. The denoiser's output must
+/* The whole loop, written with public calls: F32 [N, C, H, W], not clamped. The denoiser's output must
  * have C channels, or 2 C with learned_range. One sampler serves one loop at a time. Blocks until it is done.
  * ERR_ARG, ERR_CONFIG, ERR_LIMIT, ERR_NOMEM, ERR_NONFINITE (the prediction or x has NaN or infinity; says at
  * which step), ERR_CANCELLED (by diffc_context_cancel() or the callback; everything can be used again), and

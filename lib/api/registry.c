@@ -6,6 +6,7 @@
 #include "guide/guide.h"
 #include "io/resize.h"
 #include "model/model.h"
+#include "pipe/pipe.h"
 #include "sched/sched.h"
 #include "train/train.h"
 
@@ -24,13 +25,14 @@ static const struct dfi_entry *find_entry(int registry, int index)
     case DIFFC_REGISTRY_FACTORIZATION: return dfi_factor_entry(index);
     case DIFFC_REGISTRY_REDUCTION: return dfi_reduction_entry(index);
     case DIFFC_REGISTRY_RESIZE: return dfi_resize_entry(index);
+    case DIFFC_REGISTRY_MASK: return dfi_mask_entry(index);
     default: return NULL;
     }
 }
 
 int diffc_registry_entry(int registry, int index, const char **name, const char **description)
 {
-    if (registry < DIFFC_REGISTRY_SCHEDULE || registry > DIFFC_REGISTRY_RESIZE)
+    if (registry < DIFFC_REGISTRY_SCHEDULE || registry > DIFFC_REGISTRY_MASK)
         return dfi_fail(DIFFC_ERR_ARG, "registry is %d, must be a diffc_registry", registry);
     const struct dfi_entry *entry = index >= 0 ? find_entry(registry, index) : NULL;
     if (!entry)

@@ -45,6 +45,23 @@ int diffc_sampler_needs_noise(const diffc_sampler *sampler, int step)
     return is_step(sampler, step) && dfi_sampler_needs_noise(sampler, step);
 }
 
+const diffc_schedule *diffc_sampler_schedule(const diffc_sampler *sampler)
+{
+    return sampler ? sampler->schedule : NULL;
+}
+
+int diffc_sampler_output_channels(const diffc_sampler *sampler, int channels)
+{
+    return sampler && sampler->variance == DFI_VARIANCE_LEARNED ? 2 * channels : channels;
+}
+
+int diffc_sampler_strength(const diffc_sampler *sampler, double strength)
+{
+    const int count = sampler ? sampler->count : 0;
+    const double made = count * strength;
+    return !(made > 0) ? count : made >= count ? 0 : count - (int)made;
+}
+
 static int check_step(const diffc_sampler *sampler, int step)
 {
     if (!is_step(sampler, step))
@@ -72,6 +89,27 @@ int diffc_sampler_scale_input(const diffc_sampler *sampler, int step, const diff
     struct dfi_float_mode mode;
     dfi_float_enter(&mode, 0);
     dfi_sampler_scale(sampler, step, x->data, scaled->data, (size_t)dfi_tensor_count(x));
+    dfi_float_leave(&mode);
+    return DIFFC_OK;
+}
+
+int diffc_sampler_add_noise(const diffc_sampler *sampler, int step, const diffc_tensor *x0,
+                            const diffc_tensor *noise, diffc_tensor *x)
+{
+    if (!sampler || !x0 || !x)
+        return dfi_fail(DIFFC_ERR_ARG, "sampler, x0 and x must not be NULL");
+    if (step < 0 || step > sampler->count)
+        return dfi_fail(DIFFC_ERR_ARG, "step is %d, must be 0 to %d", step, sampler->count);
+    if (!noise && step < sampler->count)
+        return dfi_fail(DIFFC_ERR_ARG, "noise is NULL, but step %d has noise", step);
+    DFI_TRY(dfi_tensor_expect(x0, "x0", 4, any_shape));
+    DFI_TRY(dfi_tensor_expect(x, "x", 4, x0->shape));
+    if (noise)
+        DFI_TRY(dfi_tensor_expect(noise, "noise", 4, x0->shape));
+    struct dfi_float_mode mode;
+    dfi_float_enter(&mode, 0);
+    dfi_sampler_add_noise(sampler, step, x0->data, noise ? noise->data : NULL, x->data,
+                          (size_t)dfi_tensor_count(x));
     dfi_float_leave(&mode);
     return DIFFC_OK;
 }

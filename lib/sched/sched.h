@@ -160,6 +160,8 @@ int dfi_sampler_new(const struct diffc_schedule *schedule, const diffc_sampler_o
 int dfi_sampler_needs_noise(const struct diffc_sampler *sampler, int step);
 void dfi_sampler_scale(const struct diffc_sampler *sampler, int step, const float *x, float *scaled,
                        size_t n);
+void dfi_sampler_add_noise(const struct diffc_sampler *sampler, int step, const float *x0, const float *noise,
+                           float *x, size_t n);
 void dfi_sampler_begin(struct diffc_sampler *sampler, int step);
 
 struct dfi_step_arrays { /* shape [N, C, H, W]; output has output_channels */

@@ -21,6 +21,20 @@ void dfi_sampler_scale(const struct diffc_sampler *sampler, int step, const floa
         scaled[i] = x[i] / scale;
 }
 
+/* In this order of operations x has the bits of diffc_schedule_add_noise(), and of diffusers. */
+void dfi_sampler_add_noise(const struct diffc_sampler *sampler, int step, const float *x0, const float *noise,
+                           float *x, size_t n)
+{
+    const float alpha = (float)sampler->alpha[step], sigma = (float)sampler->sigma[step];
+    if (step == sampler->count) {
+        if (x != x0)
+            memmove(x, x0, n * sizeof(float));
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        x[i] = alpha * x0[i] + sigma * noise[i];
+}
+
 void dfi_sampler_begin(struct diffc_sampler *sampler, int step)
 {
     sampler->next = step;

@@ -78,7 +78,7 @@ static void test_registries_can_be_listed(void **state)
 {
     const char *name = NULL, *description = NULL;
     (void)state;
-    for (int registry = DIFFC_REGISTRY_SCHEDULE; registry <= DIFFC_REGISTRY_RESIZE; registry++) {
+    for (int registry = DIFFC_REGISTRY_SCHEDULE; registry <= DIFFC_REGISTRY_MASK; registry++) {
         int count = 0;
         while (diffc_registry_entry(registry, count, &name, &description) == DIFFC_OK) {
             assert_true(name[0] && description[0]);
@@ -88,7 +88,7 @@ static void test_registries_can_be_listed(void **state)
         assert_int_equal(diffc_registry_entry(registry, -1, &name, &description), DIFFC_ERR_ARG);
     }
     assert_int_equal(diffc_registry_entry(0, 0, &name, &description), DIFFC_ERR_ARG);
-    assert_int_equal(diffc_registry_entry(DIFFC_REGISTRY_RESIZE + 1, 0, &name, &description), DIFFC_ERR_ARG);
+    assert_int_equal(diffc_registry_entry(DIFFC_REGISTRY_MASK + 1, 0, &name, &description), DIFFC_ERR_ARG);
     assert_int_equal(diffc_registry_entry(1, 0, NULL, NULL), DIFFC_OK);
 }
 
