@@ -15,11 +15,14 @@ typedef struct diffc_archive_options {
     int32_t map; /* 1: map the file instead of reading it; then it must not shrink while the archive lives
                     (SIGBUS). Writing to the tensors does not change the file. A file with unaligned tensors
                     is read */
+    const char *variant; /* of the files of a folder, e.g. fp16; default: those without a variant. Another one
+                            is read where the wanted one is missing */
 } diffc_archive_options;
 
 #define DIFFC_ARCHIVE_OPTIONS DIFFC_OPTIONS_OF(diffc_archive_options)
 
-/* Opens a file, or `size` bytes in memory (copied). ERR_ARG, ERR_IO, ERR_FORMAT, ERR_TRUNCATED, ERR_LIMIT
+/* Opens a file, or a folder with the weights of a model (one file or several, with or without an index) as
+ * one archive, or `size` bytes in memory (copied). ERR_ARG, ERR_IO, ERR_FORMAT, ERR_TRUNCATED, ERR_LIMIT
  * (archive_header; archive_tensors, which holds for strings of metadata too; more than DIFFC_MAX_DIMS
  * dimensions, a name of more than 4096 bytes), ERR_UNSUPPORTED (unknown dtype; a PyTorch pickle, which is
  * never read), ERR_NOMEM. Since 0.1. */

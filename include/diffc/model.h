@@ -6,10 +6,13 @@
 DIFFC_BEGIN
 
 /* An architecture with its weights (F32 while loaded).
- *   cs180_unet  the course's small UNet. Inputs x [N, C, H, W]; t [N] with a time condition, fed as given;
- * class [N, classes] one-hot rows, a zero row for no class. Output out [N, C, H, W]. lenet       classifier
- * of LeNet size. Input x [N, C, H, W]; outputs features [N, 84], logits [N, classes]. Thread safety: sessions
- * of one model may run at the same time on different threads, while nobody trains it. */
+ *   if_unet     UNet2DConditionModel of the DeepFloyd IF family, stages I and II. Inputs x [N, C, H, W]; t
+ * [N] timesteps; text [N or 1, tokens, width] states of the text encoder; class [N] noise level, of stage II.
+ * Output out [N, C', H, W]. cs180_unet  the course's small UNet. Inputs x [N, C, H, W]; t [N] with a time
+ * condition, fed as given; class [N, classes] one-hot rows, a zero row for no class. Output out [N, C, H, W].
+ * lenet       classifier of LeNet size. Input x [N, C, H, W]; outputs features [N, 84], logits [N, classes].
+ * Thread safety: sessions of one model may run at the same time on different threads, while nobody trains it.
+ */
 
 typedef struct diffc_model_options {
     size_t struct_size;
@@ -23,6 +26,13 @@ typedef struct diffc_model_options {
     const char *objective;  /* what it is trained for (recorded): see diffc_trainer_options.objective */
     int32_t train_steps;    /* T: denoisers feed t / T; 0 (default): they feed t as it is (flow) */
     uint64_t seed;          /* of the initial weights, drawn as PyTorch's layers do */
+    const char
+        *config; /* if_unet: the text of its config.json; when a folder is opened, that of the folder */
+    const char *variant; /* of the files in a folder, e.g. fp16; default: those without a variant. Files of
+                            another variant are read where the wanted one is missing */
+    int32_t map;         /* 1: map the files of a folder instead of reading them; see diffc_archive_options */
+    int32_t without_weights; /* 1: only the network: its parameters' names and shapes, and the memory of
+                                sessions; nothing else works (ERR_STATE) */
 } diffc_model_options;
 
 #define DIFFC_MODEL_OPTIONS DIFFC_OPTIONS_OF(diffc_model_options)
@@ -31,11 +41,13 @@ typedef struct diffc_model_options {
 DIFFC_API int diffc_model_create(diffc_context *context, const char *architecture,
                                  const diffc_model_options *options, diffc_model **model);
 
-/* A model from a safetensors file, F32, F16, BF16 or F64. The architecture and its settings come from the
- * metadata, or follow from the tensors' names and shapes where there is none (then `options` gives what
- * shapes cannot tell: image size, time_mode, train_steps; it is otherwise ignored). Running statistics that
- * the file lacks are mean 0 and variance 1. A missing or misshapen tensor is ERR_CONFIG and named; further
- * tensors are accepted. ERR_IO, ERR_FORMAT, ... as diffc_archive_open(). Since 0.1. */
+/* A model from a folder in the layout of diffusers, with config.json and safetensors in one file or several
+ * (or from the unet/ of such a folder), or from one safetensors file, F32, F16, BF16 or F64. The architecture
+ * and its settings come from the metadata, or follow from the tensors' names and shapes where there is none
+ * (then `options` gives what shapes cannot tell: image size, time_mode, train_steps; it is otherwise
+ * ignored). Running statistics that the file lacks are mean 0 and variance 1. A missing or misshapen tensor
+ * is ERR_CONFIG and named; further tensors are accepted. ERR_IO, ERR_FORMAT, ... as diffc_archive_open().
+ * Since 0.1. */
 DIFFC_API int diffc_model_open(diffc_context *context, const char *path, const diffc_model_options *options,
                                diffc_model **model);
 DIFFC_API int diffc_model_from_archive(const diffc_archive *archive, const diffc_model_options *options,
@@ -44,6 +56,16 @@ DIFFC_API int diffc_model_from_archive(const diffc_archive *archive, const diffc
 /* Writes weights in `dtype` (F32, F16 or BF16; running statistics stay F32) with the metadata that
  * diffc_model_open() reads. Atomic, as diffc_archive_save(). Since 0.1. */
 DIFFC_API int diffc_model_save(const diffc_model *model, const char *path, int dtype);
+
+/* if_unet: config.json and the weights in `dtype` (F32, F16, BF16) as a folder that diffusers and
+ * diffc_model_open() read; `variant` (may be NULL) goes into the names; files of at most `shard_bytes` bytes
+ * of data (0: one file) with an index. The folder is made if need be; each file is written as a whole or not
+ * at all. ERR_ARG, ERR_UNSUPPORTED (another architecture), ERR_IO, ERR_NOMEM. Since 0.1. */
+DIFFC_API int diffc_model_save_folder(const diffc_model *model, const char *path, int dtype,
+                                      const char *variant, int64_t shard_bytes);
+
+/* Names of tensors that the files had and the network has not, by position; NULL past the end. Since 0.1. */
+DIFFC_API const char *diffc_model_unused(const diffc_model *model, int position);
 
 /* The settings in force; fills at most options->struct_size bytes; strings are static. Since 0.1. */
 DIFFC_API int diffc_model_describe(const diffc_model *model, const char **architecture,
@@ -67,10 +89,13 @@ DIFFC_API int diffc_model_tensor(const diffc_model *model, int position, const c
  * Thread safety: one thread at a time. */
 typedef struct diffc_session_options {
     size_t struct_size;
-    int32_t batch;      /* largest N, default 1 */
-    int32_t conditions; /* most queries that share one x, default 2; work that does not depend on the
-                           condition is done once for all of them */
-    int32_t training;   /* 1: batch norm uses the statistics of the batch (and does not record them) */
+    int32_t batch;        /* largest N, default 1 */
+    int32_t conditions;   /* most queries that share one x, default 2; work that does not depend on the
+                             condition is done once for all of them */
+    int32_t training;     /* 1: batch norm uses the statistics of the batch (and does not record them) */
+    int32_t image_height; /* if_unet: multiples of 2^(levels - 1), at most 16384; default: sample_size */
+    int32_t image_width;  /* default: image_height, or sample_size */
+    int32_t text_tokens;  /* if_unet: tokens of every prompt, at most 4096; default 77 */
 } diffc_session_options;
 
 #define DIFFC_SESSION_OPTIONS DIFFC_OPTIONS_OF(diffc_session_options)
@@ -96,8 +121,22 @@ DIFFC_API int diffc_session_run(diffc_session *session, const diffc_binding *inp
                                 const diffc_binding *outputs, int output_count);
 
 /* The class labels of condition 0, one per sample (each in 0 .. classes - 1, or DIFFC_UNCONDITIONAL); copied.
- * Before the first call every sample is unconditional. ERR_ARG. Since 0.1. */
+ * Before the first call every sample is unconditional. if_unet with class_embed_type: noise levels of all
+ * conditions, 0 .. 1000000, at least one; the last one holds for the samples behind. ERR_ARG, ERR_CONFIG.
+ * Since 0.1. */
 DIFFC_API int diffc_session_set_labels(diffc_session *session, const int32_t *labels, int count);
+
+/* if_unet: the text states [1 or N, tokens, width] of a condition, any float dtype and strides, one for all
+ * samples or one per sample; `condition` is a number of the caller's, DIFFC_UNCONDITIONAL for the empty or
+ * negative prompt. What the network makes of the text alone is computed here, once for all steps; text is not
+ * kept. Replaces an earlier text of that condition; a session holds 1024. ERR_ARG, ERR_CONFIG (a model
+ * without text), ERR_LIMIT, ERR_NOMEM, ERR_CANCELLED. Since 0.1. */
+DIFFC_API int diffc_session_set_text(diffc_session *session, int32_t condition, const diffc_tensor *text);
+
+/* if_unet: what the denoiser feeds behind the channels of x, [1 or N, C - x's, H, W] (super-resolution: the
+ * enlarged picture of the stage before); copied. NULL: nothing, x has all channels. ERR_ARG, ERR_NOMEM.
+ * Since 0.1. */
+DIFFC_API int diffc_session_set_image(diffc_session *session, const diffc_tensor *image);
 
 /* The session as a denoiser for samplers and guides; `denoiser` is filled in and borrows the session. t is
  * fed as t / train_steps, or as it is when train_steps is 0. Since 0.1. */

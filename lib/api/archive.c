@@ -1,6 +1,7 @@
 #include <diffc/archive.h>
 
 #include "io/archive.h"
+#include "io/folder.h"
 #include "io/idx.h"
 #include "io/npy.h"
 #include "io/safetensors.h"
@@ -16,6 +17,8 @@ int diffc_archive_open(diffc_context *context, const char *path, const diffc_arc
     if (read.map != 0 && read.map != 1)
         return dfi_fail(DIFFC_ERR_ARG, "options.map is %d, must be 0 or 1", (int)read.map);
     struct dfi_reader reader;
+    if (dfi_is_folder(path))
+        return dfi_folder_weights(context, path, read.variant, read.map, archive);
     DFI_TRY(dfi_reader_open(&reader, context, path));
     const int status = dfi_safetensors_read(&reader, read.map, archive);
     dfi_reader_close(&reader);

@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "io/archive.h"
+#include "io/folder.h"
 #include "io/safetensors.h"
 #include "model/config.h"
+#include "model/folder_model.h"
 #include "model/model.h"
 #include "model/weights.h"
 
@@ -37,6 +39,17 @@ int diffc_model_from_archive(const diffc_archive *archive, const diffc_model_opt
     return dfi_model_load(archive, &config, model);
 }
 
+static int open_folder(diffc_context *context, const char *path, const diffc_model_options *options,
+                       diffc_model **model)
+{
+    diffc_model_options read;
+    struct dfi_model_config config;
+    DFI_TRY(dfi_options_read(&read, sizeof(read), options, "diffc_model_options"));
+    DFI_TRY(dfi_model_config_read(&read, &config));
+    const struct dfi_folder_options files = { read.variant, read.map != 0, 0 };
+    return dfi_model_open_folder(context, path, &files, &config, model);
+}
+
 int diffc_model_open(diffc_context *context, const char *path, const diffc_model_options *options,
                      diffc_model **model)
 {
@@ -44,6 +57,8 @@ int diffc_model_open(diffc_context *context, const char *path, const diffc_model
     DFI_REQUIRE(context);
     DFI_REQUIRE(path);
     DFI_REQUIRE(model);
+    if (dfi_is_folder(path))
+        return open_folder(context, path, options, model);
     DFI_TRY(diffc_archive_open(context, path, NULL, &archive));
     int status = diffc_model_from_archive(archive, options, model);
     diffc_release(&archive);
@@ -62,6 +77,26 @@ int diffc_model_save(const diffc_model *model, const char *path, int dtype)
     const int status = diffc_archive_save(archive, path);
     diffc_release(&archive);
     return status;
+}
+
+int diffc_model_save_folder(const diffc_model *model, const char *path, int dtype, const char *variant,
+                            int64_t shard_bytes)
+{
+    DFI_REQUIRE(model);
+    DFI_REQUIRE(path);
+    if (shard_bytes < 0)
+        return dfi_fail(DIFFC_ERR_ARG, "shard_bytes is %lld, must not be negative", (long long)shard_bytes);
+    if (dtype != DIFFC_F32 && dtype != DIFFC_F16 && dtype != DIFFC_BF16)
+        return dfi_fail(DIFFC_ERR_ARG, "dtype is %s, must be F32, F16 or BF16", dfi_dtype_name(dtype));
+    if (variant && (strchr(variant, '/') || strlen(variant) > 40))
+        return dfi_fail(DIFFC_ERR_ARG, "variant \"%.60s\" is no part of a file name", variant);
+    const struct dfi_folder_options files = { variant, 0, (uint64_t)shard_bytes };
+    return dfi_model_save_folder(model, path, dtype, &files);
+}
+
+const char *diffc_model_unused(const diffc_model *model, int position)
+{
+    return model && position >= 0 && position < model->unused_count ? model->unused[position] : NULL;
 }
 
 int diffc_model_describe(const diffc_model *model, const char **architecture, diffc_model_options *options)
@@ -85,6 +120,10 @@ int diffc_model_describe(const diffc_model *model, const char **architecture, di
             config->objective,
             config->train_steps,
             config->seed,
+            config->json,
+            NULL,
+            0,
+            config->without_weights,
         };
         memcpy(options, &all, size < sizeof(all) ? size : sizeof(all));
     }
@@ -126,6 +165,8 @@ int diffc_model_tensor(const diffc_model *model, int position, const char **name
         return dfi_fail(DIFFC_ERR_ARG, "position is %d, must be 0 to %d", position, count - 1);
     const struct dfi_params *params = &model->params;
     const int trains = position < params->count;
+    if (tensor && model->config.without_weights)
+        return dfi_fail(DIFFC_ERR_STATE, "the model was opened without its weights");
     const struct dfi_param *param = trains ? &params->list[position]
                                            : &params->stat_list[position - params->count];
     if (tensor)

@@ -11,6 +11,13 @@ static int read_options(const diffc_session_options *source, struct dfi_session_
     config->batch = options.batch ? options.batch : 1;
     config->conditions = options.conditions ? options.conditions : 2;
     config->training = options.training;
+    config->image_height = options.image_height;
+    config->image_width = options.image_width;
+    config->text_tokens = options.text_tokens;
+    if (options.image_height < 0 || options.image_height > 16384 || options.image_width < 0 ||
+        options.image_width > 16384 || options.text_tokens < 0 || options.text_tokens > 4096)
+        return dfi_fail(DIFFC_ERR_ARG, "image of %d x %d, %d tokens: must be 0 to 16384 and 0 to 4096",
+                        options.image_height, options.image_width, options.text_tokens);
     if (options.training != 0 && options.training != 1)
         return dfi_fail(DIFFC_ERR_ARG, "training is %d, must be 0 or 1", options.training);
     return DIFFC_OK;
@@ -40,8 +47,21 @@ int diffc_session_create(diffc_model *model, const diffc_session_options *option
 int diffc_session_refresh(diffc_session *session)
 {
     DFI_REQUIRE(session);
-    dfi_exec_refresh(session->exec);
+    dfi_session_refresh(session);
     return DIFFC_OK;
+}
+
+int diffc_session_set_text(diffc_session *session, int32_t condition, const diffc_tensor *text)
+{
+    DFI_REQUIRE(session);
+    DFI_REQUIRE(text);
+    return dfi_session_set_text(session, condition, text);
+}
+
+int diffc_session_set_image(diffc_session *session, const diffc_tensor *image)
+{
+    DFI_REQUIRE(session);
+    return dfi_session_set_image(session, image);
 }
 
 int diffc_session_run(diffc_session *session, const diffc_binding *inputs, int input_count,
@@ -83,7 +103,7 @@ int diffc_session_denoiser(diffc_session *session, diffc_denoiser *denoiser)
         .struct_size = sizeof(*denoiser),
         .predict = predict,
         .opaque = session,
-        .out_channels = session->model->config.image_channels,
+        .out_channels = dfi_exec_value(session->exec, session->values.out).c,
     };
     return DIFFC_OK;
 }

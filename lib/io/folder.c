@@ -11,6 +11,12 @@
 
 enum { CONFIG_BYTES = 1 << 20, CONFIG_DEPTH = 16, CONFIG_VALUES = 65536 };
 
+int dfi_is_folder(const char *path)
+{
+    struct stat information;
+    return stat(path, &information) == 0 && S_ISDIR(information.st_mode);
+}
+
 char *dfi_folder_path(struct diffc_context *context, const char *folder, const char *name)
 {
     const size_t bytes = strlen(folder) + strlen(name) + 2;

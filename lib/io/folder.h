@@ -9,6 +9,9 @@
  *   STEM[.VARIANT].safetensors
  *   STEM[.VARIANT]-0000i-of-0000N.safetensors with or without STEM.safetensors.index[.VARIANT].json */
 
+/* 1 if `path` is a folder. */
+int dfi_is_folder(const char *path);
+
 /* "FOLDER/NAME", to be freed with dfi_free(). */
 char *dfi_folder_path(struct diffc_context *context, const char *folder, const char *name);
 

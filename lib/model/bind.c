@@ -25,7 +25,8 @@ static int find_name(const char *const names[4], const char *what, const struct 
 int dfi_model_input(const struct diffc_model *model, const struct dfi_model_values *values, const char *name)
 {
     const int role = find_name(model->architecture->inputs, "input", model, name);
-    const int value = role < 0 ? -1 : role == 0 ? values->x : role == 1 ? values->t : values->cls;
+    const int all[4] = { values->x, values->t, values->cls, values->text };
+    const int value = role < 0 ? -1 : all[role];
     if (role >= 0 && value < 0)
         dfi_fail(DIFFC_ERR_ARG, "input \"%s\": this model's condition is %s", name, model->config.condition);
     return value;

@@ -45,6 +45,8 @@ int dfi_model_config_read(const diffc_model_options *options, struct dfi_model_c
     config->image_width = options->image_width ? options->image_width : config->image_height;
     config->width = options->width ? options->width : 64;
     config->classes = options->classes ? options->classes : 10;
+    config->json = options->config;
+    config->without_weights = options->without_weights;
     config->condition = dfi_condition_name(options->condition ? options->condition : "none");
     config->time_mode = dfi_time_mode_name(options->time_mode ? options->time_mode : "add");
     config->objective = options->objective ? dfi_objective_name(options->objective) : NULL;

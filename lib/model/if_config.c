@@ -353,17 +353,18 @@ static void check_divisors(struct keys *keys, const struct dfi_if_config *config
                                     keys->path, rules[i].divided, rules[i].value, rules[i].by,
                                     rules[i].divisor);
     for (int i = 0; i < config->levels && keys->status == DIFFC_OK; i++) {
-        const int c = config->channels[i],
-                  attends = config->attends_down[i] || config->attends_up[i] || i == config->levels - 1;
+        const int c = config->channels[i], last = config->levels - 1;
+        const int down = config->attends_down[i] || i == last ? config->head_width[i] : 1;
+        const int up = config->attends_up[i] ? config->head_width[last - i] : 1;
         if (c % config->norm_groups)
             keys->status = dfi_fail(
                 DIFFC_ERR_CONFIG, "%s: block_out_channels[%d] is %d, must be divisible by norm_num_groups %d",
                 keys->path, i, c, config->norm_groups);
-        else if (attends && c % config->head_width[i])
+        else if (c % down || c % up)
             keys->status = dfi_fail(
                 DIFFC_ERR_CONFIG,
                 "%s: block_out_channels[%d] is %d, must be divisible by attention_head_dim %d", keys->path, i,
-                c, config->head_width[i]);
+                c, c % down ? down : up);
     }
     if (keys->status == DIFFC_OK && config->channels[0] < 4)
         keys->status = dfi_fail(DIFFC_ERR_CONFIG, "%s: block_out_channels[0] is %d, must be at least 4",

@@ -12,7 +12,9 @@ struct dfi_if_config {
     int sample_height, sample_width; /* 0: none given */
     int in_channels, out_channels;
     int levels;
-    int channels[DFI_IF_LEVELS], layers[DFI_IF_LEVELS], head_width[DFI_IF_LEVELS];
+    int channels[DFI_IF_LEVELS], layers[DFI_IF_LEVELS];
+    int head_width[DFI_IF_LEVELS]; /* on the way down; the way up takes the list from its start, not reversed
+                                    */
     int attends_down[DFI_IF_LEVELS], attends_up[DFI_IF_LEVELS];
     int only_cross[DFI_IF_LEVELS], mid_only_cross;
     enum dfi_act act;

@@ -229,7 +229,7 @@ static int up_block(struct builder *b, int x, int level, struct skips *skips)
         x = resnet(b, x, name, c, KEEP, config->resnet_divisor);
         (void)snprintf(name, sizeof(name), "up_blocks.%d.attentions.%d", u, j);
         if (config->attends_up[level])
-            x = attention(b, x, name, config->head_width[level], config->only_cross[level]);
+            x = attention(b, x, name, config->head_width[u], config->only_cross[level]);
     }
     if (level > 0) {
         (void)snprintf(name, sizeof(name), "up_blocks.%d.upsamplers.0", u);

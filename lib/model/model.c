@@ -10,6 +10,9 @@ static void destroy(void *handle)
     dfi_graph_destroy(model->loss_graph);
     dfi_params_clear(&model->params);
     dfi_free(context, model->json);
+    for (int i = 0; i < model->unused_count; i++)
+        dfi_free(context, model->unused[i]);
+    dfi_free(context, model->unused);
     while (model->metadata) {
         struct dfi_metadata *entry = model->metadata;
         model->metadata = entry->next;
@@ -83,7 +86,7 @@ int dfi_model_new(struct diffc_context *context, const struct dfi_architecture *
         status = dfi_fail(
             DIFFC_ERR_LIMIT, "%s has %zu parameters, more than the memory limit of %lld bytes holds",
             architecture->entry.name, made->params.value_count, (long long)context->limits.memory);
-    if (status == DIFFC_OK)
+    if (status == DIFFC_OK && !config->without_weights)
         status = dfi_params_allocate(&made->params, config->seed);
     if (status < 0) {
         dfi_release(made);
@@ -96,6 +99,8 @@ int dfi_model_new(struct diffc_context *context, const struct dfi_architecture *
 int dfi_model_clone(const struct diffc_model *model, struct diffc_model **copy)
 {
     struct diffc_model *made = NULL;
+    if (model->config.without_weights)
+        return dfi_fail(DIFFC_ERR_STATE, "the model was opened without its weights");
     DFI_TRY(dfi_model_new(model->object.context, model->architecture, &model->config, &made));
     memcpy(made->params.values, model->params.values, model->params.value_count * sizeof(float));
     memcpy(made->params.stats, model->params.stats, model->params.stat_count * sizeof(float));

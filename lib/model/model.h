@@ -21,6 +21,7 @@ struct dfi_model_config {
     uint64_t seed;
     const char *json; /* if_unet: its config.json; the model keeps a copy */
     int text_tokens;  /* if_unet: tokens of a prompt */
+    int without_weights;
     struct dfi_if_config unet;
 };
 
@@ -55,6 +56,8 @@ struct diffc_model {
     char *json; /* what config.json points to */
     struct dfi_params params;
     struct dfi_metadata *metadata;
+    char **unused; /* names of tensors that the file has and the model has not */
+    int unused_count;
     struct dfi_graph *graph; /* for inference */
     struct dfi_model_values values;
     struct dfi_graph *loss_graph; /* the same with a target input and a loss node */

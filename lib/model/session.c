@@ -6,6 +6,9 @@ static void destroy(void *handle)
 {
     struct diffc_session *session = handle;
     dfi_exec_destroy(session->exec);
+    dfi_graph_destroy(session->graph);
+    dfi_prompts_destroy(session->prompts);
+    dfi_release(session->image);
     dfi_free(session->object.context, session->labels);
     dfi_release(session->model);
     dfi_object_free(session);
@@ -17,30 +20,78 @@ static struct dfi_exec_options plan_options(const struct dfi_session_config *con
     return (struct dfi_exec_options) { config->batch, config->training ? 1 : config->conditions, 0 };
 }
 
+/* The model's settings with the sizes of a session. */
+static int session_settings(const struct diffc_model *model, const struct dfi_session_config *config,
+                            struct dfi_model_config *settings)
+{
+    const int takes_text = model->values.text >= 0;
+    *settings = model->config;
+    if (!takes_text && (config->image_height || config->image_width || config->text_tokens))
+        return dfi_fail(DIFFC_ERR_CONFIG,
+                        "image size and tokens of a session: %s has one image size and no text",
+                        model->architecture->entry.name);
+    if (!takes_text)
+        return DIFFC_OK;
+    settings->image_height = config->image_height ? config->image_height : settings->image_height;
+    settings->image_width = config->image_width    ? config->image_width
+                            : config->image_height ? config->image_height
+                                                   : settings->image_width;
+    settings->text_tokens = config->text_tokens ? config->text_tokens : settings->text_tokens;
+    return dfi_if_check_size(&settings->unet, settings->image_height, settings->image_width);
+}
+
 int dfi_session_plan_bytes(const struct diffc_model *model, const struct dfi_session_config *config,
                            size_t *bytes)
 {
     const struct dfi_exec_options options = plan_options(config);
-    return dfi_exec_bytes(model->graph, &options, bytes);
+    struct dfi_model_config settings;
+    struct dfi_model_values values;
+    struct dfi_prompts *prompts = NULL;
+    struct dfi_graph *graph = NULL;
+    size_t text = 0, image = 0;
+    DFI_TRY(session_settings(model, config, &settings));
+    if (model->values.text < 0)
+        return dfi_exec_bytes(model->graph, &options, bytes);
+    /* The parameters are there already, so building adds none to the model. */
+    DFI_TRY(
+        dfi_prompts_create((struct diffc_model *)(uintptr_t)model, &settings, 0, &graph, &values, &prompts));
+    int status = dfi_prompts_bytes(prompts, &text);
+    if (status == DIFFC_OK)
+        status = dfi_exec_bytes(graph, &options, &image);
+    dfi_graph_destroy(graph);
+    dfi_prompts_destroy(prompts);
+    if (status == DIFFC_OK)
+        *bytes = text + image;
+    return status;
+}
+
+static int plan(struct diffc_session *session, const struct dfi_session_config *config)
+{
+    struct diffc_model *model = session->model;
+    const struct dfi_exec_options options = plan_options(config);
+    struct dfi_model_config settings;
+    DFI_TRY(session_settings(model, config, &settings));
+    session->values = model->values;
+    if (model->values.text >= 0)
+        DFI_TRY(
+            dfi_prompts_create(model, &settings, 1, &session->graph, &session->values, &session->prompts));
+    DFI_TRY(dfi_exec_create(session->graph ? session->graph : model->graph, &model->params, &options,
+                            &session->exec));
+    session->labels = dfi_calloc(model->object.context, (size_t)config->batch, sizeof(*session->labels));
+    return session->labels ? DIFFC_OK : DIFFC_ERR_NOMEM;
 }
 
 int dfi_session_new(struct diffc_model *model, const struct dfi_session_config *config,
                     struct diffc_session **session)
 {
-    const struct dfi_exec_options options = plan_options(config);
-    struct diffc_context *context = model->object.context;
-    struct diffc_session *made = dfi_object_new(context, sizeof(*made), destroy);
+    struct diffc_session *made = dfi_object_new(model->object.context, sizeof(*made), destroy);
     if (!made)
         return DIFFC_ERR_NOMEM;
     made->model = dfi_retain(model);
     made->batch = config->batch;
-    made->conditions = options.conditions;
+    made->conditions = plan_options(config).conditions;
     made->training = config->training;
-    int status = dfi_exec_create(model->graph, &model->params, &options, &made->exec);
-    if (status == DIFFC_OK) {
-        made->labels = dfi_calloc(context, (size_t)config->batch, sizeof(*made->labels));
-        status = made->labels ? DIFFC_OK : DIFFC_ERR_NOMEM;
-    }
+    const int status = plan(made, config);
     if (status < 0) {
         dfi_release(made);
         return status;
@@ -51,17 +102,70 @@ int dfi_session_new(struct diffc_model *model, const struct dfi_session_config *
     return DIFFC_OK;
 }
 
+void dfi_session_refresh(struct diffc_session *session)
+{
+    dfi_exec_refresh(session->exec);
+    if (session->prompts)
+        dfi_exec_refresh(session->prompts->exec);
+}
+
+/* Runs with the text bound as an input: it is prepared first, and forgotten afterwards. */
+#define BOUND_TEXT (-2)
+#define MAX_BINDINGS 16
+
+static int take_text(struct diffc_session *session, const diffc_binding *inputs, int count,
+                     diffc_binding *others, int *other_count, int *rows)
+{
+    const struct diffc_tensor *text = NULL;
+    if (count > MAX_BINDINGS)
+        return dfi_fail(DIFFC_ERR_ARG, "%d inputs, at most %d", count, MAX_BINDINGS);
+    for (int i = 0; i < count; i++) {
+        if (inputs[i].name && strcmp(inputs[i].name, "text") == 0)
+            text = inputs[i].tensor;
+        else
+            others[(*other_count)++] = inputs[i];
+    }
+    static const char *const needed[] = { "x", "t", "class" };
+    for (int k = 0; k < (session->values.cls >= 0 ? 3 : 2); k++) {
+        int found = 0;
+        for (int i = 0; i < *other_count; i++)
+            found |= others[i].name && strcmp(others[i].name, needed[k]) == 0;
+        if (!found)
+            return dfi_fail(DIFFC_ERR_ARG, "no input \"%s\", which has no default", needed[k]);
+    }
+    if (!text)
+        return dfi_fail(DIFFC_ERR_ARG, "no input \"text\", which has no default");
+    *rows = (int)text->shape[0];
+    return dfi_prompts_set(session->prompts, BOUND_TEXT, text);
+}
+
+static int bind_inputs(struct diffc_session *session, const diffc_binding *inputs, int count, int *batch)
+{
+    diffc_binding others[MAX_BINDINGS];
+    int other_count = 0, rows = 0;
+    if (!session->prompts)
+        return dfi_bind_inputs(session->model, &session->values, session->exec, session->batch, inputs, count,
+                               batch);
+    DFI_TRY(take_text(session, inputs, count, others, &other_count, &rows));
+    DFI_TRY(dfi_bind_inputs(session->model, &session->values, session->exec, session->batch, others,
+                            other_count, batch));
+    if (rows != 1 && rows != *batch)
+        return dfi_fail(DIFFC_ERR_ARG, "text has %d samples, the others %d", rows, *batch);
+    dfi_prompts_apply(session->prompts, dfi_prompts_find(session->prompts, BOUND_TEXT), session->exec, 0,
+                      *batch);
+    return DIFFC_OK;
+}
+
 int dfi_session_run(struct diffc_session *session, const diffc_binding *inputs, int input_count,
                     const diffc_binding *outputs, int output_count)
 {
     const struct diffc_model *model = session->model;
     int batch = 0;
-    DFI_TRY(
-        dfi_bind_inputs(model, &model->values, session->exec, session->batch, inputs, input_count, &batch));
+    DFI_TRY(bind_inputs(session, inputs, input_count, &batch));
     for (int i = 0; i < output_count; i++) {
         if (!outputs[i].name || !outputs[i].tensor)
             return dfi_fail(DIFFC_ERR_ARG, "output %d has no name or no tensor", i);
-        const int value = dfi_model_output(model, &model->values, outputs[i].name);
+        const int value = dfi_model_output(model, &session->values, outputs[i].name);
         if (value < 0)
             return DIFFC_ERR_ARG;
         DFI_TRY(dfi_bind_check(session->exec, value, outputs[i].name, outputs[i].tensor, &batch));
@@ -69,106 +173,70 @@ int dfi_session_run(struct diffc_session *session, const diffc_binding *inputs, 
     DFI_TRY(dfi_exec_forward(session->exec, session->training));
     for (int i = 0; i < output_count; i++) {
         struct diffc_tensor view, target = *outputs[i].tensor;
-        dfi_exec_view(session->exec, dfi_model_output(model, &model->values, outputs[i].name), &view);
+        dfi_exec_view(session->exec, dfi_model_output(model, &session->values, outputs[i].name), &view);
         view.ndim = target.ndim; /* rows of one pixel may be bound without their two sizes of 1 */
         dfi_tensor_copy(&view, &target);
     }
     return DIFFC_OK;
 }
 
-int dfi_session_set_labels(struct diffc_session *session, const int32_t *labels, int count)
+static int check_labels(const struct diffc_session *session, const int32_t *labels, int count)
 {
-    if (count < 0 || count > session->batch)
-        return dfi_fail(DIFFC_ERR_ARG, "count is %d labels, must be 0 to the session's batch, %d", count,
-                        session->batch);
-    if (session->model->values.cls < 0)
+    const int noise_levels = session->prompts != NULL, low = noise_levels ? 0 : DIFFC_UNCONDITIONAL;
+    const int high = noise_levels ? 1000000 : session->model->config.classes - 1;
+    if (count < noise_levels || count > session->batch)
+        return dfi_fail(DIFFC_ERR_ARG, "count is %d labels, must be %d to the session's batch, %d", count,
+                        noise_levels, session->batch);
+    if (session->values.cls < 0)
         return dfi_fail(DIFFC_ERR_CONFIG, "labels for a %s with condition %s, which takes none",
                         session->model->architecture->entry.name, session->model->config.condition);
     for (int i = 0; i < count; i++)
-        if (labels[i] != DIFFC_UNCONDITIONAL &&
-            (labels[i] < 0 || labels[i] >= session->model->config.classes))
-            return dfi_fail(DIFFC_ERR_ARG, "label %d is %d, must be 0 to %d", i, labels[i],
-                            session->model->config.classes - 1);
+        if (labels[i] < low || labels[i] > high)
+            return dfi_fail(DIFFC_ERR_ARG, "label %d is %d, must be 0 to %d", i, labels[i], high);
+    return DIFFC_OK;
+}
+
+int dfi_session_set_labels(struct diffc_session *session, const int32_t *labels, int count)
+{
+    DFI_TRY(check_labels(session, labels, count));
     for (int i = 0; i < session->batch; i++)
-        session->labels[i] = i < count ? labels[i] : DIFFC_UNCONDITIONAL;
+        session->labels[i] = i < count          ? labels[i]
+                             : session->prompts ? labels[count - 1]
+                                                : DIFFC_UNCONDITIONAL;
     return DIFFC_OK;
 }
 
-static void write_class_rows(const struct diffc_session *session, const struct dfi_block *rows, int first,
-                             int batch, int condition)
+int dfi_session_set_text(struct diffc_session *session, int condition, const struct diffc_tensor *text)
 {
-    for (int n = 0; n < batch; n++) {
-        float *row = (float *)rows->data + (first + n) * rows->sample_stride;
-        const int32_t label = condition == DIFFC_UNCONDITIONAL ? DIFFC_UNCONDITIONAL : session->labels[n];
-        memset(row, 0, (size_t)rows->c * sizeof(*row));
-        if (label != DIFFC_UNCONDITIONAL)
-            row[label] = 1;
-    }
+    if (!session->prompts)
+        return dfi_fail(DIFFC_ERR_CONFIG, "text for a %s, which takes none",
+                        session->model->architecture->entry.name);
+    if (condition < DIFFC_UNCONDITIONAL)
+        return dfi_fail(DIFFC_ERR_ARG, "condition is %d, must be at least %d", condition,
+                        DIFFC_UNCONDITIONAL);
+    if (text->ndim > 0 && text->shape[0] != 1 && text->shape[0] > session->batch)
+        return dfi_fail(DIFFC_ERR_ARG, "text of %lld samples, the session's batch is %d",
+                        (long long)text->shape[0], session->batch);
+    return dfi_prompts_set(session->prompts, condition, text);
 }
 
-/* One run for up to `conditions` queries that share x: what does not depend on the condition is computed
- * once. */
-static int predict_together(struct diffc_session *session, const float *t, const diffc_query *const *queries,
-                            int count)
+int dfi_session_set_image(struct diffc_session *session, const struct diffc_tensor *image)
 {
-    const struct diffc_model *model = session->model;
-    const struct dfi_model_values *values = &model->values;
-    const struct diffc_tensor *x = queries[0]->x;
-    const int batch = (int)x->shape[0], conditional = values->cls >= 0;
-    struct diffc_tensor view;
-
-    dfi_exec_set_size(session->exec, batch, conditional ? count : 1);
-    dfi_exec_view(session->exec, values->x, &view);
-    dfi_tensor_copy(x, &view);
-    if (values->t >= 0) {
-        float *times = dfi_exec_value(session->exec, values->t).data;
-        const float steps = model->config.train_steps ? (float)model->config.train_steps : 1;
-        for (int n = 0; n < batch; n++)
-            times[n] = t[n] / steps;
+    const struct dfi_block x = dfi_exec_value(session->exec, session->values.x);
+    struct diffc_tensor *copy = NULL;
+    char text[96];
+    if (!image) {
+        dfi_release(session->image);
+        session->image = NULL;
+        return DIFFC_OK;
     }
-    if (conditional) {
-        const struct dfi_block rows = dfi_exec_value(session->exec, values->cls);
-        for (int i = 0; i < count; i++)
-            write_class_rows(session, &rows, i * batch, batch, queries[i]->condition);
-    }
-    DFI_TRY(dfi_exec_forward(session->exec, session->training));
-    for (int i = 0; i < count; i++) {
-        dfi_exec_view(session->exec, values->out, &view);
-        view.data = (float *)view.data + (conditional ? i * batch : 0) * view.strides[0];
-        view.shape[0] = batch;
-        dfi_tensor_copy(&view, queries[i]->out);
-    }
-    return DIFFC_OK;
-}
-
-static int check_query(const struct diffc_session *session, const diffc_query *query)
-{
-    int batch = -1;
-    const int denoises = strcmp(session->model->architecture->kind, "denoiser") == 0;
-    if (!denoises)
-        return dfi_fail(DIFFC_ERR_CONFIG, "%s is no denoiser", session->model->architecture->entry.name);
-    if (!query->x || !query->out)
-        return dfi_fail(DIFFC_ERR_ARG, "a query without x or out");
-    if (query->condition != DIFFC_UNCONDITIONAL && query->condition != 0)
-        return dfi_fail(DIFFC_ERR_ARG, "condition is %d, this model has condition 0 and DIFFC_UNCONDITIONAL",
-                        query->condition);
-    DFI_TRY(dfi_bind_check(session->exec, session->model->values.x, "x", query->x, &batch));
-    DFI_TRY(dfi_bind_check(session->exec, session->model->values.out, "out", query->out, &batch));
-    if (batch < 1 || batch > session->batch)
-        return dfi_fail(DIFFC_ERR_ARG, "x has %d samples, must be 1 to %d", batch, session->batch);
-    return DIFFC_OK;
-}
-
-int dfi_session_predict(struct diffc_session *session, const float *t, const diffc_query *queries, int count)
-{
-    for (int i = 0; i < count; i++)
-        DFI_TRY(check_query(session, &queries[i]));
-    for (int i = 0; i < count;) {
-        const diffc_query *together[64] = { &queries[i++] }; /* 64: see dfi_exec_create() */
-        int used = 1;
-        while (i < count && used < session->conditions && queries[i].x == together[0]->x)
-            together[used++] = &queries[i++];
-        DFI_TRY(predict_together(session, t, together, used));
-    }
+    if (image->ndim != 4 || image->shape[1] >= x.c || image->shape[1] < 1 || image->shape[2] != x.h ||
+        image->shape[3] != x.w || image->shape[0] < 1 || image->shape[0] > session->batch)
+        return dfi_fail(DIFFC_ERR_ARG, "image is %s, expected [1 .. %d, fewer than %d, %d, %d]",
+                        dfi_tensor_text(image, text, sizeof(text)), session->batch, x.c, x.h, x.w);
+    DFI_TRY(dfi_tensor_create(session->object.context, DIFFC_F32, 4, image->shape, &copy));
+    dfi_tensor_copy(image, copy);
+    dfi_release(session->image);
+    session->image = copy;
     return DIFFC_OK;
 }

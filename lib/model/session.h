@@ -1,18 +1,23 @@
 #ifndef DFI_MODEL_SESSION_H
 #define DFI_MODEL_SESSION_H
 
-#include "model/model.h"
+#include "model/prompts.h"
 
 struct diffc_session {
     struct dfi_object object;
     struct diffc_model *model;
     struct dfi_exec *exec;
+    struct dfi_model_values values; /* of the graph that exec runs */
+    struct dfi_graph *graph;        /* of its own; NULL: the model's */
+    struct dfi_prompts *prompts;    /* of networks that take text; NULL: others */
+    struct diffc_tensor *image;     /* channels of the input behind those of x; NULL: none */
     int batch, conditions, training;
     int32_t *labels; /* [batch] of condition 0, DIFFC_UNCONDITIONAL for none */
 };
 
 struct dfi_session_config {
     int batch, conditions, training;
+    int image_height, image_width, text_tokens; /* if_unet; 0: the model's */
 };
 
 int dfi_session_plan_bytes(const struct diffc_model *model, const struct dfi_session_config *config,
@@ -21,6 +26,9 @@ int dfi_session_new(struct diffc_model *model, const struct dfi_session_config *
                     struct diffc_session **session);
 int dfi_session_run(struct diffc_session *session, const diffc_binding *inputs, int input_count,
                     const diffc_binding *outputs, int output_count);
+int dfi_session_set_text(struct diffc_session *session, int condition, const struct diffc_tensor *text);
+int dfi_session_set_image(struct diffc_session *session, const struct diffc_tensor *image);
+void dfi_session_refresh(struct diffc_session *session);
 int dfi_session_set_labels(struct diffc_session *session, const int32_t *labels, int count);
 int dfi_session_predict(struct diffc_session *session, const float *t, const diffc_query *queries, int count);
 

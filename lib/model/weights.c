@@ -69,6 +69,7 @@ static int find_architecture(const struct diffc_archive *archive, struct dfi_mod
         *architecture = dfi_architecture_find(name);
         if (!*architecture)
             return DIFFC_ERR_UNSUPPORTED;
+        config->json = dfi_archive_metadata(archive, "config");
         return read_metadata(archive, config);
     }
     for (int i = 0; (*architecture = dfi_architecture_at(i)); i++)
@@ -127,10 +128,35 @@ static int check_missing(const struct dfi_params *params, const struct diffc_arc
     return DIFFC_OK;
 }
 
+/* Tensors of the file that the model does not have are accepted, and can be asked for. */
+static int note_unused(struct diffc_model *model, const struct diffc_archive *archive)
+{
+    struct diffc_context *context = model->object.context;
+    int count = 0, trainable = 0;
+    for (int i = 0; i < archive->count; i++)
+        count += !dfi_params_find(&model->params, archive->entries[i].name, &trainable);
+    if (!count || model->unused)
+        return DIFFC_OK;
+    model->unused = dfi_calloc(context, (size_t)count, sizeof(*model->unused));
+    if (!model->unused)
+        return DIFFC_ERR_NOMEM;
+    for (int i = 0; i < archive->count; i++) {
+        const char *name = archive->entries[i].name;
+        if (dfi_params_find(&model->params, name, &trainable))
+            continue;
+        char *copy = dfi_strdup(context, name);
+        if (!copy)
+            return DIFFC_ERR_NOMEM;
+        model->unused[model->unused_count++] = copy;
+    }
+    return DIFFC_OK;
+}
+
 int dfi_model_read_tensors(struct diffc_model *model, const struct diffc_archive *archive)
 {
     struct dfi_params *params = &model->params;
     DFI_TRY(check_missing(params, archive));
+    DFI_TRY(note_unused(model, archive));
     for (int i = 0; i < params->count; i++)
         DFI_TRY(read_tensor(archive, &params->list[i], params->values));
     for (int i = 0; i < params->stat_entries; i++)
@@ -142,8 +168,8 @@ int dfi_model_read_tensors(struct diffc_model *model, const struct diffc_archive
 /* Keys that describe the model itself are written anew; all others travel with it. */
 static int is_own_key(const char *key)
 {
-    static const char *const names[] = { "architecture", "condition", "time_mode",
-                                         "objective",    "format",    "library_version" };
+    static const char *const names[] = { "architecture", "condition",       "time_mode", "objective",
+                                         "format",       "library_version", "config" };
     for (int i = 0; i < DFI_COUNT(names); i++)
         if (strcmp(key, names[i]) == 0)
             return 1;
@@ -170,7 +196,7 @@ int dfi_model_load(const struct diffc_archive *archive, const struct dfi_model_c
     struct diffc_model *made = NULL;
     DFI_TRY(find_architecture(archive, &config, &architecture));
     DFI_TRY(dfi_model_new(archive->object.context, architecture, &config, &made));
-    int status = dfi_model_read_tensors(made, archive);
+    int status = made->config.without_weights ? DIFFC_OK : dfi_model_read_tensors(made, archive);
     if (status == DIFFC_OK)
         status = copy_metadata(archive, made);
     if (status < 0) {
@@ -205,11 +231,15 @@ static int store_metadata(const struct diffc_model *model, struct diffc_archive 
     DFI_TRY(dfi_archive_set_metadata(archive, "format", "libdiffc-model-1"));
     DFI_TRY(dfi_archive_set_metadata(archive, "library_version", DIFFC_VERSION_TEXT));
     DFI_TRY(dfi_archive_set_metadata(archive, "architecture", model->architecture->entry.name));
-    DFI_TRY(dfi_archive_set_metadata(archive, "condition", config.condition));
-    DFI_TRY(dfi_archive_set_metadata(archive, "time_mode", config.time_mode));
     if (config.objective)
         DFI_TRY(dfi_archive_set_metadata(archive, "objective", config.objective));
-    for (int i = 0; i < DFI_COUNT(number_keys); i++) {
+    if (model->json)
+        DFI_TRY(dfi_archive_set_metadata(archive, "config", model->json));
+    else
+        DFI_TRY(dfi_archive_set_metadata(archive, "condition", config.condition));
+    if (!model->json)
+        DFI_TRY(dfi_archive_set_metadata(archive, "time_mode", config.time_mode));
+    for (int i = 0; !model->json && i < DFI_COUNT(number_keys); i++) {
         snprintf(text, sizeof(text), "%d", *number_at(&config, &number_keys[i]));
         DFI_TRY(dfi_archive_set_metadata(archive, number_keys[i].key, text));
     }
@@ -222,6 +252,8 @@ int dfi_model_store(const struct diffc_model *model, int dtype, struct diffc_arc
 {
     const struct dfi_params *params = &model->params;
     struct diffc_archive *made = NULL;
+    if (!params->values)
+        return dfi_fail(DIFFC_ERR_STATE, "the model was opened without its weights");
     DFI_TRY(dfi_archive_new(model->object.context, &made));
     int status = store_metadata(model, made);
     for (int i = 0; i < params->count && status == DIFFC_OK; i++)

@@ -33,6 +33,8 @@ int dfi_exec_create(const struct dfi_graph *graph, const struct dfi_params *para
 {
     struct diffc_context *context = graph->context;
     DFI_TRY(check_options(context, options));
+    if (!params->values)
+        return dfi_fail(DIFFC_ERR_STATE, "the model was opened without its weights");
     struct dfi_exec *made = dfi_calloc(context, 1, sizeof(*made));
     if (!made)
         return DIFFC_ERR_NOMEM;

@@ -169,7 +169,7 @@ static void test_session_in_training(void **unused)
     assert_int_equal(dfi_tensor_create(context, DIFFC_F32, 4, shape, &x), DIFFC_OK);
     dt_input("x", x->data, 3 * 64);
     for (int conditions = 1; conditions <= 2; conditions++) {
-        const struct dfi_session_config options = { 3, conditions, 1 };
+        const struct dfi_session_config options = { .batch = 3, .conditions = conditions, .training = 1 };
         struct diffc_session *session = NULL;
         diffc_query queries[2] = { { .x = x, .condition = 0 }, { .x = x, .condition = DIFFC_UNCONDITIONAL } };
         assert_int_equal(dfi_session_new(model, &options, &session), DIFFC_OK);

@@ -1,0 +1,252 @@
+/* What a model is made of, without loading it: architecture, parameters, tensors, and how much memory it
+ * would take. */
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "common/support.h"
+
+struct request {
+    const char *path, *variant;
+    int json, batch;
+};
+
+static int usage(FILE *stream, int code)
+{
+    fprintf(stream,
+            "usage: model_info [--json] [--variant fp16] [--batch N] DIR|FILE\n"
+            "Describes a safetensors file, a folder with config.json and weights, or a whole pipeline,\n"
+            "without loading weights. The memory is that of N pictures with guidance (default 1).\n");
+    return code;
+}
+
+static int read_request(struct request *request, int argc, char **argv)
+{
+    static const struct option options[] = { { "json", 0, NULL, 'j' },    { "variant", 1, NULL, 'v' },
+                                             { "batch", 1, NULL, 'b' },   { "help", 0, NULL, 'h' },
+                                             { "version", 0, NULL, 'V' }, { NULL, 0, NULL, 0 } };
+    char *end = NULL;
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        switch (option) {
+        case 'j': request->json = 1; break;
+        case 'v': request->variant = optarg; break;
+        case 'b':
+            request->batch = (int)strtol(optarg, &end, 10);
+            if (end == optarg || *end || request->batch < 1 || request->batch > 4096)
+                return ex_error(EX_USAGE, "--batch", "\"%s\" is not in 1 .. 4096", optarg);
+            break;
+        case 'h': exit(usage(stdout, 0));
+        case 'V': printf("model_info (libdiffc) %s\n", diffc_version()); exit(0);
+        default: return usage(stderr, EX_USAGE);
+        }
+    }
+    if (optind != argc - 1)
+        return usage(stderr, EX_USAGE);
+    request->path = argv[optind];
+    return 0;
+}
+
+static const char *dtype_name(int dtype)
+{
+    static const char *const names[] = { "", "F32", "F16", "BF16", "F64", "U8", "I32", "I64" };
+    return dtype >= 1 && dtype <= 7 ? names[dtype] : "?";
+}
+
+static int64_t dtype_size(int dtype)
+{
+    static const int sizes[] = { 0, 4, 2, 2, 8, 1, 4, 8 };
+    return dtype >= 1 && dtype <= 7 ? sizes[dtype] : 0;
+}
+
+/* All tensors of an archive; adds up values and bytes. */
+static json_t *list_tensors(const diffc_archive *archive, int64_t *values, int64_t *bytes)
+{
+    json_t *list = json_array();
+    const char *name;
+    for (int i = 0; (name = diffc_archive_name(archive, i)); i++) {
+        diffc_tensor *tensor = NULL;
+        if (diffc_archive_get(archive, name, &tensor))
+            break;
+        json_t *shape = json_array();
+        for (int d = 0; d < diffc_tensor_ndim(tensor); d++)
+            json_array_append_new(shape, json_integer(diffc_tensor_dim(tensor, d)));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", name, "dtype",
+                                              dtype_name(diffc_tensor_dtype(tensor)), "shape", shape));
+        *values += diffc_tensor_count(tensor);
+        *bytes += diffc_tensor_count(tensor) * dtype_size(diffc_tensor_dtype(tensor));
+        diffc_release(&tensor);
+    }
+    return list;
+}
+
+/* The folder that a file lies in, if that has a config.json; otherwise the path itself. */
+static const char *component_of(char buffer[EX_PATH], const char *path)
+{
+    char config[EX_PATH];
+    snprintf(buffer, EX_PATH, "%s", path);
+    char *slash = strrchr(buffer, '/');
+    if (slash && !ex_exists(ex_path(config, path, "config.json"))) {
+        *slash = '\0';
+        if (ex_exists(ex_path(config, buffer, "config.json")))
+            return buffer;
+    }
+    return path;
+}
+
+/* The class that a folder's config.json names, or NULL. */
+static json_t *folder_class(const char *folder)
+{
+    char path[EX_PATH];
+    json_t *config = json_load_file(ex_path(path, folder, "config.json"), 0, NULL);
+    json_t *name = json_object_get(config, "_class_name");
+    if (!name)
+        name = json_array_get(json_object_get(config, "architectures"), 0);
+    json_incref(name);
+    json_decref(config);
+    return name;
+}
+
+/* The network without its weights: parameters, and the memory of a session with two conditions. */
+static int add_network(diffc_context *context, const struct request *request, const char *path, int64_t bytes,
+                       json_t *info)
+{
+    diffc_model_options options = DIFFC_MODEL_OPTIONS;
+    diffc_session_options session = DIFFC_SESSION_OPTIONS;
+    diffc_model *model = NULL;
+    const char *architecture = NULL;
+    int64_t memory = 0;
+    options.without_weights = 1;
+    session.batch = request->batch;
+    int status = diffc_model_open(context, path, &options, &model);
+    status = status ? status : diffc_model_describe(model, &architecture, NULL);
+    status = status ? status : diffc_session_bytes(model, &session, &memory);
+    if (!status) {
+        const int64_t count = diffc_model_parameter_count(model);
+        json_object_set_new(info, "architecture", json_string(architecture));
+        json_object_set_new(info, "parameters", json_integer(count));
+        json_object_set_new(info, "memory",
+                            json_pack("{s:I, s:I, s:I, s:I}", "weight_files", (json_int_t)bytes, "weights",
+                                      (json_int_t)(4 * count), "session", (json_int_t)memory, "total",
+                                      (json_int_t)(4 * count + memory)));
+    }
+    diffc_release(&model);
+    return status;
+}
+
+/* One component: its tensors, and its network if the library has such a one. */
+static json_t *describe(diffc_context *context, const struct request *request, const char *path)
+{
+    diffc_archive_options options = DIFFC_ARCHIVE_OPTIONS;
+    diffc_archive *archive = NULL;
+    int64_t values = 0, bytes = 0;
+    char folder[EX_PATH];
+    const char *component = component_of(folder, path);
+    options.map = 1;
+    options.variant = request->variant;
+    if (diffc_archive_open(context, path, &options, &archive))
+        return NULL;
+    json_t *info = json_object(), *class = folder_class(component);
+    json_object_set_new(info, "path", json_string(path));
+    if (class)
+        json_object_set_new(info, "class", class);
+    json_t *tensors = list_tensors(archive, &values, &bytes);
+    diffc_release(&archive);
+    if (class && strcmp(json_string_value(class), "UNet2DConditionModel") != 0) {
+        json_object_set_new(info, "architecture", json_incref(class));
+    } else if (add_network(context, request, component, bytes, info) && class) {
+        json_decref(tensors);
+        json_decref(info);
+        return NULL;
+    }
+    if (!json_object_get(info, "architecture"))
+        json_object_set_new(info, "architecture", json_string("unknown")); /* a file of tensors */
+    if (!json_object_get(info, "parameters"))
+        json_object_set_new(info, "parameters", json_integer(values));
+    if (!json_object_get(info, "memory"))
+        json_object_set_new(
+            info, "memory",
+            json_pack("{s:I, s:I}", "weight_files", (json_int_t)bytes, "total", (json_int_t)bytes));
+    json_object_set_new(info, "tensors", tensors);
+    return info;
+}
+
+static void print_one(json_t *info)
+{
+    json_t *tensors = json_object_get(info, "tensors"), *memory = json_object_get(info, "memory");
+    const char *key;
+    json_t *value;
+    size_t i;
+    printf("%s\n  architecture  %s\n  parameters    %" PRIi64 "\n  tensors       %zu\n",
+           json_string_value(json_object_get(info, "path")),
+           json_string_value(json_object_get(info, "architecture")),
+           (int64_t)json_integer_value(json_object_get(info, "parameters")), json_array_size(tensors));
+    json_object_foreach (memory, key, value)
+        printf("  memory: %-12s %12.1f MiB\n", key, (double)json_integer_value(value) / 0x1p20);
+    json_array_foreach (tensors, i, value) {
+        char *shape = json_dumps(json_object_get(value, "shape"), JSON_COMPACT);
+        printf("    %-4s %-20s %s\n", json_string_value(json_object_get(value, "dtype")), shape,
+               json_string_value(json_object_get(value, "name")));
+        free(shape);
+    }
+}
+
+static int print(const struct request *request, json_t *info)
+{
+    const json_t *components = json_object_get(info, "components");
+    size_t i;
+    json_t *value;
+    if (request->json) {
+        char *text = json_dumps(info, JSON_INDENT(1));
+        printf("%s\n", text);
+        free(text);
+    } else if (components) {
+        json_array_foreach (components, i, value)
+            print_one(value);
+    } else {
+        print_one(info);
+    }
+    return 0;
+}
+
+/* A pipeline: every component of which it has weights. */
+static json_t *describe_pipeline(diffc_context *context, const struct request *request)
+{
+    static const char *const names[] = { "unet", "text_encoder" };
+    json_t *components = json_array();
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char path[EX_PATH];
+        if (!ex_exists(ex_path(path, request->path, names[i])))
+            continue;
+        json_t *info = describe(context, request, path);
+        if (!info) {
+            json_decref(components);
+            return NULL;
+        }
+        json_array_append_new(components, info);
+    }
+    return json_pack("{s:s, s:o}", "path", request->path, "components", components);
+}
+
+int main(int argc, char **argv)
+{
+    struct request request = { .batch = 1 };
+    diffc_context *context = NULL;
+    char path[EX_PATH];
+    int code = read_request(&request, argc, argv);
+    if (code)
+        return code;
+    int status = diffc_context_create(NULL, &context);
+    if (status)
+        return ex_failed("context", status);
+    const int whole = ex_exists(ex_path(path, request.path, "model_index.json"));
+    json_t *info = whole ? describe_pipeline(context, &request) : describe(context, &request, request.path);
+    code = info ? print(&request, info) : ex_failed(request.path, DIFFC_ERR_IO);
+    json_decref(info);
+    diffc_release(&context);
+    return code;
+}

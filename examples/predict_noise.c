@@ -1,0 +1,178 @@
+/* One evaluation of a UNet, for comparison with another implementation: all output channels, single
+ * precision. */
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/support.h"
+
+struct request {
+    const char *model, *sample, *text, *labels, *out, *variant;
+    float timestep;
+    int has_timestep, threads;
+};
+
+static int usage(FILE *stream, int code)
+{
+    fprintf(stream,
+            "usage: predict_noise --model DIR/unet --sample x.npy --timestep T --text e.npy\n"
+            "                     [--class-labels c.npy] [--variant fp16] [--threads N] --out y.npy\n"
+            "Runs the UNet of a folder once. x is [N, C, H, W], e [N or 1, tokens, width], c [N or 1].\n"
+            "y is [N, C', H, W], float32, all output channels.\n");
+    return code;
+}
+
+static int read_request(struct request *request, int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "model", 1, NULL, 'm' },        { "sample", 1, NULL, 's' },  { "timestep", 1, NULL, 't' },
+        { "text", 1, NULL, 'e' },         { "out", 1, NULL, 'o' },     { "variant", 1, NULL, 'v' },
+        { "class-labels", 1, NULL, 'c' }, { "threads", 1, NULL, 'n' }, { "help", 0, NULL, 'h' },
+        { "version", 0, NULL, 'V' },      { NULL, 0, NULL, 0 }
+    };
+    char *end = NULL;
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        switch (option) {
+        case 'm': request->model = optarg; break;
+        case 's': request->sample = optarg; break;
+        case 'e': request->text = optarg; break;
+        case 'c': request->labels = optarg; break;
+        case 'o': request->out = optarg; break;
+        case 'v': request->variant = optarg; break;
+        case 't':
+            request->timestep = strtof(optarg, &end);
+            request->has_timestep = end != optarg && *end == '\0';
+            if (!request->has_timestep)
+                return ex_error(EX_USAGE, "--timestep", "\"%s\" is not a number", optarg);
+            break;
+        case 'n':
+            request->threads = (int)strtol(optarg, &end, 10);
+            if (end == optarg || *end || request->threads < 1 || request->threads > 1024)
+                return ex_error(EX_USAGE, "--threads", "\"%s\" is not in 1 .. 1024", optarg);
+            break;
+        case 'h': exit(usage(stdout, 0));
+        case 'V': printf("predict_noise (libdiffc) %s\n", diffc_version()); exit(0);
+        default: return usage(stderr, EX_USAGE);
+        }
+    }
+    if (optind < argc)
+        return ex_error(EX_USAGE, argv[optind], "not an option");
+    if (!request->model || !request->sample || !request->text || !request->out || !request->has_timestep)
+        return usage(stderr, EX_USAGE);
+    return 0;
+}
+
+/* Everything that main() must give back. */
+struct run {
+    diffc_context *context;
+    diffc_model *model;
+    diffc_session *session;
+    diffc_tensor *x, *t, *text, *labels, *y;
+};
+
+/* Numbers [N or 1] of any type as F32 [N]. */
+static int spread(struct run *run, diffc_tensor **values, int64_t batch)
+{
+    diffc_tensor *read = *values, *all = NULL;
+    const int64_t shape[1] = { batch };
+    const int64_t count = diffc_tensor_count(read);
+    if (count != batch && count != 1)
+        return ex_error(EX_FAILED, "--class-labels", "%lld values for %lld samples", (long long)count,
+                        (long long)batch);
+    diffc_tensor *flat = NULL, *floats = NULL;
+    int status = diffc_tensor_reshape(read, 1, &count, &flat);
+    status = status ? status : diffc_tensor_create(run->context, DIFFC_F32, 1, &count, &floats);
+    status = status ? status : diffc_tensor_copy(flat, floats);
+    status = status ? status : diffc_tensor_create(run->context, DIFFC_F32, 1, shape, &all);
+    for (int64_t n = 0; !status && n < batch; n++)
+        ((float *)diffc_tensor_data(all))[n] = ((const float *)diffc_tensor_data(floats))[count == 1 ? 0 : n];
+    diffc_release(&flat);
+    diffc_release(&floats);
+    diffc_release(values);
+    *values = all;
+    return status ? ex_failed("--class-labels", status) : 0;
+}
+
+static int load(struct run *run, const struct request *request)
+{
+    diffc_model_options options = DIFFC_MODEL_OPTIONS;
+    int status;
+    options.variant = request->variant;
+    if ((status = diffc_model_open(run->context, request->model, &options, &run->model)))
+        return ex_failed(request->model, status);
+    if ((status = diffc_npy_read(run->context, request->sample, &run->x)))
+        return ex_failed(request->sample, status);
+    if ((status = diffc_npy_read(run->context, request->text, &run->text)))
+        return ex_failed(request->text, status);
+    if (request->labels && (status = diffc_npy_read(run->context, request->labels, &run->labels)))
+        return ex_failed(request->labels, status);
+    if (diffc_tensor_ndim(run->x) != 4 || diffc_tensor_ndim(run->text) != 3)
+        return ex_error(EX_FAILED, "predict_noise",
+                        "the sample must be [N, C, H, W], the text [N, tokens, width]");
+    return 0;
+}
+
+static int prepare(struct run *run, const struct request *request)
+{
+    const int64_t batch = diffc_tensor_dim(run->x, 0), height = diffc_tensor_dim(run->x, 2);
+    const int64_t width = diffc_tensor_dim(run->x, 3), tokens = diffc_tensor_dim(run->text, 1);
+    diffc_session_options options = DIFFC_SESSION_OPTIONS;
+    if (batch > 4096 || height > 16384 || width > 16384 || tokens > 4096)
+        return ex_error(EX_FAILED, "predict_noise", "the sample or the text is too large");
+    options.batch = (int32_t)batch;
+    options.conditions = 1;
+    options.image_height = (int32_t)height;
+    options.image_width = (int32_t)width;
+    options.text_tokens = (int32_t)tokens;
+    int status = diffc_session_create(run->model, &options, &run->session);
+    status = status ? status : diffc_tensor_create(run->context, DIFFC_F32, 1, &batch, &run->t);
+    for (int64_t n = 0; !status && n < batch; n++)
+        ((float *)diffc_tensor_data(run->t))[n] = request->timestep;
+    diffc_denoiser denoiser = DIFFC_DENOISER;
+    status = status ? status : diffc_session_denoiser(run->session, &denoiser);
+    const int64_t out[4] = { batch, denoiser.out_channels, height, width };
+    status = status ? status : diffc_tensor_create(run->context, DIFFC_F32, 4, out, &run->y);
+    if (status)
+        return ex_failed(request->model, status);
+    return run->labels ? spread(run, &run->labels, batch) : 0;
+}
+
+static int evaluate(struct run *run, const struct request *request)
+{
+    diffc_binding inputs[4] = { { "x", run->x }, { "t", run->t }, { "text", run->text } };
+    const diffc_binding output = { "out", run->y };
+    int count = 3;
+    if (run->labels)
+        inputs[count++] = (diffc_binding) { "class", run->labels };
+    int status = diffc_session_run(run->session, inputs, count, &output, 1);
+    if (status)
+        return ex_failed("predict_noise", status);
+    status = diffc_npy_write(run->y, request->out);
+    return status ? ex_failed(request->out, status) : 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct request request = { .threads = 0 };
+    struct run run = { NULL };
+    diffc_context_options options = DIFFC_CONTEXT_OPTIONS;
+    int code = read_request(&request, argc, argv);
+    if (code)
+        return code;
+    options.threads = request.threads;
+    int status = diffc_context_create(&options, &run.context);
+    code = status ? ex_failed("context", status) : load(&run, &request);
+    code = code ? code : prepare(&run, &request);
+    code = code ? code : evaluate(&run, &request);
+    diffc_release(&run.y);
+    diffc_release(&run.labels);
+    diffc_release(&run.text);
+    diffc_release(&run.t);
+    diffc_release(&run.x);
+    diffc_release(&run.session);
+    diffc_release(&run.model);
+    diffc_release(&run.context);
+    return code;
+}
