@@ -7,12 +7,28 @@
 
 static const uint32_t masks[] = { DIFFC_CPU_NONE, DIFFC_CPU_AVX2, 0 };
 
+static const char if_config[] =
+    "{\"block_out_channels\": [12, 24], \"layers_per_block\": 1, \"sample_size\": [16, 20], \"in_channels\": "
+    "3,"
+    "\"out_channels\": 6, \"act_fn\": \"gelu\", \"norm_num_groups\": 3, \"attention_head_dim\": 4,"
+    "\"down_block_types\": [\"ResnetDownsampleBlock2D\", \"SimpleCrossAttnDownBlock2D\"],"
+    "\"mid_block_type\": \"UNetMidBlock2DSimpleCrossAttn\","
+    "\"up_block_types\": [\"SimpleCrossAttnUpBlock2D\", \"ResnetUpsampleBlock2D\"],"
+    "\"cross_attention_dim\": 64, \"encoder_hid_dim\": 10, \"cross_attention_norm\": \"group_norm\","
+    "\"addition_embed_type\": \"text\", \"addition_embed_type_num_heads\": 2,"
+    "\"resnet_time_scale_shift\": \"scale_shift\", \"class_embed_type\": \"timestep\"}";
+
 /* A model's graph over float parameters; `with_loss` for training. */
 static int build_model(struct net *net, struct diffc_context *context,
                        const struct dfi_architecture *architecture, const char *time_mode, int with_loss)
 {
-    const struct dfi_model_config config = { 1, 20, 16, 6, 10, "class", time_mode, NULL, 0, .seed = 1 };
+    struct dfi_model_config config = { 1, 20, 16, 6, 10, "class", time_mode, NULL, 0, .seed = 1 };
     struct dfi_model_values values;
+    if (architecture == &dfi_architecture_if_unet) {
+        config.json = if_config;
+        assert_int_equal(architecture->check(&config), DIFFC_OK);
+        config.text_tokens = 5;
+    }
     net_open(net, context, DIFFC_F32);
     architecture->build(net->graph, &config, &values);
     const struct dfi_node out = net->graph->nodes[values.out];
@@ -120,9 +136,9 @@ static void test_batches(void **unused)
     static const struct dfi_exec_options whole = { 9, 1, 0 }, part = { 4, 1, 0 };
     static const int split[] = { 4, 1, 3, 1 };
     (void)unused;
-    for (int i = 0; i < 3 * 4; i++) {
+    for (int i = 0; i < 3 * 5; i++) {
         struct pair pair;
-        open_pair(&pair, i % 4, &whole, &part, masks[i / 4]);
+        open_pair(&pair, i % 5, &whole, &part, masks[i / 5]);
         const struct dfi_block all = run_evaluation(&pair.whole, pair.out, 9, 1, 0, 0);
         for (int s = 0, first = 0; s < DFI_COUNT(split); first += split[s++]) {
             const struct dfi_block some = run_evaluation(&pair.part, pair.out, split[s], 1, first, 0);
@@ -137,9 +153,9 @@ static void test_conditions(void **unused)
 {
     static const struct dfi_exec_options both = { 5, 2, 0 }, one = { 5, 1, 0 };
     (void)unused;
-    for (int i = 0; i < 3 * 2; i++) {
+    for (int i = 0; i < 3 * 3; i++) {
         struct pair pair;
-        open_pair(&pair, i % 2, &both, &one, masks[i / 2]);
+        open_pair(&pair, i % 3 == 2 ? 4 : i % 3, &both, &one, masks[i / 3]); /* a LeNet has no conditions */
         for (int batch = 5; batch > 2; batch -= 2) {
             const struct dfi_block all = run_evaluation(&pair.whole, pair.out, batch, 2, 0, 0);
             assert_int_equal(all.samples, 2 * batch);
