@@ -66,6 +66,10 @@ struct dfi_adam_args {
        int block, void *packed)) \
     K(unpack_gradient, C, void, \
       (const void *dw, ptrdiff_t ldw, int taps, int cin, int cout, void *gradient, int accumulate)) \
+    /* weights as a file has them (diffc_dtype F32, F16, BF16), rows ld apart, to panel[k][width] of the \
+     * table's own type: column r is row r, zero behind `rows` */ \
+    K(widen_panel, C_AVX2_AVX512, void, \
+      (const void *w, int dtype, ptrdiff_t ld, int rows, size_t k, int width, void *panel)) \
     /* sums over pixels of x and, unless sum_squares is NULL, of x*x, added to double accumulators [c] */ \
     K(moments, C_AVX2_AVX512, void, \
       (const void *x, ptrdiff_t ldx, size_t pixels, int c, double *sum, double *sum_squares)) \
@@ -110,23 +114,23 @@ struct dfi_adam_args {
     K(layer_norm_backward, C, void, \
       (const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *dx, ptrdiff_t lddx, size_t rows, \
        int c, const void *weight, double epsilon, int accumulate, double *dweight, double *dbias)) \
-    /* rows of attention scores, in place: softmax(scale * x + bias) over the keys whose mask is over 0 (all if \
-     * none is); bias (rows ldb apart) and mask [c] may be NULL. backward: dp = p * (dp - sum(p dp)) */ \
+    /* rows of attention scores, in place: softmax(scale * x + bias) over the keys whose mask is over 0 (all \
+     * if none is); bias (rows ldb apart) and mask [c] may be NULL. backward: dp = p * (dp - sum(p dp)) */ \
     K(attention_softmax, C_AVX2_AVX512, void, \
       (void *x, ptrdiff_t ldx, size_t rows, int c, double scale, const void *bias, ptrdiff_t ldb, \
        const void *mask)) \
     K(attention_softmax_backward, C_AVX2_AVX512, void, \
       (const void *p, ptrdiff_t ldp, void *dp, ptrdiff_t lddp, size_t rows, int c)) \
-    /* y = x / sqrt(mean(x^2) + epsilon) * weight of each row; backward: gradients of x (+ dx if accumulate; dx \
-     * may be NULL), and of weight, added to double accumulators [c] */ \
+    /* y = x / sqrt(mean(x^2) + epsilon) * weight of each row; backward: gradients of x (+ dx if accumulate; \
+     * dx may be NULL), and of weight, added to double accumulators [c] */ \
     K(rms_norm, C_AVX2_AVX512, void, \
       (const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t rows, int c, const void *weight, \
        double epsilon)) \
     K(rms_norm_backward, C, void, \
       (const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *dx, ptrdiff_t lddx, size_t rows, \
        int c, const void *weight, double epsilon, int accumulate, double *dweight)) \
-    /* y = act(a) * b of flat arrays; backward: da = dy * b * act'(a), db = dy * act(a), each added to if its \
-     * flag says so, either may be NULL */ \
+    /* y = act(a) * b of flat arrays; backward: da = dy * b * act'(a), db = dy * act(a), each added to if \
+     * its flag says so, either may be NULL */ \
     K(gate, C_AVX2_AVX512, void, (const void *a, const void *b, void *y, size_t n, enum dfi_act act)) \
     K(gate_backward, C_AVX2_AVX512, void, \
       (const void *a, const void *b, const void *dy, void *da, void *db, size_t n, enum dfi_act act, \

@@ -21,4 +21,7 @@ void dfi_build_param(struct dfi_graph *graph, struct dfi_node *node, int slot, i
 void dfi_build_named_param(struct dfi_graph *graph, struct dfi_node *node, int slot, const char *name,
                            int ndim, const int64_t *shape, enum dfi_init init, int64_t fan_in);
 
+/* Says that the node's layer reads the parameter in slot 0 in the dtype of dfi_param_dtype(). */
+void dfi_build_widens(struct dfi_graph *graph, const struct dfi_node *node);
+
 #endif

@@ -35,6 +35,8 @@ int dfi_exec_create(const struct dfi_graph *graph, const struct dfi_params *para
     DFI_TRY(check_options(context, options));
     if (!params->values)
         return dfi_fail(DIFFC_ERR_STATE, "the model was opened without its weights");
+    if (params->borrowed && options->backward)
+        return dfi_fail(DIFFC_ERR_STATE, "weights that stay in their file cannot be trained");
     struct dfi_exec *made = dfi_calloc(context, 1, sizeof(*made));
     if (!made)
         return DIFFC_ERR_NOMEM;

@@ -159,6 +159,12 @@ void dfi_build_param(struct dfi_graph *graph, struct dfi_node *node, int slot, i
     dfi_build_named_param(graph, node, slot, name, ndim, shape, init, fan_in);
 }
 
+void dfi_build_widens(struct dfi_graph *graph, const struct dfi_node *node)
+{
+    if (graph->status == DIFFC_OK)
+        graph->params->list[node->param[0]].widens = 1;
+}
+
 static void add_stat(struct dfi_graph *graph, struct dfi_node *node, int slot, const char *suffix,
                      enum dfi_init init)
 {
@@ -275,6 +281,7 @@ static int add_linear(struct dfi_graph *graph, int x, const char *name, int out,
     const int in = node->c;
     node->c = out;
     dfi_build_param(graph, node, 0, 2, (const int64_t[]) { out, in }, DFI_INIT_UNIFORM, in);
+    dfi_build_widens(graph, node);
     if (with_bias)
         dfi_build_param(graph, node, 1, 1, (const int64_t[]) { out }, DFI_INIT_UNIFORM, in);
     return dfi_build_close(graph, node);

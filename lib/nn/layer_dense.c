@@ -1,6 +1,7 @@
 /* Matrix products: linear, and the transposed convolution that unfolds one pixel (unflatten). */
 
 #include "kernel/gemm.h"
+#include "kernel/gemm_wide.h"
 #include "nn/node.h"
 
 #define ROWS_PER_PIECE 64 /* depends on nothing, so neither do the bits */
@@ -26,6 +27,20 @@ static int need(const struct dfi_graph *graph, const struct dfi_node *node,
     if (sizes->backward)
         out->shared = lanes_bytes(graph, node, sizes->element) +
                       ((size_t)sizes->samples + DFI_LANES + 1) * (size_t)node->c * sizeof(double);
+    return DIFFC_OK;
+}
+
+static int linear_need(const struct dfi_graph *graph, const struct dfi_node *node,
+                       const struct dfi_exec_sizes *sizes, struct dfi_need *out)
+{
+    DFI_TRY(need(graph, node, sizes, out));
+    if (graph->params->list[node->param[0]].stored) {
+        const size_t rows = (size_t)sizes->samples * (size_t)(node->h * node->w);
+        out->shared = dfi_wide_packed(graph->context->cpu_flags, rows,
+                                      (size_t)graph->nodes[node->input[0]].c) *
+                      sizeof(float);
+        out->worker = DFI_WIDE_SCRATCH * sizeof(float);
+    }
     return DIFFC_OK;
 }
 
@@ -114,9 +129,53 @@ static void linear_forward_piece(struct dfi_exec *exec, int number, int index, i
     add_bias(exec, number, gemm.c, y.ld, (size_t)rows);
 }
 
+/* With weights where a file has them: the input is packed first, then come bands of output channels. */
+
+static void pack_piece(struct dfi_exec *exec, int number, int panel, int worker)
+{
+    (void)worker;
+    const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
+    dfi_wide_pack(exec->context->cpu_flags, x.data, x.ld, (size_t)(x.samples * x.h * x.w), (size_t)x.c,
+                  (size_t)panel, dfi_shared(exec));
+}
+
+static void band_piece(struct dfi_exec *exec, int number, int band, int worker)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
+    const size_t rows = (size_t)(y.samples * y.h * y.w);
+    const int first = band * DFI_WIDE_BAND, left = y.c - first;
+    const struct dfi_wide wide = { rows,
+                                   (size_t)y.c,
+                                   (size_t)x.c,
+                                   dfi_shared(exec),
+                                   dfi_param_value(exec, node, 0),
+                                   dfi_param_dtype(exec, node, 0),
+                                   x.c,
+                                   y.data,
+                                   y.ld };
+    dfi_wide_band(exec->context->cpu_flags, &wide, (size_t)band, dfi_worker(exec, worker));
+    if (node->param[1] >= 0)
+        exec->kernels->affine_act(dfi_at(exec, y.data, first), y.ld, dfi_at(exec, y.data, first), y.ld, rows,
+                                  left < DFI_WIDE_BAND ? left : DFI_WIDE_BAND, NULL,
+                                  dfi_at(exec, dfi_param_value(exec, node, 1), first), DFI_ACT_NONE);
+}
+
+static void linear_wide(struct dfi_exec *exec, int number)
+{
+    const struct dfi_block y = dfi_exec_value(exec, number);
+    const int panel = dfi_wide_panel(exec->context->cpu_flags), rows = y.samples * y.h * y.w;
+    dfi_node_parallel(exec, number, pack_piece, (rows + panel - 1) / panel);
+    dfi_node_parallel(exec, number, band_piece, (y.c + DFI_WIDE_BAND - 1) / DFI_WIDE_BAND);
+}
+
 static void linear_forward(struct dfi_exec *exec, int number)
 {
     const struct dfi_block y = dfi_exec_value(exec, number);
+    if (exec->graph->params->list[dfi_node(exec, number)->param[0]].stored) {
+        linear_wide(exec, number);
+        return;
+    }
     dfi_node_parallel(exec, number, linear_forward_piece, row_pieces(y.samples * y.h * y.w));
 }
 
@@ -291,7 +350,7 @@ static void unflatten_backward(struct dfi_exec *exec, int number)
     }
 }
 
-const struct dfi_node_kind dfi_kind_linear = { "linear", DFI_SAVES_INPUT, need,
+const struct dfi_node_kind dfi_kind_linear = { "linear", DFI_SAVES_INPUT, linear_need,
                                                NULL,     linear_forward,  linear_backward };
 const struct dfi_node_kind dfi_kind_unflatten = {
     "unflatten",       DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT, need, NULL, unflatten_forward,

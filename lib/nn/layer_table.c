@@ -22,10 +22,11 @@ static void embedding_piece(struct dfi_exec *exec, int number, int index, int wo
     const struct dfi_block ids = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
     const int pixels = y.h * y.w;
     const void *table = dfi_param_value(exec, node, 0);
+    const int dtype = dfi_param_dtype(exec, node, 0);
     for (int p = 0; p < pixels; p++) {
         const int id = token_id(exec, node, &ids, index * pixels + p);
-        memcpy(dfi_at(exec, dfi_sample(exec, &y, index), p * y.ld), dfi_at(exec, table, (ptrdiff_t)id * y.c),
-               (size_t)y.c * exec->element);
+        dfi_convert(dtype, (const char *)table + (size_t)id * (size_t)y.c * dfi_dtype_size(dtype),
+                    exec->params->dtype, dfi_at(exec, dfi_sample(exec, &y, index), p * y.ld), (size_t)y.c);
     }
 }
 
@@ -131,6 +132,7 @@ int dfi_embedding(struct dfi_graph *graph, int ids, const char *name, int rows, 
     node->c = c;
     node->rows = rows;
     dfi_build_param(graph, node, 0, 2, (const int64_t[]) { rows, c }, DFI_INIT_UNIFORM, c);
+    dfi_build_widens(graph, node);
     return dfi_build_close(graph, node);
 }
 

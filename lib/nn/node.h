@@ -139,7 +139,14 @@ static inline void *dfi_worker(const struct dfi_exec *exec, int worker)
 /* Weights and gradients of a node's parameter slot (0 weight, 1 bias). */
 static inline const void *dfi_param_value(const struct dfi_exec *exec, const struct dfi_node *node, int slot)
 {
-    return dfi_at(exec, exec->params->values, (ptrdiff_t)exec->graph->params->list[node->param[slot]].offset);
+    const struct dfi_param *param = &exec->graph->params->list[node->param[slot]];
+    return param->stored ? param->stored : dfi_at(exec, exec->params->values, (ptrdiff_t)param->offset);
+}
+/* The dtype of that: the plan's, or, of parameters that widen, the one of the file. */
+static inline int dfi_param_dtype(const struct dfi_exec *exec, const struct dfi_node *node, int slot)
+{
+    const struct dfi_param *param = &exec->graph->params->list[node->param[slot]];
+    return param->stored ? param->stored_dtype : exec->params->dtype;
 }
 static inline void *dfi_param_gradient(const struct dfi_exec *exec, const struct dfi_node *node, int slot)
 {

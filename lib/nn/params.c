@@ -94,6 +94,34 @@ int dfi_params_allocate(struct dfi_params *params, uint64_t seed)
     return DIFFC_OK;
 }
 
+int dfi_params_borrow(struct dfi_params *params, dfi_params_source find, void *opaque)
+{
+    size_t converted = 0;
+    for (int i = 0; i < params->count; i++) {
+        struct dfi_param *param = &params->list[i];
+        param->stored = find(opaque, param, &param->stored_dtype);
+        if (!param->stored)
+            return DIFFC_ERR_CONFIG;
+        param->offset = converted;
+        if (param->stored_dtype != params->dtype && !param->widens)
+            converted += param->count;
+    }
+    params->values = dfi_calloc(params->context, converted + 1, dfi_dtype_size(params->dtype));
+    params->stats = dfi_calloc(params->context, params->stat_count + 1, dfi_dtype_size(params->dtype));
+    if (!params->values || !params->stats)
+        return DIFFC_ERR_NOMEM;
+    for (int i = 0; i < params->count; i++) {
+        struct dfi_param *param = &params->list[i];
+        if (param->stored_dtype == params->dtype || param->widens)
+            continue;
+        dfi_convert(param->stored_dtype, param->stored, params->dtype,
+                    (char *)params->values + param->offset * dfi_dtype_size(params->dtype), param->count);
+        param->stored = NULL;
+    }
+    params->borrowed = 1;
+    return DIFFC_OK;
+}
+
 const struct dfi_param *dfi_params_find(const struct dfi_params *params, const char *name, int *trainable)
 {
     for (int kind = 1; kind >= 0; kind--) {

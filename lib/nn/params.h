@@ -18,6 +18,9 @@ struct dfi_param {
     size_t offset, count; /* elements within `values` or `stats` */
     enum dfi_init init;
     int64_t fan_in;
+    int widens;         /* its layer can read it in any stored dtype */
+    int stored_dtype;   /* of `stored` */
+    const void *stored; /* where a file has it, in the reference layout; NULL: in `values` */
 };
 
 /* Parameters of a model: trainable ones in one flat array, running statistics in another. */
@@ -32,6 +35,7 @@ struct dfi_params {
     int stat_entries, stat_capacity;
     size_t stat_count;
     void *stats;
+    int borrowed; /* 1: for inference alone, see dfi_params_borrow() */
 };
 
 void dfi_params_init(struct dfi_params *params, struct diffc_context *context, int dtype);
@@ -41,6 +45,14 @@ int dfi_params_add(struct dfi_params *params, int trainable, const char *name, i
                    enum dfi_init init, int64_t fan_in);
 /* Allocates the arrays and draws initial values: parameter number p from Philox stream (INIT, p). */
 int dfi_params_allocate(struct dfi_params *params, uint64_t seed);
+
+/* Instead of dfi_params_allocate(), for parameters that are only read: the values stay where a file has them.
+ * find(opaque, param, &dtype) gives the contiguous values of a parameter in the reference layout, which must
+ * stay as long as the parameters, or NULL after a dfi_fail(). Those that their layer cannot read as they are
+ * stored are converted into `values`. */
+typedef const void *(*dfi_params_source)(void *opaque, const struct dfi_param *param, int *dtype);
+int dfi_params_borrow(struct dfi_params *params, dfi_params_source find, void *opaque);
+
 const struct dfi_param *dfi_params_find(const struct dfi_params *params, const char *name, int *trainable);
 
 #endif

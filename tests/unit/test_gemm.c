@@ -5,7 +5,9 @@
 #include <stdio.h>
 
 #include "kernel/gemm.h"
+#include "kernel/gemm_wide.h"
 #include "kernel_case.h"
+#include "tensor/tensor.h"
 
 #define THREADS 4
 
@@ -15,7 +17,8 @@ struct product {
     int dtype;
 };
 
-/* Strides of a rows x columns matrix: by rows, by columns or with gaps in both directions; returns its elements. */
+/* Strides of a rows x columns matrix: by rows, by columns or with gaps in both directions; returns its
+ * elements. */
 static size_t choose_strides(uint64_t *state, size_t rows, size_t columns, ptrdiff_t *row, ptrdiff_t *column)
 {
     const int kind = kc_pick(state, 0, 3), gap = kc_pick(state, 0, 1) * kc_pick(state, 0, 5);
@@ -74,8 +77,8 @@ static void check_values(const struct product *p, const struct kc_array *before,
             }
             used[at] = 1;
             if (!(fabs(kc_get(&p->c, at) - sum) <= ((double)g->k + 4) * unit * size))
-                fail_msg("flags %x, %zu x %zu x %zu: c[%zu][%zu] is %g, not %g", (unsigned)flags, g->m, g->n, g->k, i,
-                         j, kc_get(&p->c, at), sum);
+                fail_msg("flags %x, %zu x %zu x %zu: c[%zu][%zu] is %g, not %g", (unsigned)flags, g->m, g->n,
+                         g->k, i, j, kc_get(&p->c, at), sum);
         }
     for (size_t i = 0; i < p->c.count; i++)
         assert_true(used[i] || kc_unset(kc_at(&p->c, i), p->c.size));
@@ -101,13 +104,15 @@ static void check_rows(const struct product *p, const struct kc_array *before, u
                     fail_msg("flags %x, %zu x %zu x %zu, strides %td %td, %td %td, %td %td: "
                              "row %zu among %zu is %.9g, not %.9g",
                              (unsigned)flags, p->args.m, part.n, part.k, part.a_row, part.a_col, part.b_row,
-                             part.b_col, part.c_row, part.c_col, r, part.m, kc_get(&c, at), kc_get(&p->c, at));
+                             part.b_col, part.c_row, part.c_col, r, part.m, kc_get(&c, at),
+                             kc_get(&p->c, at));
             }
         kc_free(&c);
     }
 }
 
-static void check_product(int dtype, uint32_t flags, size_t m, size_t n, size_t k, int accumulate, uint64_t seed)
+static void check_product(int dtype, uint32_t flags, size_t m, size_t n, size_t k, int accumulate,
+                          uint64_t seed)
 {
     uint64_t state = seed;
     struct product p = make_product(dtype, m, n, k, accumulate, &state);
@@ -190,6 +195,89 @@ static void test_threads(void **unused)
         }
 }
 
+/* Weights of every stored type: the sums, nothing beside them, and the bits of a row alone. */
+static void check_wide(uint32_t flags, int dtype, size_t m, size_t n, size_t k)
+{
+    uint64_t state = m * 1000003 + n * 1009 + k;
+    const ptrdiff_t a_ld = (ptrdiff_t)k + 3, w_ld = (ptrdiff_t)k + 5, c_ld = (ptrdiff_t)n + 2;
+    struct kc_array a = kc_make(DIFFC_F32, m * (size_t)a_ld), w = kc_make(DIFFC_F32, n * (size_t)w_ld);
+    struct kc_array c = kc_make(DIFFC_F32, m * (size_t)c_ld), alone = kc_make(DIFFC_F32, n);
+    float *packed = malloc(dfi_wide_packed(flags, m, k) * sizeof(*packed));
+    static float scratch[DFI_WIDE_SCRATCH];
+    float *packed_row = malloc(dfi_wide_packed(flags, 1, k) * sizeof(*packed));
+    uint32_t *stored = malloc(w.count * sizeof(*stored));
+    fill(&a, m, k, a_ld, 1, &state);
+    fill(&w, n, k, w_ld, 1, &state);
+    dfi_convert(DIFFC_F32, w.p, dtype, stored, w.count);
+    dfi_convert(dtype, stored, DIFFC_F32, w.p, w.count); /* as it was rounded */
+    const size_t panel = (size_t)dfi_wide_panel(flags);
+    struct dfi_wide wide = { m, n, k, packed, stored, dtype, w_ld, c.p, c_ld };
+    for (size_t p = 0; p * panel < m; p++)
+        dfi_wide_pack(flags, a.p, a_ld, m, k, p, packed);
+    for (size_t band = 0; band * DFI_WIDE_BAND < n; band++)
+        dfi_wide_band(flags, &wide, band, scratch);
+    assert_true(kc_intact(&c, m, (int)n, c_ld));
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0, size = 0;
+            for (size_t l = 0; l < k; l++) {
+                const double term = kc_get(&a, i * (size_t)a_ld + l) * kc_get(&w, j * (size_t)w_ld + l);
+                sum += term;
+                size += fabs(term);
+            }
+            const double found = kc_get(&c, i * (size_t)c_ld + j);
+            if (!(fabs(found - sum) <= 0x1p-24 * (double)(k + 2) * size))
+                fail_msg("flags %u, dtype %d, %zu x %zu x %zu, at %zu, %zu: %.9g, not %.9g", flags, dtype, m,
+                         n, k, i, j, found, sum);
+        }
+    dfi_wide_pack(flags, (float *)a.p + (ptrdiff_t)(m - 1) * a_ld, a_ld, 1, k, 0, packed_row);
+    wide = (struct dfi_wide) { 1, n, k, packed_row, stored, dtype, w_ld, alone.p, (ptrdiff_t)n };
+    for (size_t band = 0; band * DFI_WIDE_BAND < n; band++)
+        dfi_wide_band(flags, &wide, band, scratch);
+    assert_memory_equal(alone.p, (float *)c.p + (ptrdiff_t)(m - 1) * c_ld, n * sizeof(float));
+    free(packed);
+    free(packed_row);
+    free(stored);
+    kc_free(&a);
+    kc_free(&w);
+    kc_free(&c);
+    kc_free(&alone);
+}
+
+static void test_wide(void **unused)
+{
+    static const size_t shapes[][3] = { { 1, 1, 1 },     { 3, 2, 5 },     { 12, 32, 8 },   { 13, 33, 256 },
+                                        { 77, 64, 257 }, { 24, 65, 511 }, { 5, 130, 513 }, { 2, 31, 1000 } };
+    static const int dtypes[] = { DIFFC_F32, DIFFC_F16, DIFFC_BF16 };
+    (void)unused;
+    for (int table = 0; table < KC_TABLES; table++)
+        for (size_t d = 0; d < 3; d++)
+            for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
+                check_wide(kc_flags(table), dtypes[d], shapes[i][0], shapes[i][1], shapes[i][2]);
+}
+
+/* Every half and bfloat16 there is, against the conversion of tensors. */
+static void test_widen_all(void **unused)
+{
+    static const int dtypes[] = { DIFFC_F16, DIFFC_BF16 };
+    static uint16_t all[65536];
+    static float expected[65536], panel[8 * 8192];
+    (void)unused;
+    for (int i = 0; i < 65536; i++)
+        all[i] = (uint16_t)i;
+    for (int table = 0; table < KC_TABLES; table++)
+        for (int d = 0; d < 2; d++) {
+            const struct dfi_kernels *kernels = dfi_kernels_get(kc_flags(table), DIFFC_F32);
+            dfi_convert(dtypes[d], all, DIFFC_F32, expected, 65536);
+            kernels->widen_panel(all, dtypes[d], 8192, 8, 8192, 8, panel);
+            for (int r = 0; r < 8; r++)
+                for (int k = 0; k < 8192; k++) {
+                    const float found = panel[k * 8 + r], right = expected[r * 8192 + k];
+                    assert_true(isnan(right) ? isnan(found) : memcmp(&found, &right, sizeof(found)) == 0);
+                }
+        }
+}
+
 static void test_prepare(void **unused)
 {
     (void)unused;
@@ -202,7 +290,9 @@ static void test_prepare(void **unused)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_random_shapes), cmocka_unit_test(test_large),
-                                        cmocka_unit_test(test_threads), cmocka_unit_test(test_prepare) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_shapes), cmocka_unit_test(test_large), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_prepare),       cmocka_unit_test(test_wide),  cmocka_unit_test(test_widen_all)
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,32 @@
+#ifndef DFI_KERNEL_GEMM_WIDE_H
+#define DFI_KERNEL_GEMM_WIDE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* C[m][n] = A[m][k] W[n][k]' in float with weights as a file stores them: F32, F16 or BF16 (diffc_dtype). A
+ * is packed once; then every band of columns widens its weights piece by piece while it packs them, so no
+ * widened copy exists. A row of C has the same bits alone as among others, and a column too. */
+struct dfi_wide {
+    size_t m, n, k;
+    const void *a_packed; /* of dfi_wide_pack() */
+    const void *w;
+    int w_dtype;
+    ptrdiff_t w_ld; /* elements between rows of W */
+    float *c;
+    ptrdiff_t c_ld;
+};
+
+/* Floats that A takes when packed, and packs rows panel * dfi_wide_panel() and following of it. */
+int dfi_wide_panel(uint32_t cpu_flags);
+size_t dfi_wide_packed(uint32_t cpu_flags, size_t m, size_t k);
+void dfi_wide_pack(uint32_t cpu_flags, const float *a, ptrdiff_t a_ld, size_t m, size_t k, size_t panel,
+                   float *packed);
+
+/* Columns band * DFI_WIDE_BAND and following; scratch: DFI_WIDE_SCRATCH floats. */
+#define DFI_WIDE_BAND 64
+#define DFI_WIDE_DEPTH 256 /* of k at a time */
+#define DFI_WIDE_SCRATCH (DFI_WIDE_BAND * DFI_WIDE_DEPTH)
+void dfi_wide_band(uint32_t cpu_flags, const struct dfi_wide *args, size_t band, float *scratch);
+
+#endif
