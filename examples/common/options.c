@@ -129,6 +129,7 @@ static int read_value(const struct ex_option *option, const char *text)
             return bad(option, text, option->argument);
         *(const char **)option->target = text;
         return 0;
+    case EX_STRING: *(const char **)option->target = text; return 0;
     case EX_TEXT:
         if (!*text)
             return bad(option, text, "a name");

@@ -10,9 +10,10 @@ struct ex_reals { /* a list such as 0,1,2.5 */
     double value[EX_REALS_MAX];
 };
 
-enum ex_kind { EX_FLAG, EX_INT, EX_SEED, EX_REAL, EX_REALS, EX_TEXT, EX_CHOICE };
+enum ex_kind { EX_FLAG, EX_INT, EX_SEED, EX_REAL, EX_REALS, EX_TEXT, EX_STRING, EX_CHOICE };
 
-/* One option. `target` is an int (FLAG, INT), uint64_t (SEED), double, struct ex_reals or const char *. */
+/* One option. `target` is an int (FLAG, INT), uint64_t (SEED), double, struct ex_reals or const char *;
+ * a STRING may be empty. */
 struct ex_option {
     const char *name;
     enum ex_kind kind;

@@ -55,11 +55,12 @@ typedef struct diffc_context diffc_context;     /* threads, allocator, limits, l
 typedef struct diffc_tensor diffc_tensor;       /* an n-dimensional array */
 typedef struct diffc_generator diffc_generator; /* a sequential random number generator */
 typedef struct diffc_archive diffc_archive;     /* named tensors and metadata: a safetensors file */
-typedef struct diffc_tokenizer diffc_tokenizer; /* text to token ids */
-typedef struct diffc_schedule diffc_schedule;   /* a noise schedule */
-typedef struct diffc_sampler diffc_sampler;     /* a step rule over a list of timesteps */
-typedef struct diffc_guide diffc_guide;         /* combines several predictions into one */
-typedef struct diffc_view diffc_view;           /* an orthogonal map of pictures */
+typedef struct diffc_text_encoder diffc_text_encoder;   /* token ids to text states: T5 */
+typedef struct diffc_tokenizer diffc_tokenizer;         /* text to token ids */
+typedef struct diffc_schedule diffc_schedule;           /* a noise schedule */
+typedef struct diffc_sampler diffc_sampler;             /* a step rule over a list of timesteps */
+typedef struct diffc_guide diffc_guide;                 /* combines several predictions into one */
+typedef struct diffc_view diffc_view;                   /* an orthogonal map of pictures */
 typedef struct diffc_factorization diffc_factorization; /* a picture as a sum of components */
 typedef struct diffc_model diffc_model;                 /* an architecture with its weights */
 typedef struct diffc_session diffc_session;             /* a model ready to run: memory plan, conditions */

@@ -1,7 +1,7 @@
 #ifndef DIFFC_TEXT_H
 #define DIFFC_TEXT_H
 
-#include <diffc/common.h>
+#include <diffc/archive.h>
 
 DIFFC_BEGIN
 
@@ -66,6 +66,59 @@ DIFFC_API int diffc_tokenizer_prompt(const diffc_tokenizer *tokenizer, const cha
 DIFFC_API int diffc_text_prepare(diffc_context *context, const char *text, size_t size,
                                  const diffc_text_options *options, char *out, size_t capacity,
                                  size_t *count);
+
+/* A T5 encoder (v1.1 or the first) of a folder in the layout of transformers, such as text_encoder/ of a
+ * DeepFloyd IF model: config.json and safetensors, F32, F16, BF16 or mixed, in one file or several. Weights
+ * stay in memory as the files have them; results are those of float arithmetic. Release the encoder when all
+ * prompts are encoded: the states are small, the encoder is not.
+ *
+ * Thread safety: one thread at a time. */
+typedef struct diffc_text_encoder_options {
+    size_t struct_size;
+    int32_t length;      /* ids of a prompt, padding included, 1 to 4096; default 77 */
+    int32_t batch;       /* prompts in one run; more need more memory, not other results; default 1 */
+    const char *variant; /* such as "fp16": model.fp16.safetensors; default none */
+    int32_t map;         /* 1: map the files instead of reading them; they must not change while in use */
+} diffc_text_encoder_options;
+
+#define DIFFC_TEXT_ENCODER_OPTIONS DIFFC_OPTIONS_OF(diffc_text_encoder_options)
+
+/* Bytes that an encoder would take, without loading it; and the encoder. ERR_ARG, ERR_IO, ERR_FORMAT,
+ * ERR_CONFIG (a setting that makes no sense, a tensor missing or of another shape: named), ERR_UNSUPPORTED
+ * (another kind of model, pickled weights), ERR_LIMIT (limits.memory), ERR_NOMEM. Since 0.1. */
+DIFFC_API int diffc_text_encoder_bytes(diffc_context *context, const char *folder,
+                                       const diffc_text_encoder_options *options, int64_t *bytes);
+DIFFC_API int diffc_text_encoder_open(diffc_context *context, const char *folder,
+                                      const diffc_text_encoder_options *options,
+                                      diffc_text_encoder **encoder);
+
+/* Values per token (d_model), and ids of a prompt. Since 0.1. */
+DIFFC_API int32_t diffc_text_encoder_width(const diffc_text_encoder *encoder);
+DIFFC_API int32_t diffc_text_encoder_length(const diffc_text_encoder *encoder);
+
+/* Text states of `count` prompts: ids [count, length] as diffc_tokenizer_prompt() makes them, of which the
+ * first used[i] of each are attended to. `states` is a new F32 tensor [count, length, width], the padding's
+ * states included, as the pipelines use them. ERR_ARG (an id out of range is named), ERR_CANCELLED,
+ * ERR_NOMEM. Since 0.1. */
+DIFFC_API int diffc_text_encoder_run(diffc_text_encoder *encoder, const int32_t *ids, const int32_t *used,
+                                     int32_t count, diffc_tensor **states);
+
+/* The same from texts, ended by a NUL each; `dropped` ([count], may be NULL) as in diffc_tokenizer_prompt().
+ * "" is the unconditional prompt. Errors of both. Since 0.1. */
+DIFFC_API int diffc_text_encode(diffc_text_encoder *encoder, const diffc_tokenizer *tokenizer,
+                                const char *const *prompts, int32_t count, const diffc_text_options *options,
+                                int64_t *dropped, diffc_tensor **states);
+
+/* Prompt embeddings in a safetensors archive, so that they outlive the encoder: tensors "prompt.0",
+ * "prompt.1", ... [length, width], each with its text as the metadata of that name.
+ *
+ * add: states [length, width] or [1, length, width], any float dtype, kept by reference as
+ * diffc_archive_add() does. ERR_ARG for another shape and for a text that is there already. find: a view
+ * [1, length, width] in the stored dtype, by text; a tensor whose own name is the text is found too. ERR_ARG
+ * when there is none. prompt: the text at `position` (from 0), NULL past the end. Since 0.1. */
+DIFFC_API int diffc_embeddings_add(diffc_archive *archive, const char *prompt, const diffc_tensor *states);
+DIFFC_API int diffc_embeddings_find(const diffc_archive *archive, const char *prompt, diffc_tensor **states);
+DIFFC_API const char *diffc_embeddings_prompt(const diffc_archive *archive, int position);
 
 DIFFC_END
 
