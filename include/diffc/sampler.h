@@ -56,6 +56,14 @@ typedef struct diffc_sampler_options {
 DIFFC_API int diffc_sampler_create(const diffc_schedule *schedule, const diffc_sampler_options *options,
                                    diffc_sampler **sampler);
 
+/* The sampler that scheduler_config.json in `folder` describes: its schedule, step rule (DDPM, DDIM,
+ * DPMSolverMultistep, EulerDiscrete), spacing, prediction, variance, thresholding or clipping; what `options`
+ * set comes first, steps or a list among them. Thresholding and clipping are those that diffusers' class of
+ * the step has; lambda_min_clipped counts for dpmsolver++. As diffc_schedule_open() and
+ * diffc_sampler_create(). Since 0.1. */
+DIFFC_API int diffc_sampler_open(diffc_context *context, const char *folder,
+                                 const diffc_sampler_options *options, diffc_sampler **sampler);
+
 /* The list: number of steps, and the timestep of step i (from 0; out of range gives -1). Since 0.1. */
 DIFFC_API int diffc_sampler_steps(const diffc_sampler *sampler);
 DIFFC_API float diffc_sampler_timestep(const diffc_sampler *sampler, int step);

@@ -20,6 +20,21 @@ int diffc_sampler_create(const diffc_schedule *schedule, const diffc_sampler_opt
     return status;
 }
 
+int diffc_sampler_open(diffc_context *context, const char *folder, const diffc_sampler_options *options,
+                       diffc_sampler **sampler)
+{
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(folder);
+    DFI_REQUIRE(sampler);
+    diffc_sampler_options read;
+    DFI_TRY(dfi_options_read(&read, sizeof(read), options, "options"));
+    struct dfi_float_mode mode;
+    dfi_float_enter(&mode, 0);
+    const int status = dfi_sampler_open(context, folder, &read, sampler);
+    dfi_float_leave(&mode);
+    return status;
+}
+
 int diffc_sampler_steps(const diffc_sampler *sampler)
 {
     return sampler ? sampler->count : 0;
@@ -96,8 +111,9 @@ int diffc_sampler_scale_input(const diffc_sampler *sampler, int step, const diff
 int diffc_sampler_add_noise(const diffc_sampler *sampler, int step, const diffc_tensor *x0,
                             const diffc_tensor *noise, diffc_tensor *x)
 {
-    if (!sampler || !x0 || !x)
-        return dfi_fail(DIFFC_ERR_ARG, "sampler, x0 and x must not be NULL");
+    DFI_REQUIRE(sampler);
+    DFI_REQUIRE(x0);
+    DFI_REQUIRE(x);
     if (step < 0 || step > sampler->count)
         return dfi_fail(DIFFC_ERR_ARG, "step is %d, must be 0 to %d", step, sampler->count);
     if (!noise && step < sampler->count)

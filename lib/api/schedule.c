@@ -19,6 +19,18 @@ int diffc_schedule_create(diffc_context *context, const char *name, const diffc_
     return status;
 }
 
+int diffc_schedule_open(diffc_context *context, const char *folder, diffc_schedule **schedule)
+{
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(folder);
+    DFI_REQUIRE(schedule);
+    struct dfi_float_mode mode;
+    dfi_float_enter(&mode, 0);
+    const int status = dfi_schedule_open(context, folder, schedule);
+    dfi_float_leave(&mode);
+    return status;
+}
+
 const char *diffc_schedule_name(const diffc_schedule *schedule)
 {
     return schedule ? schedule->rule->entry.name : NULL;

@@ -33,6 +33,9 @@ struct diffc_schedule {
 int dfi_schedule_new(struct diffc_context *context, const char *name, const diffc_schedule_options *options,
                      struct diffc_schedule **schedule);
 
+/* From scheduler_config.json in a folder. */
+int dfi_schedule_open(struct diffc_context *context, const char *folder, struct diffc_schedule **schedule);
+
 /* Coefficients of x_t = a x0 + b noise; fails for a timestep that the schedule does not have. */
 int dfi_schedule_mix(const struct diffc_schedule *schedule, float t, float *a, float *b);
 
@@ -157,6 +160,8 @@ void dfi_levels_float(struct diffc_sampler *sampler);
 /* `options` as the caller gave them. */
 int dfi_sampler_new(const struct diffc_schedule *schedule, const diffc_sampler_options *options,
                     struct diffc_sampler **sampler);
+int dfi_sampler_open(struct diffc_context *context, const char *folder, const diffc_sampler_options *options,
+                     struct diffc_sampler **sampler);
 int dfi_sampler_needs_noise(const struct diffc_sampler *sampler, int step);
 void dfi_sampler_scale(const struct diffc_sampler *sampler, int step, const float *x, float *scaled,
                        size_t n);

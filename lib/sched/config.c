@@ -1,0 +1,208 @@
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "io/folder.h"
+#include "io/json.h"
+#include "sched/sched.h"
+
+/* scheduler_config.json of a model folder, as diffusers writes it. Keys that are absent have diffusers'
+ * defaults, unknown ones are ignored, values that would need another formula are refused by name. */
+
+#define NAME "scheduler_config.json"
+
+struct config {
+    const char *folder;
+    struct json_t *root;
+    int status; /* the first failure */
+    char schedule[32], prediction[16], variance[32], spacing[16], step[24];
+    diffc_schedule_options levels;
+    int clips, thresholds;
+    double clip, ratio, max, lambda_min;
+};
+
+static int fail(struct config *config, int status, const char *key, const char *wanted)
+{
+    if (config->status == DIFFC_OK)
+        config->status = dfi_fail(status, "%s/" NAME ": \"%s\" must be %s", config->folder, key, wanted);
+    return config->status;
+}
+
+static const struct json_t *value_of(const struct config *config, const char *key)
+{
+    const struct json_t *value = dfi_json_get(config->root, key);
+    return dfi_json_kind(value) == DFI_JSON_NULL ? NULL : value;
+}
+
+static double number(struct config *config, const char *key, double missing)
+{
+    const struct json_t *value = value_of(config, key);
+    double read = missing;
+    if (value && (dfi_json_number(value, &read) || !isfinite(read)))
+        fail(config, DIFFC_ERR_FORMAT, key, "a number");
+    return read;
+}
+
+static int truth(struct config *config, const char *key, int missing)
+{
+    const struct json_t *value = value_of(config, key);
+    int read = missing;
+    if (value && dfi_json_boolean(value, &read))
+        fail(config, DIFFC_ERR_FORMAT, key, "true or false");
+    return read;
+}
+
+struct word { /* in the file, and here */
+    const char *theirs, *ours;
+};
+
+/* The first word is the default. */
+static void word(struct config *config, const char *key, const struct word *words, int count, char *ours,
+                 size_t size)
+{
+    const struct json_t *value = value_of(config, key);
+    const char *text = value ? dfi_json_string(value) : words[0].theirs;
+    char known[200] = "one of";
+    for (int i = 0; i < count; i++) {
+        const size_t used = strlen(known);
+        if (text && strcmp(text, words[i].theirs) == 0) {
+            (void)snprintf(ours, size, "%s", words[i].ours);
+            return;
+        }
+        (void)snprintf(known + used, sizeof(known) - used, "%s %s", i ? "," : "", words[i].theirs);
+    }
+    fail(config, text ? DIFFC_ERR_UNSUPPORTED : DIFFC_ERR_FORMAT, key, known);
+}
+
+#define WORD(config, key, words, field) \
+    word(config, key, words, DFI_COUNT(words), (config)->field, sizeof((config)->field))
+
+static void read_schedule(struct config *config)
+{
+    static const struct word schedules[] = { { "linear", "linear" },
+                                             { "scaled_linear", "scaled_linear" },
+                                             { "squaredcos_cap_v2", "squaredcos_cap_v2" } };
+    WORD(config, "beta_schedule", schedules, schedule);
+    const double steps = number(config, "num_train_timesteps", 1000);
+    if (!(steps >= 1 && steps <= 1000000 && steps == floor(steps)))
+        fail(config, DIFFC_ERR_FORMAT, "num_train_timesteps", "a whole number from 1 to 1000000");
+    config->levels.struct_size = sizeof(config->levels);
+    config->levels.train_steps = config->status == DIFFC_OK ? (int32_t)steps : 1;
+    if (strcmp(config->schedule, "squaredcos_cap_v2") != 0) {
+        config->levels.beta_start = number(config, "beta_start", 1e-4);
+        config->levels.beta_end = number(config, "beta_end", 0.02);
+    }
+    if (value_of(config, "trained_betas"))
+        fail(config, DIFFC_ERR_UNSUPPORTED, "trained_betas", "null");
+    if (truth(config, "rescale_betas_zero_snr", 0))
+        fail(config, DIFFC_ERR_UNSUPPORTED, "rescale_betas_zero_snr", "false");
+}
+
+static void read_rule(struct config *config)
+{
+    static const struct word classes[] = { { "DDPMScheduler", "ddpm" },
+                                           { "DDIMScheduler", "ddim" },
+                                           { "DPMSolverMultistepScheduler", "dpmsolver++" },
+                                           { "EulerDiscreteScheduler", "euler" } };
+    static const struct word predictions[] = { { "epsilon", "epsilon" },
+                                               { "sample", "sample" },
+                                               { "v_prediction", "v" } };
+    static const struct word variances[] = { { "fixed_small", "fixed_small" },
+                                             { "fixed_large", "fixed_large" },
+                                             { "learned_range", "learned_range" } };
+    static const struct word early[] = { { "leading", "leading" },
+                                         { "linspace", "linspace" },
+                                         { "trailing", "trailing" } };
+    static const struct word late[] = { { "linspace", "linspace" },
+                                        { "leading", "leading" },
+                                        { "trailing", "trailing" } };
+    if (config->step[0] == '\0')
+        WORD(config, "_class_name", classes, step);
+    WORD(config, "prediction_type", predictions, prediction);
+    WORD(config, "variance_type", variances, variance);
+    if (strcmp(config->step, "ddpm") == 0 || strcmp(config->step, "ddim") == 0)
+        WORD(config, "timestep_spacing", early, spacing);
+    else
+        WORD(config, "timestep_spacing", late, spacing);
+    if (number(config, "steps_offset", 0) != 0)
+        fail(config, DIFFC_ERR_UNSUPPORTED, "steps_offset", "0");
+}
+
+static void read_limits(struct config *config)
+{
+    config->thresholds = truth(config, "thresholding", 0);
+    config->clips = truth(config, "clip_sample", 1);
+    config->clip = number(config, "clip_sample_range", 1);
+    config->ratio = number(config, "dynamic_thresholding_ratio", 0.995);
+    config->max = number(config, "sample_max_value", 1);
+    config->lambda_min = number(config, "lambda_min_clipped", 0);
+}
+
+int dfi_schedule_open(struct diffc_context *context, const char *folder, struct diffc_schedule **schedule)
+{
+    struct config config = { .folder = folder };
+    int status = dfi_folder_json(context, folder, NAME, &config.root);
+    if (status == DIFFC_OK) {
+        read_schedule(&config);
+        status = config.status;
+    }
+    dfi_json_free(config.root);
+    return status < 0 ? status : dfi_schedule_new(context, config.schedule, &config.levels, schedule);
+}
+
+/* What the options leave open is filled from the file, as far as the step has it. */
+static void fill_options(const struct config *config, diffc_sampler_options *options)
+{
+    const struct dfi_step_rule *rule = dfi_step_find(config->step);
+    const int learned = strcmp(config->variance, "learned_range") == 0;
+    const int limits = strcmp(config->step, "euler") != 0; /* diffusers' Euler has none */
+    const int solver = rule && rule->has_lambda;
+    options->step = config->step;
+    if (!options->spacing && !options->timesteps)
+        options->spacing = config->spacing;
+    if (!options->prediction)
+        options->prediction = config->prediction;
+    if (!options->variance && rule && (learned || rule->has_variance))
+        options->variance = config->variance;
+    if (options->lambda_min == 0 && solver && !options->timesteps)
+        options->lambda_min = config->lambda_min;
+    if (!limits || options->threshold_ratio != 0 || options->clip != 0 || options->clip_low != 0 ||
+        options->clip_high != 0)
+        return;
+    if (config->thresholds) {
+        options->threshold_ratio = (float)config->ratio;
+        options->threshold_max = options->threshold_max != 0 ? options->threshold_max : (float)config->max;
+    } else if (config->clips && !solver) {
+        options->clip = (float)config->clip;
+    }
+}
+
+static int make(struct diffc_context *context, const struct config *config, diffc_sampler_options *options,
+                struct diffc_sampler **sampler)
+{
+    struct diffc_schedule *schedule;
+    DFI_TRY(dfi_schedule_new(context, config->schedule, &config->levels, &schedule));
+    fill_options(config, options);
+    const int status = dfi_sampler_new(schedule, options, sampler);
+    dfi_release(schedule);
+    return status;
+}
+
+int dfi_sampler_open(struct diffc_context *context, const char *folder, const diffc_sampler_options *options,
+                     struct diffc_sampler **sampler)
+{
+    struct config config = { .folder = folder };
+    diffc_sampler_options filled = *options;
+    if (options->step && !dfi_step_find(options->step))
+        return DIFFC_ERR_ARG;
+    (void)snprintf(config.step, sizeof(config.step), "%s", options->step ? options->step : "");
+    int status = dfi_folder_json(context, folder, NAME, &config.root);
+    if (status == DIFFC_OK) {
+        read_schedule(&config);
+        read_rule(&config);
+        read_limits(&config);
+        status = config.status;
+    }
+    dfi_json_free(config.root);
+    return status < 0 ? status : make(context, &config, &filled, sampler);
+}

@@ -1,0 +1,213 @@
+/* Schedules and samplers from scheduler_config.json: the official files, defaults of absent keys, what the
+ * caller sets, what is refused. */
+
+#include "sched_case.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char folder[] = "/tmp/diffc-scheduler-XXXXXX";
+static char file[64];
+
+static int make_folder(void **state)
+{
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(file, sizeof(file), "%s/scheduler_config.json", folder);
+    return case_setup(state);
+}
+
+static int drop_folder(void **state)
+{
+    (void)unlink(file);
+    (void)rmdir(folder);
+    return case_teardown(state);
+}
+
+static void write_config(const char *text)
+{
+    FILE *out = fopen(file, "w");
+    assert_non_null(out);
+    assert_true(fputs(text, out) >= 0);
+    assert_int_equal(fclose(out), 0);
+}
+
+static const char official[] =
+    "{\"_class_name\": \"DDPMScheduler\", \"_diffusers_version\": \"0.15.0.dev0\", \"beta_end\": 0.02,"
+    "\"beta_schedule\": \"squaredcos_cap_v2\", \"beta_start\": 0.0001, \"clip_sample\": true,"
+    "\"clip_sample_range\": 1.0, \"dynamic_thresholding_ratio\": 0.95, \"lambda_min_clipped\": -5.1,"
+    "\"num_train_timesteps\": 1000, \"prediction_type\": \"epsilon\", \"sample_max_value\": 1.5,"
+    "\"thresholding\": true, \"trained_betas\": null, \"variance_type\": \"learned_range\"}";
+
+static diffc_sampler *open_sampler(const diffc_sampler_options *options)
+{
+    diffc_sampler *sampler = NULL;
+    check_ok(diffc_sampler_open(case_context, folder, options, &sampler));
+    return sampler;
+}
+
+/* One step of both on the deterministic tensors gives the same bits. */
+static void check_same(const diffc_sampler *a_, const diffc_sampler *b_)
+{
+    diffc_sampler *a = (diffc_sampler *)(uintptr_t)a_, *b = (diffc_sampler *)(uintptr_t)b_;
+    diffc_tensor *x = named_tensor("step.x", 2, 3, 8, 8), *y = named_tensor("step.x", 2, 3, 8, 8);
+    const int channels = diffc_sampler_output_channels(a, 3);
+    diffc_tensor *output = named_tensor("step.model", 2, channels, 8, 8),
+                 *noise = named_tensor("z", 2, 3, 8, 8);
+    assert_int_equal(diffc_sampler_steps(a), diffc_sampler_steps(b));
+    assert_int_equal(channels, diffc_sampler_output_channels(b, 3));
+    for (int i = 0; i < diffc_sampler_steps(a); i++)
+        assert_true(diffc_sampler_timestep(a, i) == diffc_sampler_timestep(b, i));
+    for (int i = 0; i < 3; i++) {
+        check_ok(diffc_sampler_step(a, i, output, noise, x, NULL));
+        check_ok(diffc_sampler_step(b, i, output, noise, y, NULL));
+        assert_true(same_bits(x, y));
+    }
+    diffc_release(&noise);
+    diffc_release(&output);
+    diffc_release(&y);
+    diffc_release(&x);
+}
+
+static void check_equals(const diffc_sampler_options *given, const char *schedule,
+                         const diffc_sampler_options *wanted)
+{
+    diffc_sampler *opened = open_sampler(given), *made = new_sampler(schedule, 0, wanted);
+    check_same(opened, made);
+    diffc_release(&opened);
+    diffc_release(&made);
+}
+
+static void test_official_file(void **state)
+{
+    diffc_sampler_options given = DIFFC_SAMPLER_OPTIONS, wanted = DIFFC_SAMPLER_OPTIONS;
+    (void)state;
+    write_config(official);
+    given.steps = wanted.steps = 100;
+    wanted.spacing = "leading";
+    wanted.variance = "learned_range";
+    wanted.threshold_ratio = 0.95f;
+    wanted.threshold_max = 1.5f;
+    check_equals(&given, "squaredcos_cap_v2", &wanted);
+    given.steps = wanted.steps = 0;
+    given.spacing = wanted.spacing = "smart50";
+    check_equals(&given, "squaredcos_cap_v2", &wanted);
+    static const float list[] = { 990, 510, 30, 0 };
+    given.spacing = wanted.spacing = NULL;
+    given.timesteps = wanted.timesteps = list;
+    given.timestep_count = wanted.timestep_count = 4;
+    given.threshold_ratio = wanted.threshold_ratio = 0.9f;
+    given.threshold_max = wanted.threshold_max = 1;
+    check_equals(&given, "squaredcos_cap_v2", &wanted);
+}
+
+/* The same file with another step: as diffusers' from_config does it. */
+static void test_other_steps(void **state)
+{
+    static const char *const steps[] = { "ddim", "dpmsolver++", "sde-dpmsolver++", "euler" };
+    (void)state;
+    write_config(official);
+    for (int i = 0; i < 4; i++) {
+        diffc_sampler_options given = DIFFC_SAMPLER_OPTIONS, wanted = DIFFC_SAMPLER_OPTIONS;
+        given.step = wanted.step = steps[i];
+        given.steps = wanted.steps = 20;
+        wanted.spacing = i == 0 ? "leading" : "linspace";
+        wanted.variance = "learned_range";
+        if (i < 3) {
+            wanted.threshold_ratio = 0.95f;
+            wanted.threshold_max = 1.5f;
+        }
+        if (i == 3)
+            given.spacing = wanted.spacing = "leading";
+        if (i == 1 || i == 2)
+            wanted.lambda_min = -5.1;
+        check_equals(&given, "squaredcos_cap_v2", &wanted);
+    }
+}
+
+static void test_defaults(void **state)
+{
+    diffc_sampler_options given = DIFFC_SAMPLER_OPTIONS, wanted = DIFFC_SAMPLER_OPTIONS;
+    diffc_schedule *schedule = NULL;
+    (void)state;
+    write_config("{\"_class_name\": \"DDPMScheduler\", \"something\": [1, {}]}");
+    given.steps = wanted.steps = 50;
+    wanted.spacing = "leading";
+    wanted.clip = 1;
+    check_equals(&given, "linear", &wanted);
+    write_config("{\"beta_schedule\": \"squaredcos_cap_v2\", \"num_train_timesteps\": 300}");
+    check_ok(diffc_schedule_open(case_context, folder, &schedule));
+    assert_string_equal(diffc_schedule_name(schedule), "squaredcos_cap_v2");
+    assert_int_equal(diffc_schedule_train_steps(schedule), 300);
+    diffc_release(&schedule);
+}
+
+static void test_refused(void **state)
+{
+    static const struct {
+        const char *text;
+        int status;
+        const char *message;
+    } bad[] = {
+        { "{\"_class_name\": \"PNDMScheduler\"}", DIFFC_ERR_UNSUPPORTED,
+          "\"_class_name\" must be one of DDPMScheduler, DDIMScheduler" },
+        { "{\"beta_schedule\": \"sigmoid\"}", DIFFC_ERR_UNSUPPORTED,
+          "\"beta_schedule\" must be one of linear" },
+        { "{\"beta_schedule\": 3}", DIFFC_ERR_FORMAT, "\"beta_schedule\" must be" },
+        { "{\"num_train_timesteps\": 0.5}", DIFFC_ERR_FORMAT,
+          "\"num_train_timesteps\" must be a whole number" },
+        { "{\"num_train_timesteps\": 1e300}", DIFFC_ERR_FORMAT, "\"num_train_timesteps\" must be" },
+        { "{\"trained_betas\": [0.1]}", DIFFC_ERR_UNSUPPORTED, "\"trained_betas\" must be null" },
+        { "{\"rescale_betas_zero_snr\": true}", DIFFC_ERR_UNSUPPORTED, "\"rescale_betas_zero_snr\"" },
+        { "{\"steps_offset\": 1}", DIFFC_ERR_UNSUPPORTED, "\"steps_offset\" must be 0" },
+        { "{\"thresholding\": 1}", DIFFC_ERR_FORMAT, "\"thresholding\" must be true or false" },
+        { "{\"variance_type\": \"learned\"}", DIFFC_ERR_UNSUPPORTED, "\"variance_type\" must be one of" },
+        { "{\"beta_start\": 2}", DIFFC_ERR_ARG, "beta_start" },
+        { "[]", DIFFC_ERR_FORMAT, "not a JSON object" },
+        { "{", DIFFC_ERR_FORMAT, "scheduler_config.json" },
+    };
+    diffc_sampler_options options = DIFFC_SAMPLER_OPTIONS;
+    diffc_sampler *sampler = NULL;
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        write_config(bad[i].text);
+        check_fails(diffc_sampler_open(case_context, folder, NULL, &sampler), bad[i].status, bad[i].message);
+        assert_null(sampler);
+    }
+    write_config(official);
+    options.step = "heun";
+    check_fails(diffc_sampler_open(case_context, folder, &options, &sampler), DIFFC_ERR_ARG,
+                "unknown step \"heun\"");
+    (void)unlink(file);
+    check_fails(diffc_sampler_open(case_context, folder, NULL, &sampler), DIFFC_ERR_IO,
+                "scheduler_config.json");
+}
+
+static int open_and_drop(void *opaque)
+{
+    diffc_sampler *sampler = NULL;
+    diffc_schedule *schedule = NULL;
+    (void)opaque;
+    int status = diffc_sampler_open(case_context, folder, NULL, &sampler);
+    status = status ? status : diffc_schedule_open(case_context, folder, &schedule);
+    diffc_release(&schedule);
+    diffc_release(&sampler);
+    return status;
+}
+
+static void test_memory_failures(void **state)
+{
+    (void)state;
+    write_config(official);
+    check_memory_failures(open_and_drop, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_official_file),   cmocka_unit_test(test_other_steps),
+        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_memory_failures),
+    };
+    return cmocka_run_group_tests(tests, make_folder, drop_folder);
+}
