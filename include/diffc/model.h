@@ -85,6 +85,12 @@ DIFFC_API int diffc_model_tensor_count(const diffc_model *model);
 DIFFC_API int diffc_model_tensor(const diffc_model *model, int position, const char **name,
                                  diffc_tensor **tensor, int *trainable);
 
+/* How a session or trainer may rearrange sums for speed, by name. All are float32 from input to output, and
+ * each gives the same bits for any number of threads. Rounding errors of a convolution against the plain sum
+ * of its products in float32: default   about twice as large (Winograd's filtering on tiles of 4 x 4 pixels)
+ *   exact     no larger (plain sums, or tiles of 2 x 2)
+ *   fast      about 20 times as large: 1e-5 of the output's rms (tiles of 7 x 7) */
+
 /* A model planned for a batch: all memory that a run needs is allocated here, and running allocates nothing.
  * Thread safety: one thread at a time. */
 typedef struct diffc_session_options {
@@ -96,6 +102,7 @@ typedef struct diffc_session_options {
     int32_t image_height; /* if_unet: multiples of 2^(levels - 1), at most 16384; default: sample_size */
     int32_t image_width;  /* default: image_height, or sample_size */
     int32_t text_tokens;  /* if_unet: tokens of every prompt, at most 4096; default 77 */
+    const char *numerics; /* default (NULL), exact, fast: see above */
 } diffc_session_options;
 
 #define DIFFC_SESSION_OPTIONS DIFFC_OPTIONS_OF(diffc_session_options)

@@ -1,153 +1,95 @@
-#include "kernel/conv_plan.h"
+#include "kernel/conv.h"
 
-#define BAND_BYTES \
-    (256 * 1024) /* of packed input: shares a second-level cache of 1 MB with weights and output */
+#include <stdio.h>
 
-int dfi_conv_init(struct dfi_conv *conv, const struct dfi_kernels *kernels, int dtype, int transposed,
-                  int cin, int cout, int kernel, int stride, int padding, int in_h, int in_w)
+#include "kernel/conv_algorithm.h"
+
+int dfi_conv_init(struct dfi_conv *conv)
 {
-    if (cin < 1 || cout < 1 || kernel < 1 || kernel > DFI_CONV_MAX_KERNEL || stride < 1 || padding < 0 ||
-        in_h < 1 || in_w < 1)
+    const int kernel = conv->kernel, stride = conv->stride, padding = conv->padding;
+    if (conv->cin < 1 || conv->cout < 1 || kernel < 1 || kernel > DFI_CONV_MAX_KERNEL || stride < 1 ||
+        padding < 0 || conv->in_h < 1 || conv->in_w < 1)
         return -1;
-    const int spare_h = in_h + 2 * padding - kernel, spare_w = in_w + 2 * padding - kernel;
-    *conv = (struct dfi_conv) { .transposed = transposed,
-                                .cin = cin,
-                                .cout = cout,
-                                .kernel = kernel,
-                                .stride = stride,
-                                .padding = padding,
-                                .in_h = in_h,
-                                .in_w = in_w,
-                                .dtype = dtype,
-                                .kernels = kernels };
-    if (transposed) {
-        conv->out_h = (in_h - 1) * stride - 2 * padding + kernel;
-        conv->out_w = (in_w - 1) * stride - 2 * padding + kernel;
+    const int spare_h = conv->in_h + 2 * padding - kernel, spare_w = conv->in_w + 2 * padding - kernel;
+    if (conv->transposed) {
+        conv->out_h = (conv->in_h - 1) * stride - 2 * padding + kernel;
+        conv->out_w = (conv->in_w - 1) * stride - 2 * padding + kernel;
     } else {
         conv->out_h = spare_h < 0 ? 0 : spare_h / stride + 1;
         conv->out_w = spare_w < 0 ? 0 : spare_w / stride + 1;
     }
-    return conv->out_h < 1 || conv->out_w < 1 ? -1 : 0;
+    if (conv->out_h < 1 || conv->out_w < 1)
+        return -1;
+    for (int pass = DFI_CONV_FORWARD; pass <= DFI_CONV_BACKWARD_WEIGHTS; pass++)
+        conv->tile[pass] = dfi_conv_choose_tile(conv, (enum dfi_conv_pass)pass);
+    return 0;
+}
+
+static const struct dfi_conv_algorithm *algorithm_of(const struct dfi_conv *conv, enum dfi_conv_pass pass)
+{
+    return conv->tile[pass] ? &dfi_conv_winograd : &dfi_conv_direct;
+}
+
+static const struct dfi_conv_dw_algorithm *dw_algorithm_of(const struct dfi_conv *conv)
+{
+    return conv->tile[DFI_CONV_BACKWARD_WEIGHTS] ? &dfi_conv_winograd_dw : &dfi_conv_direct_dw;
 }
 
 size_t dfi_conv_packed(const struct dfi_conv *conv, enum dfi_conv_pass pass)
 {
-    const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
-    const size_t block = (size_t)dfi_taps_block(conv->kernels, plan.dst_c);
-    const size_t blocks = ((size_t)plan.dst_c + block - 1) / block;
-    return blocks * block * (size_t)(conv->kernel * conv->kernel) * (size_t)plan.src_c;
+    return algorithm_of(conv, pass)->packed(conv, pass);
 }
 
-static size_t packed_size(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int taps)
+int dfi_conv_pack_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass)
 {
-    const size_t block = (size_t)dfi_taps_block(conv->kernels, plan->dst_c);
-    const size_t blocks = ((size_t)plan->dst_c + block - 1) / block;
-    return blocks * block * (size_t)taps * (size_t)plan->src_c * dfi_conv_element(conv);
+    return algorithm_of(conv, pass)->pack_pieces(conv, pass);
 }
 
-void dfi_conv_pack(const struct dfi_conv *conv, enum dfi_conv_pass pass, const void *weights, void *packed)
+void dfi_conv_pack(const struct dfi_conv *conv, enum dfi_conv_pass pass, const void *weights, void *packed,
+                   int piece, void *scratch)
 {
-    const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
-    const ptrdiff_t area = (ptrdiff_t)conv->kernel * conv->kernel;
-    const ptrdiff_t by_out = plan.scatters ? area : area * plan.src_c;
-    const ptrdiff_t by_in = plan.scatters ? area * plan.dst_c : area;
-    char *next = packed;
-    for (int phase = 0; phase < plan.dst_step * plan.dst_step; phase++) {
-        struct dfi_conv_taps taps;
-        dfi_conv_list_taps(conv, &plan, phase / plan.dst_step, phase % plan.dst_step, &taps);
-        conv->kernels->pack_weights(weights, by_out, by_in, taps.position, taps.count, plan.src_c, plan.dst_c,
-                                    dfi_taps_block(conv->kernels, plan.dst_c), next);
-        next += packed_size(conv, &plan, taps.count);
-    }
-}
-
-static int count_bands(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
-{
-    const size_t row_bytes = (size_t)dfi_conv_packed_width(plan) * (size_t)plan->src_c *
-                             dfi_conv_element(conv);
-    const size_t bytes = row_bytes * (size_t)dfi_conv_packed_rows(plan, plan->base_h);
-    size_t bands = (bytes + BAND_BYTES - 1) / BAND_BYTES;
-    /* A single image keeps a few threads busy where the rows that two bands both pack do not count. */
-    const size_t least = plan->base_h >= 56 ? 4 : plan->base_h >= 28 ? 2 : 1;
-    if (bands < least)
-        bands = least;
-    return bands < (size_t)plan->base_h ? (int)bands : plan->base_h;
-}
-
-int dfi_conv_bands(const struct dfi_conv *conv, enum dfi_conv_pass pass)
-{
-    if (pass == DFI_CONV_BACKWARD_WEIGHTS)
-        return dfi_conv_dw_parts(conv);
-    const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
-    return count_bands(conv, &plan);
+    algorithm_of(conv, pass)->pack(conv, pass, weights, packed, piece, scratch);
 }
 
 size_t dfi_conv_scratch(const struct dfi_conv *conv, enum dfi_conv_pass pass)
 {
-    if (pass == DFI_CONV_BACKWARD_WEIGHTS)
-        return dfi_conv_dw_scratch(conv);
-    const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
-    if (dfi_conv_stays_inside(&plan))
-        return 0;
-    const int bands = count_bands(conv, &plan);
-    const int rows = (plan.base_h + bands - 1) / bands;
-    return (size_t)dfi_conv_packed_rows(&plan, rows) * (size_t)dfi_conv_packed_width(&plan) *
-           (size_t)plan.src_c * dfi_conv_element(conv);
+    return pass == DFI_CONV_BACKWARD_WEIGHTS ? dw_algorithm_of(conv)->scratch(conv)
+                                             : algorithm_of(conv, pass)->scratch(conv, pass);
 }
 
-/* Base rows of a band: near-equal shares. */
-static int band_start(const struct dfi_conv_plan *plan, int bands, int band)
+int dfi_conv_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples)
 {
-    return (int)((int64_t)plan->base_h * band / bands);
+    return algorithm_of(conv, pass)->pieces(conv, pass, samples);
 }
 
-static int steps_below(int end, int phase, int step)
+void dfi_conv_run(const struct dfi_conv_job *job, int piece, void *scratch)
 {
-    return end > phase ? (end - phase + step - 1) / step : 0;
+    algorithm_of(job->conv, job->pass)->run(job, piece, scratch);
 }
 
-void dfi_conv_run(const struct dfi_conv *conv, enum dfi_conv_pass pass, const void *packed, const void *bias,
-                  const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, int accumulate, int band,
-                  void *scratch)
+size_t dfi_conv_dw_size(const struct dfi_conv *conv)
 {
-    const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
-    const int bands = count_bands(conv, &plan), inside = dfi_conv_stays_inside(&plan);
-    const int first = band_start(&plan, bands, band), last = band_start(&plan, bands, band + 1);
-    const ptrdiff_t size = (ptrdiff_t)dfi_conv_element(conv);
-    const ptrdiff_t pixel = inside ? ldx : plan.src_c;
-    const ptrdiff_t row = pixel * (inside ? plan.src_w : dfi_conv_packed_width(&plan));
-    const int origin = inside ? 0 : plan.low;
-    ptrdiff_t offset[DFI_CONV_MAX_TAPS];
-    struct dfi_taps_args args = { .x = scratch,
-                                  .x_pixel = pixel * plan.src_step,
-                                  .x_row = row * plan.src_step,
-                                  .offset = offset,
-                                  .cin = plan.src_c,
-                                  .cout = plan.dst_c,
-                                  .w = packed,
-                                  .bias = bias,
-                                  .y_pixel = ldy * plan.dst_step,
-                                  .y_row = ldy * plan.dst_step * plan.dst_w,
-                                  .accumulate = accumulate };
-    if (inside)
-        args.x = (const char *)x + first * args.x_row * size;
-    else
-        dfi_conv_pack_rows(conv, &plan, x, ldx, first * plan.src_step + plan.low,
-                           dfi_conv_packed_rows(&plan, last - first), scratch);
-    for (int phase = 0; phase < plan.dst_step * plan.dst_step; phase++) {
-        const int phase_y = phase / plan.dst_step, phase_x = phase % plan.dst_step;
-        struct dfi_conv_taps taps;
-        dfi_conv_list_taps(conv, &plan, phase_y, phase_x, &taps);
-        for (int t = 0; t < taps.count; t++)
-            offset[t] = (taps.shift_y[t] - origin) * row + (taps.shift_x[t] - origin) * pixel;
-        args.taps = taps.count;
-        args.width = steps_below(plan.dst_w, phase_x, plan.dst_step);
-        args.rows = steps_below(plan.dst_h, phase_y, plan.dst_step);
-        args.rows = (args.rows < last ? args.rows : last) - first;
-        args.y = (char *)y +
-                 (((ptrdiff_t)first * plan.dst_step + phase_y) * plan.dst_w + phase_x) * ldy * size;
-        if (args.rows > 0 && args.width > 0)
-            conv->kernels->taps(&args);
-        args.w = (const char *)args.w + packed_size(conv, &plan, taps.count);
-    }
+    const struct dfi_conv_plan plan = dfi_conv_plan_gather(conv);
+    return (size_t)(conv->kernel * conv->kernel) * (size_t)plan.src_c * (size_t)dfi_conv_dw_row(&plan);
+}
+
+int dfi_conv_dw_parts(const struct dfi_conv *conv)
+{
+    return dw_algorithm_of(conv)->parts(conv);
+}
+
+void dfi_conv_dw(const struct dfi_conv *conv, const struct dfi_images *x, const struct dfi_images *dy,
+                 int first, int end, void *lane, int part, void *scratch)
+{
+    dw_algorithm_of(conv)->run(conv, x, dy, first, end, lane, part, scratch);
+}
+
+void dfi_conv_dw_reduce(const struct dfi_conv *conv, void *lanes, size_t lane_stride, int lane_count,
+                        void *gradient, int accumulate)
+{
+    const struct dfi_conv_plan plan = dfi_conv_plan_gather(conv);
+    if (lane_count > 1)
+        conv->kernels->tree_sum(lanes, lane_stride, lane_count, lanes, dfi_conv_dw_size(conv), 0);
+    conv->kernels->unpack_gradient(lanes, dfi_conv_dw_row(&plan), conv->kernel * conv->kernel, plan.src_c,
+                                   plan.dst_c, gradient, accumulate);
 }

@@ -8,9 +8,7 @@ size_t dfi_conv_element(const struct dfi_conv *conv)
     return conv->dtype == DIFFC_F64 ? sizeof(double) : sizeof(float);
 }
 
-/* Kernel positions that feed a phase along one axis, by ascending shift, so that taps of neighbouring pixels
- * follow each other in memory. */
-static int list_shifts(const struct dfi_conv *conv, int scatters, int phase, int *position, int *shift)
+int dfi_conv_list_shifts(const struct dfi_conv *conv, int scatters, int phase, int *position, int *shift)
 {
     int count = 0;
     if (scatters) {
@@ -43,7 +41,7 @@ struct dfi_conv_plan dfi_conv_plan_make(const struct dfi_conv *conv, enum dfi_co
     int position[DFI_CONV_MAX_KERNEL], shift[DFI_CONV_MAX_KERNEL], found = 0;
     *(plan.scatters ? &plan.dst_step : &plan.src_step) = conv->stride;
     for (int phase = 0; phase < plan.dst_step; phase++) {
-        const int count = list_shifts(conv, plan.scatters, phase, position, shift);
+        const int count = dfi_conv_list_shifts(conv, plan.scatters, phase, position, shift);
         if (count > 0) {
             plan.low = found && plan.low < shift[0] ? plan.low : shift[0];
             plan.high = found && plan.high > shift[count - 1] ? plan.high : shift[count - 1];
@@ -55,13 +53,23 @@ struct dfi_conv_plan dfi_conv_plan_make(const struct dfi_conv *conv, enum dfi_co
     return plan;
 }
 
+struct dfi_conv_plan dfi_conv_plan_gather(const struct dfi_conv *conv)
+{
+    return dfi_conv_plan_make(conv, conv->transposed ? DFI_CONV_BACKWARD_DATA : DFI_CONV_FORWARD);
+}
+
+int dfi_conv_dw_row(const struct dfi_conv_plan *plan)
+{
+    return (plan->dst_c + DFI_CONV_DW_GRAIN - 1) / DFI_CONV_DW_GRAIN * DFI_CONV_DW_GRAIN;
+}
+
 void dfi_conv_list_taps(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int phase_y,
                         int phase_x, struct dfi_conv_taps *taps)
 {
     int position_y[DFI_CONV_MAX_KERNEL], shift_y[DFI_CONV_MAX_KERNEL];
     int position_x[DFI_CONV_MAX_KERNEL], shift_x[DFI_CONV_MAX_KERNEL];
-    const int count_y = list_shifts(conv, plan->scatters, phase_y, position_y, shift_y);
-    const int count_x = list_shifts(conv, plan->scatters, phase_x, position_x, shift_x);
+    const int count_y = dfi_conv_list_shifts(conv, plan->scatters, phase_y, position_y, shift_y);
+    const int count_x = dfi_conv_list_shifts(conv, plan->scatters, phase_x, position_x, shift_x);
     taps->count = 0;
     for (int a = 0; a < count_y; a++)
         for (int b = 0; b < count_x; b++) {

@@ -17,6 +17,17 @@ struct dfi_conv_plan {
     int base_h, base_w; /* values of a */
 };
 
+/* Both kinds of convolution gather in one of their passes; its source and destination images are what the
+ * gradient by the weights is made from: `source` around a pixel times `g` at the pixel. Its accumulators are
+ * [taps][src_c][dfi_conv_dw_row()]. */
+struct dfi_conv_plan dfi_conv_plan_gather(const struct dfi_conv *conv);
+#define DFI_CONV_DW_GRAIN 32 /* channels; a multiple of every conv_block */
+int dfi_conv_dw_row(const struct dfi_conv_plan *plan);
+
+/* Kernel positions that feed destination phase `phase` along one axis, by ascending shift, so that taps of
+ * neighbouring pixels follow each other in memory; returns their number. */
+int dfi_conv_list_shifts(const struct dfi_conv *conv, int scatters, int phase, int *position, int *shift);
+
 struct dfi_conv_taps {
     int count;
     int position[DFI_CONV_MAX_TAPS]; /* in the kernel */

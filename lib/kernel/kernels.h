@@ -16,6 +16,8 @@ enum dfi_act { DFI_ACT_NONE = 0, DFI_ACT_GELU, DFI_ACT_SILU, DFI_ACT_RELU, DFI_A
  * x[base(p) + offset[t] + i] * w[t][i][o], for width x rows output pixels p. The input is packed so that no
  * tap leaves it. Each output value is one chain of fused multiply-adds in the order taps, channels: the same
  * bits wherever the tile borders lie. */
+struct dfi_winograd;
+
 struct dfi_taps_args {
     const void *x;            /* base of output pixel (0, 0) */
     ptrdiff_t x_pixel, x_row; /* elements between the bases of neighbours in a row, in a column */
@@ -46,6 +48,54 @@ struct dfi_taps_dw_args {
     ptrdiff_t ldw;
 };
 
+/* Images seen as tiles of m x m pixels (kernel/winograd.h), numbered along rows, images one after the other.
+ */
+struct dfi_tiles {
+    void *data;                  /* what is only read is not changed */
+    ptrdiff_t pixel, row, image; /* elements from neighbour to neighbour */
+    int images;                  /* in memory: image n lies where n % images does */
+    int h, w;                    /* pixels outside read as zero and are not written */
+    int y0, x0;                  /* of the first tile's first pixel */
+    int across, per_image;       /* tiles */
+};
+
+/* Tiles first .. first + count - 1 between pixels and transformed values: value p of tile i, channel c lies
+ * at values[(i / G) * group + (i % G) * tile + p * position + c] for groups of G = DFI_WINOGRAD_TILES. */
+#define DFI_WINOGRAD_TILES 6
+struct dfi_winograd_args {
+    const struct dfi_winograd *scheme;
+    struct dfi_tiles tiles;
+    int first, count, channels;
+    void *values;
+    ptrdiff_t position, tile, group;
+    const void *bias; /* output: [channels] or NULL */
+    int accumulate;   /* output: 1: pixels += */
+};
+
+/* c[group][position][6][width] = a[group][position][6][k] * b[position][k][width]; width is a multiple of
+ * winograd_grain, at most winograd_block. */
+struct dfi_winograd_multiply_args {
+    const void *a;
+    ptrdiff_t a_group, a_position;
+    const void *b;
+    void *c;
+    ptrdiff_t c_group, c_position;
+    int positions, groups, k, width;
+};
+
+/* c[position][rows][width] (+)= sum over tiles of a[position][tile][rows] times b[position][tile][width];
+ * rows are taken six at a time: up to five more are read and written, without meaning. */
+struct dfi_winograd_outer_args {
+    const void *a;
+    ptrdiff_t a_position, lda;
+    const void *b;
+    ptrdiff_t b_position, ldb;
+    void *c;
+    ptrdiff_t c_position, ldc;
+    int positions, tiles, rows, width;
+    int accumulate; /* 0: c is only written */
+};
+
 struct dfi_adam_args {
     double learning_rate, beta1, beta2, epsilon, weight_decay;
     double correction1, correction2; /* 1 - beta^step */
@@ -70,6 +120,22 @@ struct dfi_adam_args {
      * table's own type: column r is row r, zero behind `rows` */ \
     K(widen_panel, C_AVX2_AVX512, void, \
       (const void *w, int dtype, ptrdiff_t ld, int rows, size_t k, int width, void *panel)) \
+    /* Winograd: pixels to values (B^T d B), values to pixels (A^T M A), gradient pixels to values (A Y A^T) \
+     */ \
+    K(winograd_input, C_AVX2_AVX512, void, (const struct dfi_winograd_args *args)) \
+    K(winograd_output, C_AVX2_AVX512, void, (const struct dfi_winograd_args *args)) \
+    K(winograd_gradient, C_AVX2_AVX512, void, (const struct dfi_winograd_args *args)) \
+    /* G g G^T of `count` filters, tap t at taps[t * tap + i], and its adjoint, added to taps[number[t] * \
+     * tap + i] \
+     */ \
+    K(winograd_weights, C_AVX2_AVX512, void, \
+      (const struct dfi_winograd *scheme, const void *taps, ptrdiff_t tap, void *values, ptrdiff_t position, \
+       size_t count)) \
+    K(winograd_weights_back, C_AVX2_AVX512, void, \
+      (const struct dfi_winograd *scheme, const void *values, ptrdiff_t position, void *taps, \
+       const int *number, ptrdiff_t tap, size_t count)) \
+    K(winograd_multiply, C_AVX2_AVX512, void, (const struct dfi_winograd_multiply_args *args)) \
+    K(winograd_outer, C_AVX2_AVX512, void, (const struct dfi_winograd_outer_args *args)) \
     /* sums over pixels of x and, unless sum_squares is NULL, of x*x, added to double accumulators [c] */ \
     K(moments, C_AVX2_AVX512, void, \
       (const void *x, ptrdiff_t ldx, size_t pixels, int c, double *sum, double *sum_squares)) \
@@ -152,9 +218,10 @@ struct dfi_adam_args {
        int size, void *scratch))
 
 struct dfi_kernels {
-    const char *name; /* "c", "avx2", "avx512", "double" */
-    int conv_block;   /* output channels per block of packed convolution weights */
-    int narrow;       /* 1: up to DFI_NARROW output channels make blocks of one channel */
+    const char *name;                   /* "c", "avx2", "avx512", "double" */
+    int conv_block;                     /* output channels per block of packed convolution weights */
+    int winograd_block, winograd_grain; /* width of a block of transformed weights: at most, a multiple of */
+    int narrow;                         /* 1: up to DFI_NARROW output channels make blocks of one channel */
 #define DFI_KERNEL_MEMBER(name, isa, result, arguments) result(*name) arguments;
     DFI_KERNEL_LIST(DFI_KERNEL_MEMBER)
 #undef DFI_KERNEL_MEMBER

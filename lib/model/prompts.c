@@ -39,7 +39,7 @@ static int build(struct diffc_model *model, const struct dfi_model_config *confi
     return DIFFC_OK;
 }
 
-static const struct dfi_exec_options one_sample = { 1, 1, 0 };
+static const struct dfi_exec_options one_sample = { .batch = 1, .conditions = 1 };
 
 int dfi_prompts_create(struct diffc_model *model, const struct dfi_model_config *config, int plan,
                        struct dfi_graph **graph, struct dfi_model_values *values,

@@ -17,7 +17,8 @@ static void destroy(void *handle)
 static struct dfi_exec_options plan_options(const struct dfi_session_config *config)
 {
     /* With the statistics of the batch, two conditions in one run would see each other. */
-    return (struct dfi_exec_options) { config->batch, config->training ? 1 : config->conditions, 0 };
+    return (struct dfi_exec_options) { config->batch, config->training ? 1 : config->conditions, 0,
+                                       config->numerics };
 }
 
 /* The model's settings with the sizes of a session. */

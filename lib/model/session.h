@@ -18,6 +18,7 @@ struct diffc_session {
 struct dfi_session_config {
     int batch, conditions, training;
     int image_height, image_width, text_tokens; /* if_unet; 0: the model's */
+    enum dfi_numerics numerics;
 };
 
 int dfi_session_plan_bytes(const struct diffc_model *model, const struct dfi_session_config *config,

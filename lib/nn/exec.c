@@ -215,6 +215,12 @@ void dfi_node_parallel(struct dfi_exec *exec, int number, dfi_node_task task, in
         exec->status = dfi_parallel(exec->context, run_node_task, &job, count);
 }
 
+void dfi_node_parallel_whole(struct dfi_exec *exec, int number, dfi_node_task task, int count)
+{
+    struct node_job job = { exec, number, task };
+    dfi_parallel_whole(exec->context, run_node_task, &job, count);
+}
+
 /* Over the ranks. A rank whose run was cancelled goes on to the next sum, where the others learn of it. */
 void dfi_rank_sum(struct dfi_exec *exec, void *values, size_t n, size_t element)
 {

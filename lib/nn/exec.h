@@ -2,6 +2,7 @@
 #define DFI_NN_EXEC_H
 
 #include "base/comm.h"
+#include "kernel/conv.h"
 #include "nn/graph.h"
 #include "tensor/tensor.h"
 
@@ -15,7 +16,12 @@ struct dfi_exec_options {
     int batch;      /* largest number of samples */
     int conditions; /* conditional values are computed for this many conditions per sample; 1 in training */
     int backward;   /* 1: plan the backward pass too */
+    enum dfi_numerics numerics;
 };
+
+/* The numerics of a name, "default" (also NULL), "exact" or "fast"; ERR_ARG for any other. */
+int dfi_numerics_find(const char *name, enum dfi_numerics *numerics);
+const char *dfi_numerics_name(enum dfi_numerics numerics);
 
 /* Bytes of the plan, known before anything is allocated. */
 int dfi_exec_bytes(const struct dfi_graph *graph, const struct dfi_exec_options *options, size_t *bytes);

@@ -209,9 +209,16 @@ static int add_conv(struct dfi_graph *graph, const struct dfi_node_kind *kind, i
     if (!node)
         return -1;
     const int transposed = kind == &dfi_kind_conv_transpose2d, cin = node->c;
-    struct dfi_conv conv;
-    if (dfi_conv_init(&conv, dfi_kernels_get(0, DIFFC_F32), DIFFC_F32, transposed, cin, cout, kernel, stride,
-                      padding, node->h, node->w))
+    struct dfi_conv conv = { .transposed = transposed,
+                             .cin = cin,
+                             .cout = cout,
+                             .kernel = kernel,
+                             .stride = stride,
+                             .padding = padding,
+                             .in_h = node->h,
+                             .in_w = node->w,
+                             .dtype = DIFFC_F64 };
+    if (dfi_conv_init(&conv))
         return dfi_build_fail(graph, node, "the window does not fit");
     node->kernel_h = node->kernel_w = kernel;
     node->stride = stride;

@@ -13,11 +13,22 @@ static size_t state_size(void)
 }
 
 static int describe(const struct dfi_graph *graph, const struct dfi_node *node,
-                    const struct dfi_kernels *kernels, int dtype, struct dfi_conv *conv)
+                    const struct dfi_kernels *kernels, int dtype, enum dfi_numerics numerics,
+                    struct dfi_conv *conv)
 {
     const struct dfi_node *input = &graph->nodes[node->input[0]];
-    return dfi_conv_init(conv, kernels, dtype, node->kind == &dfi_kind_conv_transpose2d, input->c, node->c,
-                         node->kernel_h, node->stride, node->padding, input->h, input->w);
+    *conv = (struct dfi_conv) { .transposed = node->kind == &dfi_kind_conv_transpose2d,
+                                .cin = input->c,
+                                .cout = node->c,
+                                .kernel = node->kernel_h,
+                                .stride = node->stride,
+                                .padding = node->padding,
+                                .in_h = input->h,
+                                .in_w = input->w,
+                                .dtype = dtype,
+                                .numerics = numerics,
+                                .kernels = kernels };
+    return dfi_conv_init(conv);
 }
 
 static size_t lanes_size(const struct dfi_conv *conv, size_t element)
@@ -29,7 +40,7 @@ static int need(const struct dfi_graph *graph, const struct dfi_node *node,
                 const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
     struct dfi_conv conv;
-    if (describe(graph, node, sizes->kernels, sizes->dtype, &conv))
+    if (describe(graph, node, sizes->kernels, sizes->dtype, sizes->numerics, &conv))
         return dfi_fail(DIFFC_ERR_CONFIG, "%s: the window does not fit", node->name);
     const int data = sizes->backward && graph->nodes[node->input[0]].gradient;
     size_t worker = dfi_conv_scratch(&conv, DFI_CONV_FORWARD);
@@ -61,16 +72,34 @@ static void *packed_backward(const struct dfi_exec *exec, int number)
     return (char *)packed_forward(exec, number) + (bytes + 63) / 64 * 64;
 }
 
+static void pack_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const struct state *state = dfi_state(exec, number);
+    const void *weights = dfi_param_value(exec, dfi_node(exec, number), 0);
+    const int pieces = dfi_conv_pack_pieces(&state->conv, DFI_CONV_FORWARD);
+    if (index < pieces)
+        dfi_conv_pack(&state->conv, DFI_CONV_FORWARD, weights, packed_forward(exec, number), index,
+                      dfi_worker(exec, worker));
+    else
+        dfi_conv_pack(&state->conv, DFI_CONV_BACKWARD_DATA, weights, packed_backward(exec, number),
+                      index - pieces, dfi_worker(exec, worker));
+}
+
 static void refresh(struct dfi_exec *exec, int number)
 {
-    const struct dfi_node *node = dfi_node(exec, number);
     struct state *state = dfi_state(exec, number);
-    describe(exec->graph, node, exec->kernels, exec->params->dtype, &state->conv);
-    state->trains = exec->options.backward && dfi_wants_gradient(exec, node->input[0]);
-    const void *weights = dfi_param_value(exec, node, 0);
-    dfi_conv_pack(&state->conv, DFI_CONV_FORWARD, weights, packed_forward(exec, number));
+    describe(exec->graph, dfi_node(exec, number), exec->kernels, exec->params->dtype, exec->options.numerics,
+             &state->conv);
+    state->trains = exec->options.backward && dfi_wants_gradient(exec, dfi_node(exec, number)->input[0]);
+    int pieces = dfi_conv_pack_pieces(&state->conv, DFI_CONV_FORWARD);
     if (state->trains)
-        dfi_conv_pack(&state->conv, DFI_CONV_BACKWARD_DATA, weights, packed_backward(exec, number));
+        pieces += dfi_conv_pack_pieces(&state->conv, DFI_CONV_BACKWARD_DATA);
+    dfi_node_parallel_whole(exec, number, pack_piece, pieces);
+}
+
+static struct dfi_images images(const struct dfi_block *block)
+{
+    return (struct dfi_images) { block->data, block->ld, block->sample_stride, block->samples };
 }
 
 static void forward_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -78,17 +107,21 @@ static void forward_piece(struct dfi_exec *exec, int number, int index, int work
     const struct dfi_node *node = dfi_node(exec, number);
     const struct state *state = dfi_state(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    const int bands = dfi_conv_bands(&state->conv, DFI_CONV_FORWARD), n = index / bands;
-    dfi_conv_run(&state->conv, DFI_CONV_FORWARD, packed_forward(exec, number), dfi_param_value(exec, node, 1),
-                 dfi_sample(exec, &x, n), x.ld, dfi_sample(exec, &y, n), y.ld, 0, index % bands,
-                 dfi_worker(exec, worker));
+    const struct dfi_conv_job job = { .conv = &state->conv,
+                                      .pass = DFI_CONV_FORWARD,
+                                      .packed = packed_forward(exec, number),
+                                      .bias = dfi_param_value(exec, node, 1),
+                                      .x = images(&x),
+                                      .y = images(&y),
+                                      .samples = y.samples };
+    dfi_conv_run(&job, index, dfi_worker(exec, worker));
 }
 
 static void forward(struct dfi_exec *exec, int number)
 {
     const struct state *state = dfi_state(exec, number);
     dfi_node_parallel(exec, number, forward_piece,
-                      dfi_samples(exec, number) * dfi_conv_bands(&state->conv, DFI_CONV_FORWARD));
+                      dfi_conv_pieces(&state->conv, DFI_CONV_FORWARD, dfi_samples(exec, number)));
 }
 
 static void data_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -96,10 +129,14 @@ static void data_piece(struct dfi_exec *exec, int number, int index, int worker)
     const int input = dfi_node(exec, number)->input[0];
     const struct state *state = dfi_state(exec, number);
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number), dx = dfi_exec_gradient_of(exec, input);
-    const int bands = dfi_conv_bands(&state->conv, DFI_CONV_BACKWARD_DATA), n = index / bands;
-    dfi_conv_run(&state->conv, DFI_CONV_BACKWARD_DATA, packed_backward(exec, number), NULL,
-                 dfi_sample(exec, &dy, n), dy.ld, dfi_sample(exec, &dx, n), dx.ld,
-                 dfi_gradient_adds(exec, input), index % bands, dfi_worker(exec, worker));
+    const struct dfi_conv_job job = { .conv = &state->conv,
+                                      .pass = DFI_CONV_BACKWARD_DATA,
+                                      .packed = packed_backward(exec, number),
+                                      .x = images(&dy),
+                                      .y = images(&dx),
+                                      .samples = dy.samples,
+                                      .accumulate = dfi_gradient_adds(exec, input) };
+    dfi_conv_run(&job, index, dfi_worker(exec, worker));
 }
 
 static void weights_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -107,11 +144,11 @@ static void weights_piece(struct dfi_exec *exec, int number, int index, int work
     const struct state *state = dfi_state(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
+    const struct dfi_images from = images(&x), to = images(&dy);
     const int parts = dfi_conv_dw_parts(&state->conv), lane = index / parts;
     void *sum = dfi_at(exec, dfi_shared(exec), (ptrdiff_t)(dfi_conv_dw_size(&state->conv) * (size_t)lane));
-    for (int n = dfi_lane_start(exec, dy.samples, lane); n < dfi_lane_start(exec, dy.samples, lane + 1); n++)
-        dfi_conv_dw(&state->conv, dfi_sample(exec, &x, n), x.ld, dfi_sample(exec, &dy, n), dy.ld, sum,
-                    index % parts, dfi_worker(exec, worker));
+    dfi_conv_dw(&state->conv, &from, &to, dfi_lane_start(exec, dy.samples, lane),
+                dfi_lane_start(exec, dy.samples, lane + 1), sum, index % parts, dfi_worker(exec, worker));
 }
 
 static void clear_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -170,7 +207,7 @@ static void backward(struct dfi_exec *exec, int number)
     if (state->trains) {
         dfi_gradient_begin(exec, node->input[0]);
         dfi_node_parallel(exec, number, data_piece,
-                          dfi_samples(exec, number) * dfi_conv_bands(&state->conv, DFI_CONV_BACKWARD_DATA));
+                          dfi_conv_pieces(&state->conv, DFI_CONV_BACKWARD_DATA, dfi_samples(exec, number)));
     }
 }
 

@@ -28,6 +28,7 @@ struct dfi_exec_sizes { /* what needs depend on */
     int backward;
     const struct dfi_kernels *kernels;
     int dtype;
+    enum dfi_numerics numerics;
 };
 
 struct dfi_node_kind {
@@ -209,5 +210,6 @@ void dfi_lane_tree(struct dfi_exec *exec, void *lanes, size_t n);
 /* Runs task(exec, number, index, worker) for index 0 .. count - 1. */
 typedef void (*dfi_node_task)(struct dfi_exec *exec, int number, int index, int worker);
 void dfi_node_parallel(struct dfi_exec *exec, int number, dfi_node_task task, int count);
+void dfi_node_parallel_whole(struct dfi_exec *exec, int number, dfi_node_task task, int count); /* no cancel */
 
 #endif

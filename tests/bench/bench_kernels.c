@@ -27,32 +27,42 @@ struct conv_run {
     ptrdiff_t in_image, out_image;
 };
 
+static struct dfi_images images(float *data, int channels, ptrdiff_t stride)
+{
+    return (struct dfi_images) { data, channels, stride, BATCH };
+}
+
 static void conv_piece(void *work, int index, int worker)
 {
     const struct conv_run *run = work;
-    const int bands = dfi_conv_bands(&run->conv, run->pass), n = index / bands;
+    const struct dfi_conv *conv = &run->conv;
+    const struct dfi_images in = images(run->in, conv->cin, run->in_image);
+    const struct dfi_images out = images(run->out, conv->cout, run->out_image);
     const int forward = run->pass == DFI_CONV_FORWARD;
-    const float *x = forward ? run->in + n * run->in_image : run->out + n * run->out_image;
-    float *y = forward ? run->out + n * run->out_image : run->in + n * run->in_image;
-    dfi_conv_run(&run->conv, run->pass, run->packed, NULL, x, forward ? run->conv.cin : run->conv.cout, y,
-                 forward ? run->conv.cout : run->conv.cin, 0, index % bands,
-                 run->scratch + (size_t)worker * run->scratch_bytes);
+    const struct dfi_conv_job job = { .conv = conv,
+                                      .pass = run->pass,
+                                      .packed = run->packed,
+                                      .x = forward ? in : out,
+                                      .y = forward ? out : in,
+                                      .samples = BATCH };
+    dfi_conv_run(&job, index, run->scratch + (size_t)worker * run->scratch_bytes);
 }
 
 static void run_conv(void *argument)
 {
     struct conv_run *run = argument;
-    dfi_parallel(run->context, conv_piece, run, BATCH * dfi_conv_bands(&run->conv, run->pass));
+    dfi_parallel(run->context, conv_piece, run, dfi_conv_pieces(&run->conv, run->pass, BATCH));
 }
 
 static void weights_piece(void *work, int index, int worker)
 {
     const struct conv_run *run = work;
+    const struct dfi_images in = images(run->in, run->conv.cin, run->in_image);
+    const struct dfi_images out = images(run->out, run->conv.cout, run->out_image);
     const int parts = dfi_conv_dw_parts(&run->conv), lane = index / parts;
-    for (int n = lane * BATCH / LANES; n < (lane + 1) * BATCH / LANES; n++)
-        dfi_conv_dw(&run->conv, run->in + n * run->in_image, run->conv.cin, run->out + n * run->out_image,
-                    run->conv.cout, run->lanes + (size_t)lane * run->lane_size, index % parts,
-                    run->scratch + (size_t)worker * run->scratch_bytes);
+    dfi_conv_dw(&run->conv, &in, &out, lane * BATCH / LANES, (lane + 1) * BATCH / LANES,
+                run->lanes + (size_t)lane * run->lane_size, index % parts,
+                run->scratch + (size_t)worker * run->scratch_bytes);
 }
 
 static void run_weights(void *argument)
@@ -63,38 +73,70 @@ static void run_weights(void *argument)
     dfi_conv_dw_reduce(&run->conv, run->lanes, run->lane_size, LANES, run->gradient, 0);
 }
 
-static void bench_conv(struct bench *bench, const struct conv_case *c, enum dfi_conv_pass pass)
+static void pack_weights(struct conv_run *run, float *weights)
 {
-    static const char *const suffix[] = { "forward", "backward_data", "backward_weights" };
-    char name[64];
-    struct bench_row row = { .name = name, .algorithm = "direct" };
-    snprintf(name, sizeof(name), "%s_%s", c->name, suffix[pass]);
-    if (!bench_wants(bench, name))
-        return;
-    struct conv_run run = { .context = bench->context, .pass = pass };
-    dfi_conv_init(&run.conv, dfi_kernels_get(bench->context->cpu_flags, DIFFC_F32), DIFFC_F32, c->transposed,
-                  c->cin, c->cout, c->kernel, c->stride, c->padding, c->size, c->size);
+    float *packed = bench_memory(dfi_conv_packed(&run->conv, run->pass) * sizeof(float));
+    for (int piece = 0; piece < dfi_conv_pack_pieces(&run->conv, run->pass); piece++)
+        dfi_conv_pack(&run->conv, run->pass, weights, packed, piece, run->scratch);
+    run->packed = packed;
+}
+
+static void bench_algorithm(struct bench *bench, const struct conv_case *c, const char *name,
+                            const struct conv_run *what)
+{
+    struct conv_run run = *what;
     const struct dfi_conv *conv = &run.conv;
     const size_t weights = (size_t)c->cin * (size_t)c->cout * (size_t)(c->kernel * c->kernel);
+    struct bench_row row = { .name = name, .algorithm = dfi_conv_algorithm_name(conv, run.pass) };
     run.in_image = (ptrdiff_t)conv->in_h * conv->in_w * conv->cin;
     run.out_image = (ptrdiff_t)conv->out_h * conv->out_w * conv->cout;
     run.in = bench_memory((size_t)run.in_image * BATCH * sizeof(float));
     run.out = bench_memory((size_t)run.out_image * BATCH * sizeof(float));
-    run.scratch_bytes = (dfi_conv_scratch(conv, pass) + 63) / 64 * 64;
+    run.scratch_bytes = (dfi_conv_scratch(conv, run.pass) + 63) / 64 * 64;
     run.scratch = bench_memory(run.scratch_bytes * (size_t)bench->threads + 64);
-    const int taps_pixels = c->transposed ? conv->in_h * conv->in_w : conv->out_h * conv->out_w;
-    row.gflop = 2e-9 * BATCH * taps_pixels * (double)weights;
+    row.gflop = 2e-9 * BATCH * dfi_conv_work(conv, run.pass);
     snprintf(row.shape, sizeof(row.shape), "%dx%d %d->%d batch %d", c->size, c->size, c->cin, c->cout, BATCH);
-    if (pass == DFI_CONV_BACKWARD_WEIGHTS) {
+    if (run.pass == DFI_CONV_BACKWARD_WEIGHTS) {
         run.lane_size = dfi_conv_dw_size(conv);
         run.lanes = bench_memory(LANES * run.lane_size * sizeof(float));
         run.gradient = bench_memory(weights * sizeof(float));
         bench_measure(bench, &row, run_weights, &run);
     } else {
-        float *packed = bench_memory(dfi_conv_packed(conv, pass) * sizeof(float));
-        dfi_conv_pack(conv, pass, bench_memory(weights * sizeof(float)), packed);
-        run.packed = packed;
+        pack_weights(&run, bench_memory(weights * sizeof(float)));
         bench_measure(bench, &row, run_conv, &run);
+    }
+}
+
+/* Direct, and every other algorithm that some numerics choose. */
+static void bench_conv(struct bench *bench, const struct conv_case *c, enum dfi_conv_pass pass)
+{
+    static const char *const suffix[] = { "forward", "backward_data", "backward_weights" };
+    char name[64];
+    unsigned seen = 0;
+    snprintf(name, sizeof(name), "%s_%s", c->name, suffix[pass]);
+    if (!bench_wants(bench, name))
+        return;
+    for (int numerics = -1; numerics <= DFI_NUMERICS_FAST; numerics++) {
+        struct conv_run run = { .context = bench->context,
+                                .pass = pass,
+                                .conv = {
+                                    .transposed = c->transposed,
+                                    .cin = c->cin,
+                                    .cout = c->cout,
+                                    .kernel = c->kernel,
+                                    .stride = c->stride,
+                                    .padding = c->padding,
+                                    .in_h = c->size,
+                                    .in_w = c->size,
+                                    .dtype = DIFFC_F32,
+                                    .numerics = numerics < 0 ? 0 : (enum dfi_numerics)numerics,
+                                    .kernels = dfi_kernels_get(bench->context->cpu_flags, DIFFC_F32) } };
+        dfi_conv_init(&run.conv);
+        if (numerics < 0)
+            run.conv.tile[pass] = 0;
+        if (!(seen >> run.conv.tile[pass] & 1))
+            bench_algorithm(bench, c, name, &run);
+        seen |= 1u << run.conv.tile[pass];
     }
 }
 

@@ -22,7 +22,7 @@ static const char if_config[] =
 static int build_model(struct net *net, struct diffc_context *context,
                        const struct dfi_architecture *architecture, const char *time_mode, int with_loss)
 {
-    struct dfi_model_config config = { 1, 20, 16, 6, 10, "class", time_mode, NULL, 0, .seed = 1 };
+    struct dfi_model_config config = { 1, 20, 16, 18, 10, "class", time_mode, NULL, 0, .seed = 1 };
     struct dfi_model_values values;
     if (architecture == &dfi_architecture_if_unet) {
         config.json = if_config;
@@ -40,10 +40,10 @@ static int build_model(struct net *net, struct diffc_context *context,
 }
 
 /* Gradients of one training step, two batches added up. */
-static float *train(const struct dfi_architecture *architecture, uint32_t mask, int threads, size_t *count,
-                    double *loss)
+static float *train(const struct dfi_architecture *architecture, uint32_t mask, enum dfi_numerics numerics,
+                    int threads, size_t *count, double *loss)
 {
-    const struct dfi_exec_options options = { 11, 1, 1 };
+    const struct dfi_exec_options options = { 11, 1, 1, numerics };
     struct diffc_context *context = open_context(threads, mask);
     struct net net;
     build_model(&net, context, architecture, "add", 1);
@@ -65,17 +65,17 @@ static float *train(const struct dfi_architecture *architecture, uint32_t mask, 
 static void test_threads(void **unused)
 {
     static const int threads[] = { 2, 3, 5 };
-    const struct dfi_architecture *architecture;
     (void)unused;
-    for (int i = 0; (architecture = dfi_architecture_at(i)); i++)
-        for (int m = 0; m < DFI_COUNT(masks); m++) {
-            if (architecture == &dfi_architecture_if_unet) /* nothing without its config.json */
-                continue;
+    for (int i = 0; i < 3 * DFI_COUNT(masks); i++)
+        for (int n = DFI_NUMERICS_DEFAULT; n <= DFI_NUMERICS_FAST; n++) {
+            const struct dfi_architecture *architecture = dfi_architecture_at(i % 3);
+            const uint32_t mask = masks[i / 3];
+            const enum dfi_numerics numerics = (enum dfi_numerics)n;
             size_t count, again;
             double loss, loss_again;
-            float *expected = train(architecture, masks[m], 1, &count, &loss);
+            float *expected = train(architecture, mask, numerics, 1, &count, &loss);
             for (int t = 0; t < DFI_COUNT(threads); t++) {
-                float *found = train(architecture, masks[m], threads[t], &again, &loss_again);
+                float *found = train(architecture, mask, numerics, threads[t], &again, &loss_again);
                 assert_int_equal(again, count);
                 assert_true(loss_again == loss);
                 assert_memory_equal(found, expected, count * sizeof(*found));
@@ -133,10 +133,11 @@ static struct dfi_block run_evaluation(const struct net *net, int out, int batch
 /* A picture has the same bits alone, among others, and in a plan for more. */
 static void test_batches(void **unused)
 {
-    static const struct dfi_exec_options whole = { 9, 1, 0 }, part = { 4, 1, 0 };
     static const int split[] = { 4, 1, 3, 1 };
     (void)unused;
     for (int i = 0; i < 3 * 5; i++) {
+        const enum dfi_numerics numerics = (enum dfi_numerics)(i % 3);
+        const struct dfi_exec_options whole = { 9, 1, 0, numerics }, part = { 4, 1, 0, numerics };
         struct pair pair;
         open_pair(&pair, i % 5, &whole, &part, masks[i / 5]);
         const struct dfi_block all = run_evaluation(&pair.whole, pair.out, 9, 1, 0, 0);
@@ -151,7 +152,7 @@ static void test_batches(void **unused)
 /* Two conditions in one run are two runs. */
 static void test_conditions(void **unused)
 {
-    static const struct dfi_exec_options both = { 5, 2, 0 }, one = { 5, 1, 0 };
+    static const struct dfi_exec_options both = { 5, 2, 0, 0 }, one = { 5, 1, 0, 0 };
     (void)unused;
     for (int i = 0; i < 3 * 3; i++) {
         struct pair pair;
@@ -282,9 +283,9 @@ static void test_shared_parameters(void **unused)
 
 static void test_refused_plans(void **unused)
 {
-    static const struct dfi_exec_options good = { 2, 1, 1 };
+    static const struct dfi_exec_options good = { 2, 1, 1, 0 };
     static const struct dfi_exec_options bad[] = {
-        { 0, 1, 0 }, { INT32_MAX, 2, 0 }, { 1, 0, 0 }, { 1, 65, 0 }, { 1, 2, 1 }
+        { 0, 1, 0, 0 }, { INT32_MAX, 2, 0, 0 }, { 1, 0, 0, 0 }, { 1, 65, 0, 0 }, { 1, 2, 1, 0 }
     };
     struct net net;
     struct dfi_exec *exec = NULL;

@@ -51,6 +51,10 @@ DFI_INLINE vec madd(vec a, vec b, vec c)
 {
     return _mm512_fmadd_ps(a, b, c);
 }
+DFI_INLINE vec nmadd(vec a, vec b, vec c)
+{
+    return _mm512_fnmadd_ps(a, b, c);
+}
 DFI_INLINE vec root(vec a)
 {
     return _mm512_sqrt_ps(a);
@@ -149,6 +153,10 @@ DFI_INLINE vec zero(void)
 DFI_INLINE vec madd(vec a, vec b, vec c)
 {
     return _mm256_fmadd_ps(a, b, c);
+}
+DFI_INLINE vec nmadd(vec a, vec b, vec c)
+{
+    return _mm256_fnmadd_ps(a, b, c);
 }
 DFI_INLINE vec root(vec a)
 {

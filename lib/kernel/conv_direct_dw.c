@@ -1,32 +1,13 @@
-#include "kernel/conv_plan.h"
+#include "kernel/conv_algorithm.h"
 
 #define PART_BYTES \
     (320 * 1024)         /* of accumulator: shares the second-level cache with the rows it is made from */
 #define BLOCK_PIXELS 112 /* whose gradients for one block of channels stay in the first-level cache */
-#define PART_GRAIN 32    /* channels; a multiple of every conv_block */
 
-/* Both kinds of convolution gather in one of their passes; its source and destination images are what the
- * gradient by the weights is made from: `source` around a pixel times `g` at the pixel. */
-static struct dfi_conv_plan plan_gather(const struct dfi_conv *conv)
+static int count_parts(const struct dfi_conv *conv)
 {
-    return dfi_conv_plan_make(conv, conv->transposed ? DFI_CONV_BACKWARD_DATA : DFI_CONV_FORWARD);
-}
-
-static int row_length(const struct dfi_conv_plan *plan)
-{
-    return (plan->dst_c + PART_GRAIN - 1) / PART_GRAIN * PART_GRAIN;
-}
-
-size_t dfi_conv_dw_size(const struct dfi_conv *conv)
-{
-    const struct dfi_conv_plan plan = plan_gather(conv);
-    return (size_t)(conv->kernel * conv->kernel) * (size_t)plan.src_c * (size_t)row_length(&plan);
-}
-
-int dfi_conv_dw_parts(const struct dfi_conv *conv)
-{
-    const struct dfi_conv_plan plan = plan_gather(conv);
-    const size_t grains = (size_t)row_length(&plan) / PART_GRAIN;
+    const struct dfi_conv_plan plan = dfi_conv_plan_gather(conv);
+    const size_t grains = (size_t)dfi_conv_dw_row(&plan) / DFI_CONV_DW_GRAIN;
     const size_t parts = (dfi_conv_dw_size(conv) * dfi_conv_element(conv) + PART_BYTES - 1) / PART_BYTES;
     return (int)(parts < grains ? parts : grains);
 }
@@ -38,9 +19,9 @@ static int wants_border(const struct dfi_conv_plan *plan)
     return plan->src_c <= 4 || plan->dst_c <= 8;
 }
 
-size_t dfi_conv_dw_scratch(const struct dfi_conv *conv)
+static size_t scratch_bytes(const struct dfi_conv *conv)
 {
-    const struct dfi_conv_plan plan = plan_gather(conv);
+    const struct dfi_conv_plan plan = dfi_conv_plan_gather(conv);
     if (!wants_border(&plan))
         return 0;
     return (size_t)dfi_conv_packed_rows(&plan, plan.dst_h) * (size_t)dfi_conv_packed_width(&plan) *
@@ -134,37 +115,39 @@ static void run_in_place(const struct dfi_conv *conv, const struct dfi_conv_plan
         }
 }
 
-void dfi_conv_dw(const struct dfi_conv *conv, const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy,
-                 void *lane, int part, void *scratch)
+static void add_image(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const void *source,
+                      ptrdiff_t ld_source, const void *g, ptrdiff_t ld_g, void *lane, int part, void *scratch)
 {
-    const struct dfi_conv_plan plan = plan_gather(conv);
     const ptrdiff_t size = (ptrdiff_t)dfi_conv_element(conv);
-    const int parts = dfi_conv_dw_parts(conv), grains = row_length(&plan) / PART_GRAIN;
-    const int first = grains * part / parts * PART_GRAIN;
-    int end = grains * (part + 1) / parts * PART_GRAIN;
-    const ptrdiff_t ld_source = conv->transposed ? lddy : ldx, ld_g = conv->transposed ? ldx : lddy;
-    if (end > plan.dst_c)
-        end = plan.dst_c;
-    struct dfi_taps_dw_args args = { .x = conv->transposed ? dy : x,
-                                     .cin = plan.src_c,
+    const int parts = count_parts(conv), grains = dfi_conv_dw_row(plan) / DFI_CONV_DW_GRAIN;
+    const int first = grains * part / parts * DFI_CONV_DW_GRAIN;
+    int end = grains * (part + 1) / parts * DFI_CONV_DW_GRAIN;
+    if (end > plan->dst_c)
+        end = plan->dst_c;
+    struct dfi_taps_dw_args args = { .x = source,
+                                     .cin = plan->src_c,
                                      .cout = end - first,
-                                     .dy = (const char *)(conv->transposed ? x : dy) + first * size,
+                                     .dy = (const char *)g + first * size,
                                      .dy_pixel = ld_g,
-                                     .dy_row = ld_g * plan.dst_w,
+                                     .dy_row = ld_g * plan->dst_w,
                                      .dw = (char *)lane + first * size,
-                                     .ldw = row_length(&plan) };
-    if (wants_border(&plan))
-        run_bordered(conv, &plan, &args, ld_source, scratch);
+                                     .ldw = dfi_conv_dw_row(plan) };
+    if (wants_border(plan))
+        run_bordered(conv, plan, &args, ld_source, scratch);
     else
-        run_in_place(conv, &plan, &args, ld_source);
+        run_in_place(conv, plan, &args, ld_source);
 }
 
-void dfi_conv_dw_reduce(const struct dfi_conv *conv, void *lanes, size_t lane_stride, int lane_count,
-                        void *gradient, int accumulate)
+static void run(const struct dfi_conv *conv, const struct dfi_images *x, const struct dfi_images *dy,
+                int first, int end, void *lane, int part, void *scratch)
 {
-    const struct dfi_conv_plan plan = plan_gather(conv);
-    if (lane_count > 1)
-        conv->kernels->tree_sum(lanes, lane_stride, lane_count, lanes, dfi_conv_dw_size(conv), 0);
-    conv->kernels->unpack_gradient(lanes, row_length(&plan), conv->kernel * conv->kernel, plan.src_c,
-                                   plan.dst_c, gradient, accumulate);
+    const struct dfi_conv_plan plan = dfi_conv_plan_gather(conv);
+    const struct dfi_images *source = conv->transposed ? dy : x, *g = conv->transposed ? x : dy;
+    const ptrdiff_t size = (ptrdiff_t)dfi_conv_element(conv);
+    for (int n = first; n < end; n++)
+        add_image(conv, &plan, (const char *)source->data + n % source->count * source->stride * size,
+                  source->ld, (const char *)g->data + n % g->count * g->stride * size, g->ld, lane, part,
+                  scratch);
 }
+
+const struct dfi_conv_dw_algorithm dfi_conv_direct_dw = { scratch_bytes, count_parts, run };

@@ -1,0 +1,140 @@
+/* Direct convolution: the image, or a band of it, is packed with a border of zeros, and every output pixel is
+ * one chain of products over taps and channels. */
+
+#include "kernel/conv_algorithm.h"
+
+#define BAND_BYTES \
+    (256 * 1024) /* of packed input: shares a second-level cache of 1 MB with weights and output */
+
+static size_t packed_elements(const struct dfi_conv *conv, enum dfi_conv_pass pass)
+{
+    const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
+    const size_t block = (size_t)dfi_taps_block(conv->kernels, plan.dst_c);
+    const size_t blocks = ((size_t)plan.dst_c + block - 1) / block;
+    return blocks * block * (size_t)(conv->kernel * conv->kernel) * (size_t)plan.src_c;
+}
+
+static size_t packed_size(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int taps)
+{
+    const size_t block = (size_t)dfi_taps_block(conv->kernels, plan->dst_c);
+    const size_t blocks = ((size_t)plan->dst_c + block - 1) / block;
+    return blocks * block * (size_t)taps * (size_t)plan->src_c * dfi_conv_element(conv);
+}
+
+static int pack_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass)
+{
+    (void)conv;
+    (void)pass;
+    return 1;
+}
+
+static void pack(const struct dfi_conv *conv, enum dfi_conv_pass pass, const void *weights, void *packed,
+                 int piece, void *scratch)
+{
+    (void)piece;
+    (void)scratch;
+    const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
+    const ptrdiff_t area = (ptrdiff_t)conv->kernel * conv->kernel;
+    const ptrdiff_t by_out = plan.scatters ? area : area * plan.src_c;
+    const ptrdiff_t by_in = plan.scatters ? area * plan.dst_c : area;
+    char *next = packed;
+    for (int phase = 0; phase < plan.dst_step * plan.dst_step; phase++) {
+        struct dfi_conv_taps taps;
+        dfi_conv_list_taps(conv, &plan, phase / plan.dst_step, phase % plan.dst_step, &taps);
+        conv->kernels->pack_weights(weights, by_out, by_in, taps.position, taps.count, plan.src_c, plan.dst_c,
+                                    dfi_taps_block(conv->kernels, plan.dst_c), next);
+        next += packed_size(conv, &plan, taps.count);
+    }
+}
+
+static int count_bands(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
+{
+    const size_t row_bytes = (size_t)dfi_conv_packed_width(plan) * (size_t)plan->src_c *
+                             dfi_conv_element(conv);
+    const size_t bytes = row_bytes * (size_t)dfi_conv_packed_rows(plan, plan->base_h);
+    size_t bands = (bytes + BAND_BYTES - 1) / BAND_BYTES;
+    /* A single image keeps a few threads busy where the rows that two bands both pack do not count. */
+    const size_t least = plan->base_h >= 56 ? 4 : plan->base_h >= 28 ? 2 : 1;
+    if (bands < least)
+        bands = least;
+    return bands < (size_t)plan->base_h ? (int)bands : plan->base_h;
+}
+
+static int pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples)
+{
+    const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
+    return samples * count_bands(conv, &plan);
+}
+
+static size_t scratch_bytes(const struct dfi_conv *conv, enum dfi_conv_pass pass)
+{
+    const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
+    if (dfi_conv_stays_inside(&plan))
+        return 0;
+    const int bands = count_bands(conv, &plan);
+    const int rows = (plan.base_h + bands - 1) / bands;
+    return (size_t)dfi_conv_packed_rows(&plan, rows) * (size_t)dfi_conv_packed_width(&plan) *
+           (size_t)plan.src_c * dfi_conv_element(conv);
+}
+
+/* Base rows of a band: near-equal shares. */
+static int band_start(const struct dfi_conv_plan *plan, int bands, int band)
+{
+    return (int)((int64_t)plan->base_h * band / bands);
+}
+
+static int steps_below(int end, int phase, int step)
+{
+    return end > phase ? (end - phase + step - 1) / step : 0;
+}
+
+static void run(const struct dfi_conv_job *job, int piece, void *scratch)
+{
+    const struct dfi_conv *conv = job->conv;
+    const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, job->pass);
+    const int bands = count_bands(conv, &plan), inside = dfi_conv_stays_inside(&plan);
+    const int n = piece / bands, band = piece % bands;
+    const int first = band_start(&plan, bands, band), last = band_start(&plan, bands, band + 1);
+    const ptrdiff_t ldx = job->x.ld, ldy = job->y.ld;
+    const ptrdiff_t size = (ptrdiff_t)dfi_conv_element(conv);
+    const char *x = (const char *)job->x.data + n % job->x.count * job->x.stride * size;
+    char *y = (char *)job->y.data + n % job->y.count * job->y.stride * size;
+    const ptrdiff_t pixel = inside ? ldx : plan.src_c;
+    const ptrdiff_t row = pixel * (inside ? plan.src_w : dfi_conv_packed_width(&plan));
+    const int origin = inside ? 0 : plan.low;
+    ptrdiff_t offset[DFI_CONV_MAX_TAPS];
+    struct dfi_taps_args args = { .x = scratch,
+                                  .x_pixel = pixel * plan.src_step,
+                                  .x_row = row * plan.src_step,
+                                  .offset = offset,
+                                  .cin = plan.src_c,
+                                  .cout = plan.dst_c,
+                                  .w = job->packed,
+                                  .bias = job->bias,
+                                  .y_pixel = ldy * plan.dst_step,
+                                  .y_row = ldy * plan.dst_step * plan.dst_w,
+                                  .accumulate = job->accumulate };
+    if (inside)
+        args.x = x + first * args.x_row * size;
+    else
+        dfi_conv_pack_rows(conv, &plan, x, ldx, first * plan.src_step + plan.low,
+                           dfi_conv_packed_rows(&plan, last - first), scratch);
+    for (int phase = 0; phase < plan.dst_step * plan.dst_step; phase++) {
+        const int phase_y = phase / plan.dst_step, phase_x = phase % plan.dst_step;
+        struct dfi_conv_taps taps;
+        dfi_conv_list_taps(conv, &plan, phase_y, phase_x, &taps);
+        for (int t = 0; t < taps.count; t++)
+            offset[t] = (taps.shift_y[t] - origin) * row + (taps.shift_x[t] - origin) * pixel;
+        args.taps = taps.count;
+        args.width = steps_below(plan.dst_w, phase_x, plan.dst_step);
+        args.rows = steps_below(plan.dst_h, phase_y, plan.dst_step);
+        args.rows = (args.rows < last ? args.rows : last) - first;
+        args.y = y + (((ptrdiff_t)first * plan.dst_step + phase_y) * plan.dst_w + phase_x) * ldy * size;
+        if (args.rows > 0 && args.width > 0)
+            conv->kernels->taps(&args);
+        args.w = (const char *)args.w + packed_size(conv, &plan, taps.count);
+    }
+}
+
+const struct dfi_conv_algorithm dfi_conv_direct = { packed_elements, pack_pieces, pack,
+                                                    scratch_bytes,   pieces,      run };

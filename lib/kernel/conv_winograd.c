@@ -1,0 +1,240 @@
+/* Convolution by Winograd's filtering: blocks of tiles go through the transform of the input, products with
+ * the transformed weights position by position, and the transform back, all in the second-level cache. */
+
+#include "kernel/conv_winograd.h"
+
+#define BLOCK_BYTES \
+    (512 * 1024)      /* of a block's values: shares a second-level cache of 1 MB with the weights */
+#define MOST_GROUPS 4 /* of tiles in a block */
+#define PAD 16        /* elements between positions, so that they do not meet in the same sets of the cache */
+
+struct dfi_conv_winograd_plan dfi_conv_winograd_plan_make(const struct dfi_conv *conv,
+                                                          const struct dfi_conv_plan *plan, int tile)
+{
+    struct dfi_conv_winograd_plan w = { .plan = *plan };
+    dfi_winograd_init(&w.scheme, tile, dfi_conv_filter(conv));
+    w.src_phases = plan->src_step * plan->src_step;
+    w.dst_phases = plan->dst_step * plan->dst_step;
+    w.across = (plan->base_w + tile - 1) / tile;
+    w.per_image = w.across * ((plan->base_h + tile - 1) / tile);
+    return w;
+}
+
+/* Along one axis: the shifts of a destination phase that fall on a source phase. */
+static int find_axis(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int dst_phase,
+                     int src_phase, int *position)
+{
+    int positions[DFI_CONV_MAX_KERNEL], shifts[DFI_CONV_MAX_KERNEL], found = 0, first = 0;
+    const int count = dfi_conv_list_shifts(conv, plan->scatters, dst_phase, positions, shifts);
+    for (int i = 0; i < count; i++) {
+        const int away = shifts[i] - src_phase;
+        if (away % plan->src_step == 0) {
+            if (found == 0)
+                first = away / plan->src_step;
+            position[found++] = positions[i];
+        }
+    }
+    return first;
+}
+
+void dfi_conv_winograd_find_filter(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w,
+                                   int dst_phase, int src_phase, struct dfi_conv_winograd_filter *filter)
+{
+    const struct dfi_conv_plan *plan = &w->plan;
+    const int r = w->scheme.r;
+    int down[DFI_CONV_MAX_KERNEL], across[DFI_CONV_MAX_KERNEL];
+    filter->shift_y = find_axis(conv, plan, dst_phase / plan->dst_step, src_phase / plan->src_step, down);
+    filter->shift_x = find_axis(conv, plan, dst_phase % plan->dst_step, src_phase % plan->src_step, across);
+    for (int t = 0; t < r * r; t++)
+        filter->position[t] = down[t / r] * conv->kernel + across[t % r];
+}
+
+struct dfi_tiles dfi_conv_winograd_tiles(const struct dfi_conv_winograd_plan *w,
+                                         const struct dfi_images *images, int h, int width, int step,
+                                         int phase)
+{
+    const int y = phase / step, x = phase % step;
+    return (struct dfi_tiles) {
+        .data = (float *)images->data + ((ptrdiff_t)y * width + x) * images->ld,
+        .pixel = images->ld * step,
+        .row = images->ld * step * width,
+        .image = images->stride,
+        .images = images->count,
+        .h = (h - y + step - 1) / step,
+        .w = (width - x + step - 1) / step,
+        .across = w->across,
+        .per_image = w->per_image,
+    };
+}
+
+/* Sizes of a block, in elements. */
+struct block {
+    int k; /* channels of the input values: of all source phases */
+    ptrdiff_t in_position, in_group, out_position, out_group;
+    int groups;
+};
+
+static int block_width(const struct dfi_conv *conv, int channels)
+{
+    const int grain = conv->kernels->winograd_grain, whole = (channels + grain - 1) / grain * grain;
+    return whole < conv->kernels->winograd_block ? whole : conv->kernels->winograd_block;
+}
+
+static struct block size_block(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w)
+{
+    const int positions = w->scheme.n * w->scheme.n;
+    struct block b = { .k = w->src_phases * w->plan.src_c };
+    b.in_position = (ptrdiff_t)b.k * DFI_WINOGRAD_TILES + PAD;
+    b.out_position = (ptrdiff_t)block_width(conv, w->plan.dst_c) * DFI_WINOGRAD_TILES + PAD;
+    b.in_group = b.in_position * positions;
+    b.out_group = b.out_position * positions;
+    const ptrdiff_t fit = BLOCK_BYTES / ((b.in_group + b.out_group) * (ptrdiff_t)sizeof(float));
+    b.groups = fit < 1 ? 1 : fit < MOST_GROUPS ? (int)fit : MOST_GROUPS;
+    return b;
+}
+
+static struct dfi_conv_winograd_plan plan_pass(const struct dfi_conv *conv, enum dfi_conv_pass pass)
+{
+    const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
+    return dfi_conv_winograd_plan_make(conv, &plan, conv->tile[pass]);
+}
+
+/* Weights are packed [dst phase][block of channels][position][k][width of the block]. */
+static size_t phase_elements(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w)
+{
+    const int block = conv->kernels->winograd_block, c = w->plan.dst_c;
+    const size_t whole = (size_t)(c / block * block) + (size_t)(c % block ? block_width(conv, c % block) : 0);
+    return whole * (size_t)(w->src_phases * w->plan.src_c) * (size_t)(w->scheme.n * w->scheme.n);
+}
+
+static size_t packed_elements(const struct dfi_conv *conv, enum dfi_conv_pass pass)
+{
+    const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
+    return (size_t)w.dst_phases * phase_elements(conv, &w);
+}
+
+static int count_blocks(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w)
+{
+    return (w->plan.dst_c + conv->kernels->winograd_block - 1) / conv->kernels->winograd_block;
+}
+
+static int pack_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass)
+{
+    const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
+    return w.dst_phases * count_blocks(conv, &w);
+}
+
+static void pack(const struct dfi_conv *conv, enum dfi_conv_pass pass, const void *weights, void *packed,
+                 int piece, void *scratch)
+{
+    const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
+    const int blocks = count_blocks(conv, &w), src_c = w.plan.src_c, r = w.scheme.r;
+    const int dst_phase = piece / blocks, first = piece % blocks * conv->kernels->winograd_block;
+    const int left = w.plan.dst_c - first, width = block_width(conv, left);
+    const ptrdiff_t area = (ptrdiff_t)conv->kernel * conv->kernel;
+    const ptrdiff_t by_out = w.plan.scatters ? area : area * src_c;
+    const ptrdiff_t by_in = w.plan.scatters ? area * w.plan.dst_c : area;
+    const ptrdiff_t slice = (ptrdiff_t)src_c * width;
+    float *values = (float *)packed + (size_t)dst_phase * phase_elements(conv, &w) +
+                    (size_t)first * (size_t)(w.src_phases * src_c) * (size_t)(w.scheme.n * w.scheme.n);
+    for (int src_phase = 0; src_phase < w.src_phases; src_phase++) {
+        struct dfi_conv_winograd_filter filter;
+        dfi_conv_winograd_find_filter(conv, &w, dst_phase, src_phase, &filter);
+        conv->kernels->pack_weights((const float *)weights + first * by_out, by_out, by_in, filter.position,
+                                    r * r, src_c, left < width ? left : width, width, scratch);
+        conv->kernels->winograd_weights(&w.scheme, scratch, slice, values + src_phase * slice,
+                                        slice * w.src_phases, (size_t)slice);
+    }
+}
+
+static size_t scratch_bytes(const struct dfi_conv *conv, enum dfi_conv_pass pass)
+{
+    const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
+    const struct block b = size_block(conv, &w);
+    const size_t running = (size_t)(b.in_group + b.out_group) * (size_t)b.groups;
+    const size_t packing = (size_t)(w.scheme.r * w.scheme.r * w.plan.src_c) *
+                           (size_t)block_width(conv, w.plan.dst_c);
+    return (running > packing ? running : packing) * sizeof(float);
+}
+
+static int pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples)
+{
+    const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
+    const int tiles = size_block(conv, &w).groups * DFI_WINOGRAD_TILES;
+    return (int)(((int64_t)samples * w.per_image + tiles - 1) / tiles);
+}
+
+static void transform_input(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
+                            const struct block *b, int dst_phase, struct dfi_winograd_args *args, float *in)
+{
+    for (int src_phase = 0; src_phase < w->src_phases; src_phase++) {
+        struct dfi_conv_winograd_filter filter;
+        dfi_conv_winograd_find_filter(job->conv, w, dst_phase, src_phase, &filter);
+        args->tiles = dfi_conv_winograd_tiles(w, &job->x, w->plan.src_h, w->plan.src_w, w->plan.src_step,
+                                              src_phase);
+        args->tiles.y0 = filter.shift_y;
+        args->tiles.x0 = filter.shift_x;
+        args->channels = w->plan.src_c;
+        args->values = in + src_phase * w->plan.src_c;
+        args->tile = b->k;
+        args->position = b->in_position;
+        args->group = b->in_group;
+        job->conv->kernels->winograd_input(args);
+    }
+}
+
+/* The channels of the destination, one block of weights after the other. */
+static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
+                        const struct block *b, int dst_phase, struct dfi_winograd_args *args, const float *in,
+                        float *out)
+{
+    const struct dfi_conv *conv = job->conv;
+    const int positions = w->scheme.n * w->scheme.n;
+    const float *weights = (const float *)job->packed + (size_t)dst_phase * phase_elements(conv, w);
+    struct dfi_winograd_multiply_args product = { .a = in,
+                                                  .a_group = b->in_group,
+                                                  .a_position = b->in_position,
+                                                  .c = out,
+                                                  .c_group = b->out_group,
+                                                  .c_position = b->out_position,
+                                                  .positions = positions,
+                                                  .k = b->k };
+    product.groups = (args->count + DFI_WINOGRAD_TILES - 1) / DFI_WINOGRAD_TILES;
+    args->tiles = dfi_conv_winograd_tiles(w, &job->y, w->plan.dst_h, w->plan.dst_w, w->plan.dst_step,
+                                          dst_phase);
+    float *pixels = args->tiles.data;
+    args->values = out;
+    args->position = b->out_position;
+    args->group = b->out_group;
+    for (int first = 0; first < w->plan.dst_c; first += conv->kernels->winograd_block) {
+        const int left = w->plan.dst_c - first, width = block_width(conv, left);
+        product.b = weights;
+        product.width = width;
+        conv->kernels->winograd_multiply(&product);
+        weights += (size_t)positions * (size_t)b->k * (size_t)width;
+        args->tiles.data = pixels + first;
+        args->channels = left < width ? left : width;
+        args->tile = width;
+        args->bias = job->bias ? (const float *)job->bias + first : NULL;
+        conv->kernels->winograd_output(args);
+    }
+}
+
+static void run(const struct dfi_conv_job *job, int piece, void *scratch)
+{
+    const struct dfi_conv_winograd_plan w = plan_pass(job->conv, job->pass);
+    const struct block b = size_block(job->conv, &w);
+    const int tiles = b.groups * DFI_WINOGRAD_TILES, all = job->samples * w.per_image;
+    struct dfi_winograd_args args = { .scheme = &w.scheme,
+                                      .first = piece * tiles,
+                                      .accumulate = job->accumulate };
+    float *in = scratch, *out = in + b.in_group * b.groups;
+    args.count = all - args.first < tiles ? all - args.first : tiles;
+    for (int dst_phase = 0; dst_phase < w.dst_phases; dst_phase++) {
+        transform_input(job, &w, &b, dst_phase, &args, in);
+        make_output(job, &w, &b, dst_phase, &args, in, out);
+    }
+}
+
+const struct dfi_conv_algorithm dfi_conv_winograd = { packed_elements, pack_pieces, pack,
+                                                      scratch_bytes,   pieces,      run };

@@ -1,0 +1,137 @@
+/* Gradient by the weights through Winograd's filtering: the adjoint of the convolution in its weights. Values
+ * of the source and of the gradient multiply position by position, summed over all tiles of a lane; one
+ * transform back at the end. */
+
+#include <string.h>
+
+#include "kernel/conv_winograd.h"
+
+#define BLOCK_BYTES (512 * 1024) /* of a block's values */
+#define MOST_TILES 48
+#define PAD 16 /* as in conv_winograd.c */
+
+struct sizes { /* in elements */
+    int rows,
+        row;   /* of the gradient: source channels in sixes, destination channels as in the accumulators */
+    int tiles; /* of a block */
+    ptrdiff_t source_position, g_position;
+    size_t gradient, source, g; /* gradient: of one phase */
+};
+
+static struct dfi_conv_winograd_plan plan_weights(const struct dfi_conv *conv)
+{
+    const struct dfi_conv_plan plan = dfi_conv_plan_gather(conv);
+    return dfi_conv_winograd_plan_make(conv, &plan, conv->tile[DFI_CONV_BACKWARD_WEIGHTS]);
+}
+
+static struct sizes find_sizes(const struct dfi_conv_winograd_plan *w)
+{
+    const ptrdiff_t positions = w->scheme.n * w->scheme.n;
+    struct sizes s = { .rows = (w->plan.src_c + DFI_WINOGRAD_TILES - 1) / DFI_WINOGRAD_TILES *
+                               DFI_WINOGRAD_TILES,
+                       .row = dfi_conv_dw_row(&w->plan) };
+    const ptrdiff_t fit = BLOCK_BYTES / (positions * (s.rows + s.row) * (ptrdiff_t)sizeof(float));
+    s.tiles = fit < 8 ? 8 : fit < MOST_TILES ? (int)fit : MOST_TILES;
+    s.source_position = (ptrdiff_t)s.tiles * s.rows + PAD;
+    s.g_position = (ptrdiff_t)s.tiles * s.row + PAD;
+    s.gradient = (size_t)positions * (size_t)s.rows * (size_t)s.row;
+    s.source = (size_t)(positions * s.source_position);
+    s.g = (size_t)(positions * s.g_position);
+    return s;
+}
+
+static size_t scratch_bytes(const struct dfi_conv *conv)
+{
+    const struct dfi_conv_winograd_plan w = plan_weights(conv);
+    const struct sizes s = find_sizes(&w);
+    return (s.gradient * (size_t)w.src_phases + s.source + s.g) * sizeof(float);
+}
+
+static int count_parts(const struct dfi_conv *conv)
+{
+    (void)conv;
+    return 1;
+}
+
+struct work {
+    const struct dfi_conv *conv;
+    struct dfi_conv_winograd_plan w;
+    struct sizes s;
+    const struct dfi_images *source, *g;
+    float *gradient, *source_values, *g_values;
+};
+
+static void add_block(const struct work *work, int first, int count, int is_first)
+{
+    const struct dfi_conv_winograd_plan *w = &work->w;
+    const struct dfi_kernels *kernels = work->conv->kernels;
+    struct dfi_winograd_args args = { .scheme = &w->scheme, .first = first, .count = count };
+    struct dfi_winograd_outer_args outer = { .a = work->source_values,
+                                             .a_position = work->s.source_position,
+                                             .lda = work->s.rows,
+                                             .b = work->g_values,
+                                             .b_position = work->s.g_position,
+                                             .ldb = work->s.row,
+                                             .c_position = (ptrdiff_t)work->s.rows * work->s.row,
+                                             .ldc = work->s.row,
+                                             .positions = w->scheme.n * w->scheme.n,
+                                             .tiles = count,
+                                             .rows = w->plan.src_c,
+                                             .width = work->s.row,
+                                             .accumulate = !is_first };
+    args.tiles = dfi_conv_winograd_tiles(w, work->g, w->plan.dst_h, w->plan.dst_w, 1, 0);
+    args.channels = w->plan.dst_c;
+    args.values = work->g_values;
+    args.tile = work->s.row;
+    args.group = DFI_WINOGRAD_TILES * args.tile;
+    args.position = work->s.g_position;
+    kernels->winograd_gradient(&args);
+    args.channels = w->plan.src_c;
+    args.values = work->source_values;
+    args.tile = work->s.rows;
+    args.group = DFI_WINOGRAD_TILES * args.tile;
+    args.position = work->s.source_position;
+    for (int phase = 0; phase < w->src_phases; phase++) {
+        struct dfi_conv_winograd_filter filter;
+        dfi_conv_winograd_find_filter(work->conv, w, 0, phase, &filter);
+        args.tiles = dfi_conv_winograd_tiles(w, work->source, w->plan.src_h, w->plan.src_w, w->plan.src_step,
+                                             phase);
+        args.tiles.y0 = filter.shift_y;
+        args.tiles.x0 = filter.shift_x;
+        kernels->winograd_input(&args);
+        outer.c = work->gradient + (size_t)phase * work->s.gradient;
+        kernels->winograd_outer(&outer);
+    }
+}
+
+static void run(const struct dfi_conv *conv, const struct dfi_images *x, const struct dfi_images *dy,
+                int first, int end, void *lane, int part, void *scratch)
+{
+    (void)part;
+    if (first == end)
+        return;
+    struct work work = { .conv = conv, .w = plan_weights(conv) };
+    const struct dfi_conv_winograd_plan *w = &work.w;
+    work.s = find_sizes(w);
+    work.source = conv->transposed ? dy : x;
+    work.g = conv->transposed ? x : dy;
+    work.gradient = scratch;
+    work.source_values = work.gradient + work.s.gradient * (size_t)w->src_phases;
+    work.g_values = work.source_values + work.s.source;
+    if (work.s.row > w->plan.dst_c) /* channels behind the last one stay zero */
+        memset(work.g_values, 0, work.s.g * sizeof(float));
+    for (int tile = first * w->per_image; tile < end * w->per_image; tile += work.s.tiles) {
+        const int left = end * w->per_image - tile;
+        add_block(&work, tile, left < work.s.tiles ? left : work.s.tiles, tile == first * w->per_image);
+    }
+    for (int phase = 0; phase < w->src_phases; phase++) {
+        struct dfi_conv_winograd_filter filter;
+        dfi_conv_winograd_find_filter(conv, w, 0, phase, &filter);
+        conv->kernels->winograd_weights_back(&w->scheme, work.gradient + (size_t)phase * work.s.gradient,
+                                             (ptrdiff_t)work.s.rows * work.s.row, lane, filter.position,
+                                             (ptrdiff_t)w->plan.src_c * work.s.row,
+                                             (size_t)w->plan.src_c * (size_t)work.s.row);
+    }
+}
+
+const struct dfi_conv_dw_algorithm dfi_conv_winograd_dw = { scratch_bytes, count_parts, run };

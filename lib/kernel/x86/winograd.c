@@ -1,0 +1,400 @@
+/* Winograd's transforms, vectors along the channels. The one-dimensional transforms are written for any
+ * scheme; each is compiled for the few schemes there are, so that all loops over points unroll. */
+
+#include "kernel/winograd.h"
+
+#include "kernel/x86/vec.h"
+
+#define N DFI_WINOGRAD_N
+#define M DFI_WINOGRAD_M
+#define PAIRS DFI_WINOGRAD_PAIRS
+
+/* The scheme in float. */
+struct numbers {
+    float root[PAIRS], all[PAIRS + 1], others[PAIRS][PAIRS], power[M][PAIRS];
+};
+
+static void to_float(const double *x, int n, float *y)
+{
+    for (int i = 0; i < n; i++)
+        y[i] = (float)x[i];
+}
+
+static void round_numbers(const struct dfi_winograd *s, struct numbers *c)
+{
+    to_float(s->root, PAIRS, c->root);
+    to_float(s->all, PAIRS + 1, c->all);
+    to_float(s->others[0], PAIRS * PAIRS, c->others[0]);
+    to_float(s->power[0], M * PAIRS, c->power[0]);
+}
+
+/* B^T. The highest coefficient of each polynomial is 1. */
+DFI_INLINE void input_1d(const struct numbers *c, const int has_zero, const int pairs, const vec *x, vec *y)
+{
+    const int n = has_zero + 2 * pairs + 1;
+    if (has_zero) {
+        vec sum = x[2 * pairs];
+#pragma GCC unroll 4
+        for (int k = pairs - 1; k >= 0; k--)
+            sum = madd(set(c->all[k]), x[2 * k], sum);
+        y[0] = sum;
+    }
+    vec sum = x[n - 1];
+#pragma GCC unroll 4
+    for (int k = pairs - 1; k >= 0; k--)
+        sum = madd(set(c->all[k]), x[2 * k + has_zero], sum);
+    y[n - 1] = sum;
+#pragma GCC unroll 4
+    for (int i = 0; i < pairs; i++) {
+        vec even = x[2 * pairs + has_zero - 1], odd = x[2 * pairs + has_zero - 2];
+#pragma GCC unroll 4
+        for (int k = pairs - 2; k >= 0; k--) {
+            even = madd(set(c->others[i][k]), x[2 * k + has_zero + 1], even);
+            odd = madd(set(c->others[i][k]), x[2 * k + has_zero], odd);
+        }
+        y[has_zero + 2 * i] = madd(set(c->root[i]), odd, even);
+        y[has_zero + 2 * i + 1] = nmadd(set(c->root[i]), odd, even);
+    }
+}
+
+/* A^T. */
+DFI_INLINE void output_1d(const struct numbers *c, const int has_zero, const int pairs, const int m,
+                          const vec *x, vec *y)
+{
+    vec plus[PAIRS], minus[PAIRS];
+#pragma GCC unroll 4
+    for (int i = 0; i < pairs; i++) {
+        plus[i] = add(x[has_zero + 2 * i], x[has_zero + 2 * i + 1]);
+        minus[i] = subtract(x[has_zero + 2 * i], x[has_zero + 2 * i + 1]);
+    }
+    y[0] = has_zero ? add(x[0], plus[0]) : plus[0];
+#pragma GCC unroll 4
+    for (int i = 1; i < pairs; i++)
+        y[0] = add(y[0], plus[i]);
+#pragma GCC unroll 7
+    for (int k = 1; k < m; k++) {
+        const vec *part = k % 2 ? minus : plus;
+        y[k] = k == m - 1 ? madd(set(c->power[k][0]), part[0], x[has_zero + 2 * pairs])
+                          : multiply(set(c->power[k][0]), part[0]);
+#pragma GCC unroll 4
+        for (int i = 1; i < pairs; i++)
+            y[k] = madd(set(c->power[k][i]), part[i], y[k]);
+    }
+}
+
+/* A. */
+DFI_INLINE void gradient_1d(const struct numbers *c, const int has_zero, const int pairs, const int m,
+                            const vec *x, vec *y)
+{
+    if (has_zero)
+        y[0] = x[0];
+    y[has_zero + 2 * pairs] = x[m - 1];
+#pragma GCC unroll 4
+    for (int i = 0; i < pairs; i++) {
+        vec even = x[0], odd = multiply(set(c->power[1][i]), x[1]);
+#pragma GCC unroll 7
+        for (int k = 2; k < m; k++)
+            if (k % 2)
+                odd = madd(set(c->power[k][i]), x[k], odd);
+            else
+                even = madd(set(c->power[k][i]), x[k], even);
+        y[has_zero + 2 * i] = add(even, odd);
+        y[has_zero + 2 * i + 1] = subtract(even, odd);
+    }
+}
+
+static float *values_of(const struct dfi_winograd_args *args, int index)
+{
+    return (float *)args->values + index / DFI_WINOGRAD_TILES * args->group +
+           index % DFI_WINOGRAD_TILES * args->tile;
+}
+
+/* Where a tile lies: its first pixel, and which of its rows and columns are inside the image. */
+struct place {
+    float *pixel;
+    int top, bottom, left, right;
+};
+
+static struct place find_tile(const struct dfi_winograd_args *args, int index, int size)
+{
+    const struct dfi_tiles *t = &args->tiles;
+    const int number = args->first + index, n = number / t->per_image, at = number % t->per_image;
+    const int y = at / t->across * args->scheme->m + t->y0, x = at % t->across * args->scheme->m + t->x0;
+    return (struct place) { (float *)t->data + n % t->images * t->image + y * t->row + x * t->pixel,
+                            y < 0 ? -y : 0, t->h - y < size ? t->h - y : size, x < 0 ? -x : 0,
+                            t->w - x < size ? t->w - x : size };
+}
+
+enum direction { INPUT, GRADIENT };
+
+/* The pixels of column j, LANES channels each: has_zero outside the image. */
+DFI_INLINE void load_column(const struct dfi_winograd_args *args, const struct place *place, int channel,
+                            int j, const mask *rows, const int size, const int whole, vec *x)
+{
+    const float *pixel = place->pixel + j * args->tiles.pixel + channel;
+    if (!whole && (j < place->left || j >= place->right)) {
+#pragma GCC unroll 9
+        for (int i = 0; i < size; i++)
+            x[i] = zero();
+        return;
+    }
+#pragma GCC unroll 9
+    for (int i = 0; i < size; i++)
+        x[i] = whole ? load(pixel + i * args->tiles.row) : load_some(pixel + i * args->tiles.row, rows[i]);
+}
+
+/* One tile, LANES channels. All but the first arguments are constants where this is inlined; `whole` if all
+ * pixels are inside and all channels exist. */
+DFI_INLINE void gather_vector(const struct dfi_winograd_args *args, const struct numbers *c,
+                              const struct place *place, float *values, int channel,
+                              const enum direction direction, const int has_zero, const int pairs,
+                              const int m, const int size, const int whole)
+{
+    const int n = has_zero + 2 * pairs + 1, left = args->channels - channel;
+    const mask full = first_lanes(left < LANES ? left : LANES);
+    mask rows[N];
+    vec half[N][N], x[N], y[N];
+    for (int i = 0; i < size; i++)
+        rows[i] = i >= place->top && i < place->bottom ? full : first_lanes(0);
+    for (int j = 0; j < size; j++) {
+        load_column(args, place, channel, j, rows, size, whole, x);
+        if (direction == INPUT)
+            input_1d(c, has_zero, pairs, x, y);
+        else
+            gradient_1d(c, has_zero, pairs, m, x, y);
+#pragma GCC unroll 9
+        for (int i = 0; i < n; i++)
+            half[i][j] = y[i];
+    }
+    for (int i = 0; i < n; i++) {
+        if (direction == INPUT)
+            input_1d(c, has_zero, pairs, half[i], y);
+        else
+            gradient_1d(c, has_zero, pairs, m, half[i], y);
+        float *value = values + i * n * args->position + channel;
+#pragma GCC unroll 9
+        for (int j = 0; j < n; j++)
+            if (whole)
+                store(value + j * args->position, y[j]);
+            else
+                store_some(value + j * args->position, full, y[j]);
+    }
+}
+
+DFI_INLINE void gather(const struct dfi_winograd_args *args, const enum direction direction,
+                       const int has_zero, const int pairs, const int m, const int size)
+{
+    struct numbers c;
+    round_numbers(args->scheme, &c);
+    for (int index = 0; index < args->count; index++) {
+        const struct place place = find_tile(args, index, size);
+        const int inside = place.top == 0 && place.left == 0 && place.bottom == size && place.right == size;
+        float *values = values_of(args, index);
+        for (int channel = 0; channel < args->channels; channel += LANES)
+            if (inside && channel + LANES <= args->channels)
+                gather_vector(args, &c, &place, values, channel, direction, has_zero, pairs, m, size, 1);
+            else
+                gather_vector(args, &c, &place, values, channel, direction, has_zero, pairs, m, size, 0);
+    }
+}
+
+DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struct numbers *c,
+                               const struct place *place, const float *values, int channel,
+                               const int has_zero, const int pairs, const int m)
+{
+    const int n = has_zero + 2 * pairs + 1, left = args->channels - channel;
+    const mask full = first_lanes(left < LANES ? left : LANES);
+    const vec bias = args->bias ? load_some((const float *)args->bias + channel, full) : zero();
+    vec half[M][N], x[N], y[M];
+    for (int j = 0; j < n; j++) {
+#pragma GCC unroll 9
+        for (int i = 0; i < n; i++)
+            x[i] = load_some(values + (i * n + j) * args->position + channel, full);
+        output_1d(c, has_zero, pairs, m, x, y);
+#pragma GCC unroll 7
+        for (int i = 0; i < m; i++)
+            half[i][j] = y[i];
+    }
+    for (int i = 0; i < place->bottom; i++) {
+        float *pixel = place->pixel + i * args->tiles.row + channel;
+        output_1d(c, has_zero, pairs, m, half[i], y);
+#pragma GCC unroll 7
+        for (int j = 0; j < m; j++, pixel += args->tiles.pixel) {
+            if (j >= place->right)
+                break;
+            vec sum = add(y[j], bias);
+            if (args->accumulate)
+                sum = add(sum, load_some(pixel, full));
+            store_some(pixel, full, sum);
+        }
+    }
+}
+
+DFI_INLINE void scatter(const struct dfi_winograd_args *args, const int has_zero, const int pairs,
+                        const int m)
+{
+    struct numbers c;
+    round_numbers(args->scheme, &c);
+    for (int index = 0; index < args->count; index++) {
+        const struct place place = find_tile(args, index, m);
+        for (int channel = 0; channel < args->channels; channel += LANES)
+            scatter_vector(args, &c, &place, values_of(args, index), channel, has_zero, pairs, m);
+    }
+}
+
+/* The schemes: name, m, r, zero, pairs. */
+#define SCHEMES(S) \
+    S(2_3, 2, 3, 1, 1) \
+    S(4_3, 4, 3, 1, 2) S(7_3, 7, 3, 0, 4) S(3_2, 3, 2, 1, 1) S(4_2, 4, 2, 0, 2) S(7_2, 7, 2, 1, 3)
+
+#define VERSIONS(name, m, r, has_zero, pairs) \
+    static DFI_NOINLINE void input_##name(const struct dfi_winograd_args *args) \
+    { \
+        gather(args, INPUT, has_zero, pairs, m, m + r - 1); \
+    } \
+    static DFI_NOINLINE void gradient_##name(const struct dfi_winograd_args *args) \
+    { \
+        gather(args, GRADIENT, has_zero, pairs, m, m); \
+    } \
+    static DFI_NOINLINE void output_##name(const struct dfi_winograd_args *args) \
+    { \
+        scatter(args, has_zero, pairs, m); \
+    }
+SCHEMES(VERSIONS)
+
+#define CASE(name, m, r, has_zero, pairs) \
+    case 10 * m + r: RUN(name)(args); break;
+
+void KERNEL(winograd_input)(const struct dfi_winograd_args *args)
+{
+#define RUN(name) input_##name
+    switch (10 * args->scheme->m + args->scheme->r) {
+        SCHEMES(CASE)
+    }
+#undef RUN
+}
+
+void KERNEL(winograd_gradient)(const struct dfi_winograd_args *args)
+{
+#define RUN(name) gradient_##name
+    switch (10 * args->scheme->m + args->scheme->r) {
+        SCHEMES(CASE)
+    }
+#undef RUN
+}
+
+void KERNEL(winograd_output)(const struct dfi_winograd_args *args)
+{
+#define RUN(name) output_##name
+    switch (10 * args->scheme->m + args->scheme->r) {
+        SCHEMES(CASE)
+    }
+#undef RUN
+}
+
+/* G x G^T for r x r taps, or with `back` its adjoint G^T x G; n and r are constants. */
+DFI_INLINE void weights_1d(const float g[N][DFI_WINOGRAD_R], const int back, const int n, const int r,
+                           const vec *x, const ptrdiff_t step, vec *y)
+{
+    const int in = back ? n : r, out = back ? r : n;
+#pragma GCC unroll 9
+    for (int i = 0; i < out; i++) {
+        vec sum = multiply(set(back ? g[0][i] : g[i][0]), x[0]);
+#pragma GCC unroll 9
+        for (int k = 1; k < in; k++)
+            sum = madd(set(back ? g[k][i] : g[i][k]), x[k * step], sum);
+        y[i] = sum;
+    }
+}
+
+DFI_INLINE void weights_2d(const float g[N][DFI_WINOGRAD_R], const int back, const int n, const int r,
+                           vec x[N][N])
+{
+    const int in = back ? n : r, out = back ? r : n;
+    vec half[N][N];
+    for (int j = 0; j < in; j++)
+        weights_1d(g, back, n, r, &x[0][j], N, half[j]);
+    for (int i = 0; i < out; i++)
+        weights_1d(g, back, n, r, &half[0][i], N, x[i]);
+}
+
+struct weights {
+    float g[N][DFI_WINOGRAD_R];
+    const float *from;
+    float *to;
+    const int *number; /* of a tap, on the way back */
+    ptrdiff_t tap, position;
+    size_t count;
+};
+
+DFI_INLINE void transform_weights(const struct weights *w, const int n, const int r)
+{
+    for (size_t at = 0; at < w->count; at += LANES) {
+        const int left = w->count - at < LANES ? (int)(w->count - at) : LANES;
+        vec x[N][N];
+        for (int t = 0; t < r * r; t++)
+            x[t / r][t % r] = load_upto(w->from + t * w->tap + (ptrdiff_t)at, left);
+        weights_2d(w->g, 0, n, r, x);
+        for (int p = 0; p < n * n; p++)
+            store_upto(w->to + p * w->position + (ptrdiff_t)at, left, x[p / n][p % n]);
+    }
+}
+
+DFI_INLINE void transform_weights_back(const struct weights *w, const int n, const int r)
+{
+    for (size_t at = 0; at < w->count; at += LANES) {
+        const int left = w->count - at < LANES ? (int)(w->count - at) : LANES;
+        vec x[N][N];
+        for (int p = 0; p < n * n; p++)
+            x[p / n][p % n] = load_upto(w->from + p * w->position + (ptrdiff_t)at, left);
+        weights_2d(w->g, 1, n, r, x);
+        for (int t = 0; t < r * r; t++) {
+            float *y = w->to + w->number[t] * w->tap + (ptrdiff_t)at;
+            store_upto(y, left, add(load_upto(y, left), x[t / r][t % r]));
+        }
+    }
+}
+
+#define WEIGHTS(name, m, r, has_zero, pairs) \
+    static DFI_NOINLINE void weights_##name(const struct weights *args) \
+    { \
+        transform_weights(args, m + r - 1, r); \
+    } \
+    static DFI_NOINLINE void weights_back_##name(const struct weights *args) \
+    { \
+        transform_weights_back(args, m + r - 1, r); \
+    }
+SCHEMES(WEIGHTS)
+
+static void fill_matrix(const struct dfi_winograd *scheme, struct weights *w)
+{
+    to_float(scheme->g[0], N * DFI_WINOGRAD_R, w->g[0]);
+}
+
+void KERNEL(winograd_weights)(const struct dfi_winograd *scheme, const void *taps, ptrdiff_t tap,
+                              void *values, ptrdiff_t position, size_t count)
+{
+    struct weights w = { .from = taps, .to = values, .tap = tap, .position = position, .count = count };
+    const struct weights *args = &w;
+    fill_matrix(scheme, &w);
+#define RUN(name) weights_##name
+    switch (10 * scheme->m + scheme->r) {
+        SCHEMES(CASE)
+    }
+#undef RUN
+}
+
+void KERNEL(winograd_weights_back)(const struct dfi_winograd *scheme, const void *values, ptrdiff_t position,
+                                   void *taps, const int *number, ptrdiff_t tap, size_t count)
+{
+    struct weights w = {
+        .from = values, .to = taps, .number = number, .tap = tap, .position = position, .count = count
+    };
+    const struct weights *args = &w;
+    fill_matrix(scheme, &w);
+#define RUN(name) weights_back_##name
+    switch (10 * scheme->m + scheme->r) {
+        SCHEMES(CASE)
+    }
+#undef RUN
+}
