@@ -84,7 +84,7 @@ static inline int tiny_t5_folder(diffc_context *context, const char *folder, int
                                  const int *dtypes, int count)
 {
     diffc_archive *archive = NULL;
-    char path[512], text[1024];
+    char path[1024], text[1024];
     (void)mkdir(folder, 0777);
     snprintf(text, sizeof(text), TINY_T5, vocabulary);
     snprintf(path, sizeof(path), "%s/config.json", folder);
