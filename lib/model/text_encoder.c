@@ -90,7 +90,7 @@ static int load(struct diffc_text_encoder *encoder, const char *folder,
                 const struct dfi_text_encoder_config *config)
 {
     struct diffc_context *context = encoder->object.context;
-    const struct dfi_exec_options options = { encoder->batch, 1, 0 };
+    const struct dfi_exec_options options = { .batch = encoder->batch, .conditions = 1 };
     uint64_t bytes = 0;
     DFI_TRY(dfi_folder_weight_bytes(context, folder, config->variant, &bytes));
     if (bytes > (uint64_t)context->limits.memory)
@@ -131,7 +131,7 @@ int dfi_text_encoder_bytes(struct diffc_context *context, const char *folder,
                            const struct dfi_text_encoder_config *config, uint64_t *bytes)
 {
     struct diffc_text_encoder *made = dfi_object_new(context, sizeof(*made), destroy);
-    const struct dfi_exec_options options = { config->batch, 1, 0 };
+    const struct dfi_exec_options options = { .batch = config->batch, .conditions = 1 };
     size_t plan = 0;
     if (!made)
         return DIFFC_ERR_NOMEM;
