@@ -72,6 +72,16 @@ DIFFC_API int diffc_image_crop(diffc_tensor *image, int64_t height, int64_t widt
 DIFFC_API int diffc_image_fit(const diffc_tensor *image, int64_t height, int64_t width, const char *method,
                               diffc_tensor **fitted);
 
+/* Resized with its proportions kept: the shorter side becomes `side`, the longer one the multiple of
+ * `multiple` that is nearest to its share, half to even. With 8, what diffusers' DeepFloyd IF pipelines make
+ * of a picture to start from. As diffc_image_resize(). Since 0.1. */
+DIFFC_API int diffc_image_fit_side(const diffc_tensor *image, int64_t side, int64_t multiple,
+                                   const char *method, diffc_tensor **fitted);
+
+/* Brightness of bytes U8 [3, H, W] or [N, 3, H, W], any strides, with 1 channel, as Pillow's convert("L"): to
+ * the bit (19595 R + 38470 G + 7471 B + 32768) / 65536. ERR_ARG, ERR_NOMEM. Since 0.1. */
+DIFFC_API int diffc_image_grey_bytes(const diffc_tensor *bytes, diffc_tensor **grey);
+
 /* Between values and bytes, any shape and strides, into a new contiguous tensor. To bytes: F32, low becomes 0
  * and high 255, clamped, half to even, NaN 0. From bytes: U8, v / (255 / (high - low)) + low in float: for -1
  * and 1 the v / 127.5 - 1 of diffusers. low and high finite, to bytes different, from bytes low < high.

@@ -91,6 +91,23 @@ int diffc_image_fit(const diffc_tensor *image, int64_t height, int64_t width, co
     return status;
 }
 
+int diffc_image_fit_side(const diffc_tensor *image, int64_t side, int64_t multiple, const char *method,
+                         diffc_tensor **fitted)
+{
+    DFI_TRY(require(image, fitted));
+    DFI_TRY(check_source(image));
+    DFI_TRY(check_size(side, multiple));
+    const int64_t h = image->shape[image->ndim - 2], w = image->shape[image->ndim - 1];
+    const double ratio = (double)w / (double)h,
+                 share = (double)side / (double)multiple; /* as Python has it */
+    const double longer = rint(h > w ? share / ratio : share * ratio) * (double)multiple;
+    if (!(longer >= 1 && longer <= MAX_SIDE))
+        return dfi_fail(DIFFC_ERR_ARG, "side is %lld, the longer side of %lld x %lld would become %g",
+                        (long long)side, (long long)h, (long long)w, longer);
+    return diffc_image_resize(image, h > w ? (int64_t)longer : side, h > w ? side : (int64_t)longer, method,
+                              fitted);
+}
+
 static int check_range(float low, float high, int reversible)
 {
     if (!isfinite(low) || !isfinite(high) || !isfinite(high - low) ||
@@ -134,4 +151,15 @@ int diffc_image_flatten(const diffc_tensor *image, float background, diffc_tenso
     if (!(background >= 0 && background <= 1))
         return dfi_fail(DIFFC_ERR_ARG, "background is %g, must be 0 to 1", (double)background);
     return dfi_image_flatten(image, background, flat);
+}
+
+int diffc_image_grey_bytes(const diffc_tensor *bytes, diffc_tensor **grey)
+{
+    char text[128];
+    DFI_TRY(require(bytes, grey));
+    const int axis = bytes->ndim - 3;
+    if (bytes->dtype != DIFFC_U8 || axis < 0 || axis > 1 || bytes->shape[axis] != 3)
+        return dfi_fail(DIFFC_ERR_ARG, "bytes is %s, must be U8 [3, H, W] or [N, 3, H, W]",
+                        dfi_tensor_text(bytes, text, sizeof(text)));
+    return dfi_image_grey_bytes(bytes, grey);
 }

@@ -20,6 +20,8 @@ int dfi_image_from_bytes(const struct diffc_tensor *bytes, float low, float high
                          struct diffc_tensor **image);
 /* `image` is F32 [4, H, W] or [N, 4, H, W]. */
 int dfi_image_flatten(const struct diffc_tensor *image, float background, struct diffc_tensor **flat);
+/* `bytes` is U8 [3, H, W] or [N, 3, H, W]. */
+int dfi_image_grey_bytes(const struct diffc_tensor *bytes, struct diffc_tensor **grey);
 
 /* A value as a byte: low is 0, high is 255, clamped, half to even; NaN is 0. */
 unsigned char dfi_image_byte(float value, float low, float high);

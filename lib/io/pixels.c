@@ -73,3 +73,33 @@ int dfi_image_flatten(const struct diffc_tensor *image, float background, struct
     dfi_release(plain);
     return status;
 }
+
+static void grey_pixels(const unsigned char *in, unsigned char *out, int64_t pixels)
+{
+    for (int64_t i = 0; i < pixels; i++) {
+        const uint32_t red = in[i], green = in[pixels + i], blue = in[2 * pixels + i];
+        out[i] = (unsigned char)((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16);
+    }
+}
+
+int dfi_image_grey_bytes(const struct diffc_tensor *bytes, struct diffc_tensor **grey)
+{
+    const int axis = bytes->ndim - 3;
+    const int64_t pixels = bytes->shape[axis + 1] * bytes->shape[axis + 2];
+    const int64_t pictures = axis ? bytes->shape[0] : 1;
+    int64_t shape[4];
+    struct diffc_tensor *plain, *made;
+    for (int i = 0; i < bytes->ndim; i++)
+        shape[i] = i == axis ? 1 : bytes->shape[i];
+    DFI_TRY(like(bytes, DIFFC_U8, &plain));
+    const int status = dfi_tensor_create(bytes->object.context, DIFFC_U8, bytes->ndim, shape, &made);
+    if (status == DIFFC_OK) {
+        dfi_tensor_copy(bytes, plain);
+        for (int64_t n = 0; n < pictures; n++)
+            grey_pixels((const unsigned char *)plain->data + n * 3 * pixels,
+                        (unsigned char *)made->data + n * pixels, pixels);
+        *grey = made;
+    }
+    dfi_release(plain);
+    return status;
+}

@@ -153,7 +153,7 @@ static int check_denoiser(struct dfi_loop *loop)
     const int64_t channels = loop->shape[1];
     if (channels > INT32_MAX / 2)
         return dfi_fail(DIFFC_ERR_LIMIT, "%lld channels are too many", (long long)channels);
-    const int64_t needed = diffc_sampler_output_channels(loop->sampler, channels);
+    const int64_t needed = diffc_sampler_output_channels(loop->sampler, (int)channels);
     const int64_t given = loop->denoiser.out_channels ? loop->denoiser.out_channels : channels;
     if (given != needed)
         return dfi_fail(

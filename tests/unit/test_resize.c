@@ -213,6 +213,51 @@ static void test_flatten(void **state)
     diffc_release(&x);
 }
 
+/* Sizes as diffusers' IF pipelines choose them: int(round(side / 8 * w / h) * 8). */
+static void test_fit_side(void **state)
+{
+    static const int64_t sizes[][5] = { /* h, w, side; height, width */
+                                        { 480, 640, 64, 64, 88 }, { 640, 480, 64, 88, 64 },
+                                        { 50, 50, 32, 32, 32 },   { 16, 25, 16, 16, 24 },
+                                        { 10, 35, 8, 8, 32 },     { 10, 25, 8, 8, 16 }
+    };
+    (void)state;
+    for (int i = 0; i < 6; i++) {
+        diffc_tensor *x = new_tensor(1, 1, sizes[i][0], sizes[i][1]), *y = NULL;
+        memset(data_of(x), 0, (size_t)diffc_tensor_count(x) * sizeof(float));
+        check_ok(diffc_image_fit_side(x, sizes[i][2], 8, "bicubic", &y));
+        assert_int_equal(diffc_tensor_dim(y, 2), sizes[i][3]);
+        assert_int_equal(diffc_tensor_dim(y, 3), sizes[i][4]);
+        diffc_release(&y);
+        check_fails(diffc_image_fit_side(x, 8, 0, "bicubic", &y), DIFFC_ERR_ARG, "8 and 0");
+        diffc_release(&x);
+    }
+    diffc_tensor *x = new_tensor(1, 1, 1, 9), *y = NULL;
+    check_fails(diffc_image_fit_side(x, 1 << 23, 8, "area", &y), DIFFC_ERR_ARG, "would become 7.54975e+07");
+    diffc_release(&x);
+}
+
+/* Values of Pillow's convert("L"). */
+static void test_grey_bytes(void **state)
+{
+    static const unsigned char rgb[5][4] = {
+        { 255, 0, 0, 76 }, { 0, 255, 0, 150 }, { 0, 0, 255, 29 }, { 255, 255, 255, 255 }, { 12, 200, 77, 130 }
+    };
+    const int64_t shape[4] = { 1, 3, 1, 5 };
+    diffc_tensor *bytes = NULL, *grey = NULL;
+    (void)state;
+    check_ok(diffc_tensor_create(case_context, DIFFC_U8, 4, shape, &bytes));
+    for (int i = 0; i < 15; i++)
+        ((unsigned char *)diffc_tensor_data(bytes))[i] = rgb[i % 5][i / 5];
+    check_ok(diffc_image_grey_bytes(bytes, &grey));
+    assert_int_equal(diffc_tensor_dim(grey, 1), 1);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(((unsigned char *)diffc_tensor_data(grey))[i], rgb[i][3]);
+    check_fails(diffc_image_grey_bytes(grey, &bytes), DIFFC_ERR_ARG, "must be U8 [3, H, W]");
+    diffc_release(&grey);
+    diffc_release(&bytes);
+}
+
 static void test_refused(void **state)
 {
     diffc_tensor *x = new_tensor(1, 3, 4, 4), *none = new_tensor(0, 3, 4, 4), *y = NULL;
@@ -236,6 +281,8 @@ static int prepare(void *opaque)
     status = status ? status : diffc_image_to_bytes(flat, 0, 1, &bytes);
     status = status ? status : diffc_image_fit(bytes, 5, 4, "bicubic", &fitted);
     status = status ? status : diffc_image_from_bytes(fitted, -1, 1, &values);
+    diffc_release(&values);
+    status = status ? status : diffc_image_grey_bytes(bytes, &values);
     diffc_release(&values);
     status = status ? status : diffc_image_resize(image, 3, 3, "area", &values);
     diffc_release(&values);
@@ -261,6 +308,7 @@ int main(void)
         cmocka_unit_test(test_constants_stay),  cmocka_unit_test(test_strides),
         cmocka_unit_test(test_crop_and_fit),    cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_flatten),         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_fit_side),        cmocka_unit_test(test_grey_bytes),
         cmocka_unit_test(test_memory_failures),
     };
     return cmocka_run_group_tests(tests, case_setup, case_teardown);
