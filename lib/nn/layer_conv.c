@@ -12,9 +12,9 @@ static size_t state_size(void)
     return (sizeof(struct state) + 63) / 64 * 64;
 }
 
-static int describe(const struct dfi_graph *graph, const struct dfi_node *node,
-                    const struct dfi_kernels *kernels, int dtype, enum dfi_numerics numerics,
-                    struct dfi_conv *conv)
+int dfi_conv_describe(const struct dfi_graph *graph, const struct dfi_node *node,
+                      const struct dfi_kernels *kernels, int dtype, enum dfi_numerics numerics,
+                      struct dfi_conv *conv)
 {
     const struct dfi_node *input = &graph->nodes[node->input[0]];
     *conv = (struct dfi_conv) { .transposed = node->kind == &dfi_kind_conv_transpose2d,
@@ -40,7 +40,7 @@ static int need(const struct dfi_graph *graph, const struct dfi_node *node,
                 const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
     struct dfi_conv conv;
-    if (describe(graph, node, sizes->kernels, sizes->dtype, sizes->numerics, &conv))
+    if (dfi_conv_describe(graph, node, sizes->kernels, sizes->dtype, sizes->numerics, &conv))
         return dfi_fail(DIFFC_ERR_CONFIG, "%s: the window does not fit", node->name);
     const int data = sizes->backward && graph->nodes[node->input[0]].gradient;
     size_t worker = dfi_conv_scratch(&conv, DFI_CONV_FORWARD);
@@ -88,8 +88,8 @@ static void pack_piece(struct dfi_exec *exec, int number, int index, int worker)
 static void refresh(struct dfi_exec *exec, int number)
 {
     struct state *state = dfi_state(exec, number);
-    describe(exec->graph, dfi_node(exec, number), exec->kernels, exec->params->dtype, exec->options.numerics,
-             &state->conv);
+    dfi_conv_describe(exec->graph, dfi_node(exec, number), exec->kernels, exec->params->dtype,
+                      exec->options.numerics, &state->conv);
     state->trains = exec->options.backward && dfi_wants_gradient(exec, dfi_node(exec, number)->input[0]);
     int pieces = dfi_conv_pack_pieces(&state->conv, DFI_CONV_FORWARD);
     if (state->trains)

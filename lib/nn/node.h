@@ -49,6 +49,11 @@ extern const struct dfi_node_kind dfi_kind_input, dfi_kind_conv2d, dfi_kind_conv
     dfi_kind_concat_tokens, dfi_kind_timestep, dfi_kind_upsample, dfi_kind_attention, dfi_kind_rms_norm,
     dfi_kind_gate, dfi_kind_embedding, dfi_kind_relative_bias;
 
+/* The convolution that a node of such a kind makes, algorithms included; -1 if the window does not fit. */
+int dfi_conv_describe(const struct dfi_graph *graph, const struct dfi_node *node,
+                      const struct dfi_kernels *kernels, int dtype, enum dfi_numerics numerics,
+                      struct dfi_conv *conv);
+
 /* Where a value or a gradient lies: elements from the start of a buffer of the plan. */
 struct dfi_place {
     int root;      /* the value in whose buffer it lies; itself, or a concatenation; -1: has none */
@@ -210,6 +215,7 @@ void dfi_lane_tree(struct dfi_exec *exec, void *lanes, size_t n);
 /* Runs task(exec, number, index, worker) for index 0 .. count - 1. */
 typedef void (*dfi_node_task)(struct dfi_exec *exec, int number, int index, int worker);
 void dfi_node_parallel(struct dfi_exec *exec, int number, dfi_node_task task, int count);
-void dfi_node_parallel_whole(struct dfi_exec *exec, int number, dfi_node_task task, int count); /* no cancel */
+void dfi_node_parallel_whole(struct dfi_exec *exec, int number, dfi_node_task task,
+                             int count); /* no cancel */
 
 #endif

@@ -9,6 +9,7 @@ struct bench_row {
     const char *name;
     char shape[64];
     const char *algorithm; /* NULL: none to name */
+    const char *numerics;  /* of a whole step; NULL: does not matter */
     double gflop;          /* of one run, counted as a direct computation; 0: no arithmetic to speak of */
     double gigabytes;      /* moved by one run; 0: not counted */
     double images;         /* of one run; 0: none */
@@ -43,5 +44,9 @@ void *bench_memory(size_t bytes); /* touched, filled with small numbers; never f
 
 void bench_kernels(struct bench *bench);
 void bench_steps(struct bench *bench);
+
+/* Prints the training plan of the course's UNet: for each node its algorithms, work, bytes, the time that the
+ * roof predicts, and the time it took. */
+void bench_plan(struct bench *bench, int width, int batch, const char *numerics);
 
 #endif

@@ -69,7 +69,7 @@ static double peak_memory(void)
     return kilobytes * 1024;
 }
 
-static void bench_training(struct bench *bench, int width, int batch)
+static void bench_training(struct bench *bench, int width, int batch, const char *numerics)
 {
     char name[64], memory_name[64];
     snprintf(name, sizeof(name), "mnist_train_d%d_b%d", width, batch);
@@ -85,12 +85,13 @@ static void bench_training(struct bench *bench, int width, int batch)
     diffc_trainer_options options = DIFFC_TRAINER_OPTIONS;
     int64_t bytes = 0;
     options.batch = batch;
+    options.numerics = numerics;
     options.epochs = 1000000;
     check(diffc_dataset_from_function(bench->context, 4 * batch, 1, 28, 28, read_sample, NULL, &dataset));
     check(diffc_trainer_bytes(model, dataset, &options, &bytes));
     check(diffc_trainer_create(model, dataset, &options, &trainer));
 
-    struct bench_row row = { .name = name, .algorithm = "direct", .images = batch };
+    struct bench_row row = { .name = name, .numerics = numerics, .images = batch };
     row.gflop = 3 * GFLOP_FORWARD_64 * batch * (width / 64.0) * (width / 64.0);
     snprintf(row.shape, sizeof(row.shape), "width %d batch %d", width, batch);
     if (wants_time)
@@ -124,7 +125,7 @@ static void run_guided(void *argument)
 }
 
 /* One guided prediction of a batch of digits; a picture takes 300. */
-static void bench_sampling(struct bench *bench, int width, int batch)
+static void bench_sampling(struct bench *bench, int width, int batch, const char *numerics)
 {
     char name[64];
     snprintf(name, sizeof(name), "mnist_sample_d%d_cfg%d", width, batch);
@@ -137,6 +138,7 @@ static void bench_sampling(struct bench *bench, int width, int batch)
     diffc_session *session = NULL;
     diffc_session_options options = DIFFC_SESSION_OPTIONS;
     options.batch = batch;
+    options.numerics = numerics;
     check(diffc_session_create(model, &options, &session));
     check(diffc_session_denoiser(session, &sampling.denoiser));
     check(diffc_guide_create_cfg(bench->context, &scale, 1, &sampling.guide));
@@ -144,7 +146,7 @@ static void bench_sampling(struct bench *bench, int width, int batch)
     check(diffc_tensor_create(bench->context, DIFFC_F32, 4, shape, &sampling.out));
     for (int i = 0; i < batch; i++)
         sampling.t[i] = 150;
-    struct bench_row row = { .name = name, .algorithm = "direct", .images = batch / 300.0 };
+    struct bench_row row = { .name = name, .numerics = numerics, .images = batch / 300.0 };
     row.gflop = 2 * GFLOP_FORWARD_64 * batch * (width / 64.0) * (width / 64.0);
     snprintf(row.shape, sizeof(row.shape), "width %d, 1 of 300 steps", width);
     bench_measure(bench, &row, run_guided, &sampling);
@@ -157,8 +159,13 @@ static void bench_sampling(struct bench *bench, int width, int batch)
 
 void bench_steps(struct bench *bench)
 {
-    bench_training(bench, 64, 128);
-    bench_training(bench, 128, 64);
-    bench_sampling(bench, 64, 40);
-    bench_sampling(bench, 64, 1);
+    static const char *const numerics[] = { "exact", "default", "fast" };
+    for (int i = 0; i < DFI_COUNT(numerics); i++) {
+        bench_training(bench, 64, 128, numerics[i]);
+        bench_training(bench, 64, 8, numerics[i]);
+        bench_training(bench, 128, 256, numerics[i]);
+        bench_sampling(bench, 64, 40, numerics[i]);
+        bench_sampling(bench, 64, 1, numerics[i]);
+        bench_sampling(bench, 128, 40, numerics[i]);
+    }
 }

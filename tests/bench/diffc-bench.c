@@ -69,8 +69,11 @@ void bench_report(struct bench *bench, const struct bench_row *row, double secon
     json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:f}", "name", row->name, "shape", row->shape,
                                "dtype", "f32", "isa", bench->isa, "threads", bench->threads, "algorithm",
                                row->algorithm ? row->algorithm : "", "seconds", seconds);
-    printf("%-28s %-28s %-7s x%d %10.3f ms", row->name, row->shape, bench->isa, bench->threads,
-           seconds * 1e3);
+    printf("%-28s %-26s %-12s %-7s x%d %10.3f ms", row->name, row->shape,
+           row->numerics    ? row->numerics
+           : row->algorithm ? row->algorithm
+                            : "",
+           bench->isa, bench->threads, seconds * 1e3);
     if (row->gflop > 0) {
         json_object_set_new(object, "gflops", json_real(rate));
         json_object_set_new(object, "roof_gflops", json_real(roof));
@@ -81,9 +84,10 @@ void bench_report(struct bench *bench, const struct bench_row *row, double secon
         json_object_set_new(object, "gigabytes_per_second", json_real(row->gigabytes / seconds));
         printf("  %6.1f GB/s", row->gigabytes / seconds);
     }
-    if (row->images > 0) {
+    if (row->numerics)
+        json_object_set_new(object, "numerics", json_string(row->numerics));
+    if (row->images > 0 && seconds > 0) {
         json_object_set_new(object, "images_per_second", json_real(row->images / seconds));
-        json_object_set_new(object, "numerics", json_string("exact"));
         printf("  %7.1f images/s", row->images / seconds);
     }
     if (row->measured_bytes > 0) {
@@ -127,16 +131,22 @@ static void usage(FILE *stream)
 {
     fputs("usage: diffc-bench [--json FILE] [--filter NAME] [--threads N] [--isa avx2|avx512|c] [--seconds "
           "S] [--list]\n"
+          "       diffc-bench --plan [--width D] [--batch N] [--numerics exact|default|fast] [--threads N] "
+          "[--isa ...]\n"
           "Runs every kernel and whole steps, best of many runs, beside the machine's register-only roof "
           "measured in\n"
           "between. --filter takes the rows whose name contains NAME; --threads 0, the default, measures "
           "with one thread\n"
-          "and with all; --seconds is the time for a row, default 0.6.\n",
+          "and with all; --seconds is the time for a row, default 0.6. --plan prints what training the "
+          "course's UNet\n"
+          "(width 64, batch 128) does node by node, and the time that each took.\n",
           stream);
 }
 
 struct settings {
     const char *json, *filter, *isa;
+    const char *numerics; /* with --plan */
+    int plan, width, batch;
     int threads, list_only;
     double seconds;
 };
@@ -147,6 +157,8 @@ static void read_arguments(int argc, char **argv, struct settings *settings)
         { "json", required_argument, NULL, 'j' },    { "filter", required_argument, NULL, 'f' },
         { "threads", required_argument, NULL, 't' }, { "isa", required_argument, NULL, 'i' },
         { "seconds", required_argument, NULL, 's' }, { "list", no_argument, NULL, 'l' },
+        { "plan", no_argument, NULL, 'p' },          { "width", required_argument, NULL, 'w' },
+        { "batch", required_argument, NULL, 'b' },   { "numerics", required_argument, NULL, 'n' },
         { "help", no_argument, NULL, 'h' },          { NULL, 0, NULL, 0 },
     };
     int option;
@@ -157,6 +169,10 @@ static void read_arguments(int argc, char **argv, struct settings *settings)
         case 't': settings->threads = atoi(optarg); break;
         case 'i': settings->isa = optarg; break;
         case 's': settings->seconds = atof(optarg); break;
+        case 'p': settings->plan = 1; break;
+        case 'w': settings->width = atoi(optarg); break;
+        case 'b': settings->batch = atoi(optarg); break;
+        case 'n': settings->numerics = optarg; break;
         case 'l': settings->list_only = 1; break;
         case 'h': usage(stdout); exit(0);
         default: usage(stderr); exit(2);
@@ -173,9 +189,8 @@ static void run_all(const struct settings *settings, const char *isa, uint32_t m
                     json_t *rows)
 {
     diffc_context_options options = DIFFC_CONTEXT_OPTIONS;
-    struct bench bench = {
-        NULL, isa, settings->filter, threads, settings->list_only, settings->seconds, 0, rows
-    };
+    struct bench bench = { NULL, isa, settings->filter, threads, settings->list_only, settings->seconds,
+                           0,    rows };
     options.threads = threads;
     options.cpu_mask = mask;
     if (diffc_context_create(&options, &bench.context) < 0) {
@@ -185,7 +200,9 @@ static void run_all(const struct settings *settings, const char *isa, uint32_t m
     const uint32_t flags = diffc_context_cpu_flags(bench.context);
     const int have = strcmp(isa, "c") == 0 || (strcmp(isa, "avx2") == 0 && (flags & DIFFC_CPU_AVX2)) ||
                      (strcmp(isa, "avx512") == 0 && (flags & DIFFC_CPU_AVX512));
-    if (have) {
+    if (have && settings->plan) {
+        bench_plan(&bench, settings->width, settings->batch, settings->numerics);
+    } else if (have) {
         bench_kernels(&bench);
         bench_steps(&bench);
     }
@@ -200,7 +217,7 @@ int main(int argc, char **argv)
     } sets[] = { { "avx512", DIFFC_CPU_AVX2 | DIFFC_CPU_AVX512 },
                  { "avx2", DIFFC_CPU_AVX2 },
                  { "c", DIFFC_CPU_NONE } };
-    struct settings settings = { .seconds = 0.6 };
+    struct settings settings = { .seconds = 0.6, .width = 64, .batch = 128 };
     read_arguments(argc, argv, &settings);
     diffc_context *probe = NULL;
     if (diffc_context_create(NULL, &probe) < 0)
@@ -213,8 +230,8 @@ int main(int argc, char **argv)
         /* Plain C is slow and of no interest unless asked for. */
         if (settings.isa ? strcmp(settings.isa, sets[i].isa) != 0 : strcmp(sets[i].isa, "c") == 0)
             continue;
-        const int first = settings.threads ? settings.threads : 1,
-                  last = settings.threads ? settings.threads : all;
+        const int first = settings.threads ? settings.threads : settings.plan ? all : 1;
+        const int last = settings.threads ? settings.threads : all;
         run_all(&settings, sets[i].isa, sets[i].mask, first, rows);
         if (last != first && !settings.list_only)
             run_all(&settings, sets[i].isa, sets[i].mask, last, rows);
