@@ -169,7 +169,10 @@ int diffc_model_tensor(const diffc_model *model, int position, const char **name
         return dfi_fail(DIFFC_ERR_STATE, "the model was opened without its weights");
     const struct dfi_param *param = trains ? &params->list[position]
                                            : &params->stat_list[position - params->count];
-    if (tensor)
+    if (tensor && trains && param->stored)
+        DFI_TRY(dfi_tensor_over(model->object.context, param->stored_dtype, param->ndim, param->shape,
+                                (void *)(uintptr_t)param->stored, model, tensor));
+    else if (tensor)
         DFI_TRY(dfi_tensor_over(model->object.context, DIFFC_F32, param->ndim, param->shape,
                                 (float *)(trains ? params->values : params->stats) + param->offset, model,
                                 tensor));

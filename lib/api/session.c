@@ -14,6 +14,9 @@ static int read_options(const diffc_session_options *source, struct dfi_session_
     config->image_height = options.image_height;
     config->image_width = options.image_width;
     config->text_tokens = options.text_tokens;
+    config->memory = options.memory;
+    if (options.memory < 0)
+        return dfi_fail(DIFFC_ERR_ARG, "memory is %lld, must not be negative", (long long)options.memory);
     if (options.image_height < 0 || options.image_height > 16384 || options.image_width < 0 ||
         options.image_width > 16384 || options.text_tokens < 0 || options.text_tokens > 4096)
         return dfi_fail(DIFFC_ERR_ARG, "image of %d x %d, %d tokens: must be 0 to 16384 and 0 to 4096",

@@ -157,6 +157,8 @@ struct dfi_adam_args {
       (const void *g, ptrdiff_t ldg, const void *x, ptrdiff_t ldx, void *dx, ptrdiff_t lddx, size_t pixels, \
        int c, const void *a, const void *b, const void *d, int accumulate)) \
     /* flat arrays */ \
+    /* y = the n numbers of half precision (DIFFC_F16) or bfloat16 (DIFFC_BF16) at x */ \
+    K(widen, C_AVX2_AVX512, void, (int dtype, const void *x, void *y, size_t n)) \
     K(axpby, C_AVX2_AVX512, void, \
       (size_t n, double a, const void *x, double b, void *y)) /* y = a x + b y; b = 0 does not read y */ \
     K(sum_squares, C_AVX2_AVX512, double, (const void *x, size_t n)) \

@@ -49,6 +49,18 @@ static int check_config(struct diffc_context *context, const char *folder)
     return status;
 }
 
+/* Before a byte of them is read. */
+static int check_memory(struct diffc_context *context, const char *folder,
+                        const struct dfi_folder_options *options)
+{
+    uint64_t bytes = 0;
+    DFI_TRY(dfi_folder_weight_bytes(context, folder, options->variant, &bytes));
+    if (bytes > (uint64_t)context->limits.memory)
+        return dfi_fail(DIFFC_ERR_LIMIT, "%s: the weights take %llu bytes, the memory limit is %lld", folder,
+                        (unsigned long long)bytes, (long long)context->limits.memory);
+    return DIFFC_OK;
+}
+
 static int open_component(struct diffc_context *context, const char *folder,
                           const struct dfi_folder_options *options, const struct dfi_model_config *fallback,
                           struct diffc_model **model)
@@ -60,12 +72,17 @@ static int open_component(struct diffc_context *context, const char *folder,
     DFI_TRY(check_config(context, folder));
     int status = load_text(context, folder, &text);
     config.json = text;
+    config.without_weights = 1; /* they stay where the file has them */
     if (status == DIFFC_OK)
         status = dfi_model_new(context, &dfi_architecture_if_unet, &config, &made);
-    if (status == DIFFC_OK && !config.without_weights)
+    if (status == DIFFC_OK && !fallback->without_weights)
+        status = check_memory(context, folder, options);
+    if (status == DIFFC_OK && !fallback->without_weights)
         status = dfi_folder_weights(context, folder, options->variant, options->map, &archive);
-    if (status == DIFFC_OK && !config.without_weights)
-        status = dfi_model_read_tensors(made, archive);
+    if (status == DIFFC_OK && !fallback->without_weights)
+        status = dfi_model_adopt(made, archive);
+    if (status == DIFFC_OK)
+        made->config.without_weights = fallback->without_weights;
     dfi_release(archive);
     dfi_free(context, text);
     if (status < 0)

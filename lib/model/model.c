@@ -9,6 +9,7 @@ static void destroy(void *handle)
     dfi_graph_destroy(model->graph);
     dfi_graph_destroy(model->loss_graph);
     dfi_params_clear(&model->params);
+    dfi_release(model->archive);
     dfi_free(context, model->json);
     for (int i = 0; i < model->unused_count; i++)
         dfi_free(context, model->unused[i]);
@@ -82,7 +83,8 @@ int dfi_model_new(struct diffc_context *context, const struct dfi_architecture *
         status = build_graph(made, 0, &made->graph, &made->values);
     if (status == DIFFC_OK)
         status = build_graph(made, 1, &made->loss_graph, &made->loss_values);
-    if (status == DIFFC_OK && made->params.value_count > (size_t)context->limits.memory / sizeof(float))
+    if (status == DIFFC_OK && !config->without_weights &&
+        made->params.value_count > (size_t)context->limits.memory / sizeof(float))
         status = dfi_fail(
             DIFFC_ERR_LIMIT, "%s has %zu parameters, more than the memory limit of %lld bytes holds",
             architecture->entry.name, made->params.value_count, (long long)context->limits.memory);
@@ -102,6 +104,10 @@ int dfi_model_clone(const struct diffc_model *model, struct diffc_model **copy)
     if (model->config.without_weights)
         return dfi_fail(DIFFC_ERR_STATE, "the model was opened without its weights");
     DFI_TRY(dfi_model_new(model->object.context, model->architecture, &model->config, &made));
+    if (model->params.borrowed) {
+        dfi_release(made);
+        return dfi_fail(DIFFC_ERR_STATE, "the weights are where the file has them: for evaluation only");
+    }
     memcpy(made->params.values, model->params.values, model->params.value_count * sizeof(float));
     memcpy(made->params.stats, model->params.stats, model->params.stat_count * sizeof(float));
     int status = DIFFC_OK;

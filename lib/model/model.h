@@ -55,6 +55,7 @@ struct diffc_model {
     struct dfi_model_config config;
     char *json; /* what config.json points to */
     struct dfi_params params;
+    struct diffc_archive *archive; /* where stored parameters lie; NULL: none do */
     struct dfi_metadata *metadata;
     char **unused; /* names of tensors that the file has and the model has not */
     int unused_count;

@@ -17,8 +17,40 @@ static void destroy(void *handle)
 static struct dfi_exec_options plan_options(const struct dfi_session_config *config)
 {
     /* With the statistics of the batch, two conditions in one run would see each other. */
-    return (struct dfi_exec_options) { config->batch, config->training ? 1 : config->conditions, 0,
-                                       config->numerics };
+    return (struct dfi_exec_options) { .batch = config->batch,
+                                       .conditions = config->training ? 1 : config->conditions,
+                                       .numerics = config->numerics };
+}
+
+/* Bytes of the weights where the file has them. */
+static size_t weight_bytes(const struct diffc_model *model)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < model->params.count; i++)
+        if (model->params.list[i].stored)
+            bytes += model->params.list[i].count * dfi_dtype_size(model->params.list[i].stored_dtype);
+    return bytes;
+}
+
+/* Weights are packed once if the plan then stays within the memory that it may take beside the `text` bytes
+ * of the text graph, and otherwise in every run. */
+static int choose_stream(const struct diffc_model *model, const struct dfi_graph *graph,
+                         const struct dfi_session_config *config, size_t text,
+                         struct dfi_exec_options *options, size_t *bytes)
+{
+    const size_t limit = (size_t)model->object.context->limits.memory, weights = weight_bytes(model);
+    const size_t most = config->memory ? (size_t)config->memory : limit > weights ? limit - weights : 0;
+    DFI_TRY(dfi_exec_bytes(graph, options, bytes));
+    if (*bytes + text > most && model->params.borrowed) {
+        options->stream = 1;
+        DFI_TRY(dfi_exec_bytes(graph, options, bytes));
+    }
+    *bytes += text;
+    if (*bytes > most && config->memory)
+        return dfi_fail(DIFFC_ERR_LIMIT,
+                        "the plan for batch %d takes %zu bytes, the session's memory is %lld", options->batch,
+                        *bytes, (long long)config->memory);
+    return DIFFC_OK;
 }
 
 /* The model's settings with the sizes of a session. */
@@ -44,7 +76,7 @@ static int session_settings(const struct diffc_model *model, const struct dfi_se
 int dfi_session_plan_bytes(const struct diffc_model *model, const struct dfi_session_config *config,
                            size_t *bytes)
 {
-    const struct dfi_exec_options options = plan_options(config);
+    struct dfi_exec_options options = plan_options(config);
     struct dfi_model_config settings;
     struct dfi_model_values values;
     struct dfi_prompts *prompts = NULL;
@@ -52,32 +84,36 @@ int dfi_session_plan_bytes(const struct diffc_model *model, const struct dfi_ses
     size_t text = 0, image = 0;
     DFI_TRY(session_settings(model, config, &settings));
     if (model->values.text < 0)
-        return dfi_exec_bytes(model->graph, &options, bytes);
+        return choose_stream(model, model->graph, config, 0, &options, bytes);
     /* The parameters are there already, so building adds none to the model. */
     DFI_TRY(
         dfi_prompts_create((struct diffc_model *)(uintptr_t)model, &settings, 0, &graph, &values, &prompts));
     int status = dfi_prompts_bytes(prompts, &text);
     if (status == DIFFC_OK)
-        status = dfi_exec_bytes(graph, &options, &image);
+        status = choose_stream(model, graph, config, text, &options, &image);
     dfi_graph_destroy(graph);
     dfi_prompts_destroy(prompts);
     if (status == DIFFC_OK)
-        *bytes = text + image;
+        *bytes = image;
     return status;
 }
 
 static int plan(struct diffc_session *session, const struct dfi_session_config *config)
 {
     struct diffc_model *model = session->model;
-    const struct dfi_exec_options options = plan_options(config);
+    struct dfi_exec_options options = plan_options(config);
     struct dfi_model_config settings;
+    size_t bytes = 0, text = 0;
     DFI_TRY(session_settings(model, config, &settings));
     session->values = model->values;
     if (model->values.text >= 0)
         DFI_TRY(
             dfi_prompts_create(model, &settings, 1, &session->graph, &session->values, &session->prompts));
-    DFI_TRY(dfi_exec_create(session->graph ? session->graph : model->graph, &model->params, &options,
-                            &session->exec));
+    const struct dfi_graph *graph = session->graph ? session->graph : model->graph;
+    if (session->prompts)
+        DFI_TRY(dfi_prompts_bytes(session->prompts, &text));
+    DFI_TRY(choose_stream(model, graph, config, text, &options, &bytes));
+    DFI_TRY(dfi_exec_create(graph, &model->params, &options, &session->exec));
     session->labels = dfi_calloc(model->object.context, (size_t)config->batch, sizeof(*session->labels));
     return session->labels ? DIFFC_OK : DIFFC_ERR_NOMEM;
 }

@@ -18,6 +18,7 @@ struct diffc_session {
 struct dfi_session_config {
     int batch, conditions, training;
     int image_height, image_width, text_tokens; /* if_unet; 0: the model's */
+    int64_t memory;                             /* most bytes of the plan, 0: the context's limit */
     enum dfi_numerics numerics;
 };
 

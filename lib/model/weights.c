@@ -165,6 +165,62 @@ int dfi_model_read_tensors(struct diffc_model *model, const struct diffc_archive
     return DIFFC_OK;
 }
 
+static int check_tensor(const struct dfi_archive_entry *entry, const struct dfi_param *param)
+{
+    char found[96], expected[96];
+    struct diffc_tensor like = { .dtype = entry->dtype, .ndim = entry->ndim };
+    memcpy(like.shape, entry->shape, sizeof(like.shape));
+    if (shape_matches(&like, param))
+        return DIFFC_OK;
+    return dfi_fail(DIFFC_ERR_CONFIG, "tensor %s is %s, expected %s", param->name,
+                    dfi_tensor_text(&like, found, sizeof(found)),
+                    expected_text(param, expected, sizeof(expected)));
+}
+
+static const void *find_tensor(void *opaque, const struct dfi_param *param, int *dtype)
+{
+    const struct diffc_archive *archive = opaque;
+    const struct dfi_archive_entry *entry = dfi_archive_entry(archive,
+                                                              dfi_archive_find(archive, param->name));
+    if (check_tensor(entry, param) < 0)
+        return NULL;
+    *dtype = entry->dtype;
+    return entry->data;
+}
+
+int dfi_model_adopt(struct diffc_model *model, struct diffc_archive *archive)
+{
+    DFI_TRY(check_missing(&model->params, archive));
+    DFI_TRY(note_unused(model, archive));
+    model->archive = dfi_retain(archive);
+    return dfi_params_borrow(&model->params, find_tensor, archive);
+}
+
+int dfi_model_gather(struct diffc_model *model)
+{
+    struct dfi_params *params = &model->params;
+    if (!params->borrowed)
+        return DIFFC_OK;
+    float *values = dfi_alloc(model->object.context, (params->value_count + 1) * sizeof(*values));
+    if (!values)
+        return DIFFC_ERR_NOMEM;
+    size_t offset = 0;
+    for (int i = 0; i < params->count; i++) {
+        struct dfi_param *param = &params->list[i];
+        if (param->stored)
+            dfi_convert(param->stored_dtype, param->stored, DIFFC_F32, values + offset, param->count);
+        else
+            memcpy(values + offset, (float *)params->values + param->offset, param->count * sizeof(float));
+        param->stored = NULL;
+        param->offset = offset;
+        offset += param->count;
+    }
+    dfi_free(model->object.context, params->values);
+    params->values = values;
+    params->borrowed = 0;
+    return DIFFC_OK;
+}
+
 /* Keys that describe the model itself are written anew; all others travel with it. */
 static int is_own_key(const char *key)
 {
@@ -212,12 +268,13 @@ static int store_tensor(const struct diffc_model *model, const struct dfi_param 
 {
     struct diffc_context *context = model->object.context;
     struct diffc_tensor *tensor = NULL;
-    float *data = (float *)(uintptr_t)(values + param->offset);
-    if (dtype == DIFFC_F32) {
-        DFI_TRY(dfi_tensor_over(context, DIFFC_F32, param->ndim, param->shape, data, model, &tensor));
+    const int source = param->stored ? param->stored_dtype : DIFFC_F32;
+    void *data = (void *)(uintptr_t)(param->stored ? param->stored : values + param->offset);
+    if (dtype == source) {
+        DFI_TRY(dfi_tensor_over(context, dtype, param->ndim, param->shape, data, model, &tensor));
     } else {
         DFI_TRY(dfi_tensor_create(context, dtype, param->ndim, param->shape, &tensor));
-        dfi_convert(DIFFC_F32, data, dtype, tensor->data, param->count);
+        dfi_convert(source, data, dtype, tensor->data, param->count);
     }
     const int status = dfi_archive_add(archive, param->name, tensor);
     dfi_release(tensor);
@@ -252,7 +309,7 @@ int dfi_model_store(const struct diffc_model *model, int dtype, struct diffc_arc
 {
     const struct dfi_params *params = &model->params;
     struct diffc_archive *made = NULL;
-    if (!params->values)
+    if (model->config.without_weights)
         return dfi_fail(DIFFC_ERR_STATE, "the model was opened without its weights");
     DFI_TRY(dfi_archive_new(model->object.context, &made));
     int status = store_metadata(model, made);

@@ -11,6 +11,14 @@ int dfi_model_load(const struct diffc_archive *archive, const struct dfi_model_c
 /* An archive with the model's tensors in `dtype` (statistics F32) and its metadata. */
 int dfi_model_store(const struct diffc_model *model, int dtype, struct diffc_archive **archive);
 
+/* Leaves the parameters where the archive has them, in its dtypes; the model keeps the archive. Small ones
+ * that are not F32 are converted, and those of no half precision. Models that are trained need
+ * dfi_model_gather() first. */
+int dfi_model_adopt(struct diffc_model *model, struct diffc_archive *archive);
+
+/* Brings all parameters into one array of F32, if they are not there yet. */
+int dfi_model_gather(struct diffc_model *model);
+
 /* Fills the parameters and statistics of a model from an archive, names behind `prefix`. */
 int dfi_model_read_tensors(struct diffc_model *model, const struct diffc_archive *archive);
 

@@ -17,6 +17,7 @@ struct dfi_exec_options {
     int conditions; /* conditional values are computed for this many conditions per sample; 1 in training */
     int backward;   /* 1: plan the backward pass too */
     enum dfi_numerics numerics;
+    int stream; /* 1: weights that stay in their file are packed in every run, instead of once for all */
 };
 
 /* The numerics of a name, "default" (also NULL), "exact" or "fast"; ERR_ARG for any other. */

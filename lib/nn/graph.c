@@ -231,6 +231,7 @@ static int add_conv(struct dfi_graph *graph, const struct dfi_node_kind *kind, i
     dfi_build_param(graph, node, 0, 4,
                     (const int64_t[]) { transposed ? cin : cout, transposed ? cout : cin, kernel, kernel },
                     DFI_INIT_UNIFORM, fan_in);
+    dfi_build_widens(graph, node);
     dfi_build_param(graph, node, 1, 1, (const int64_t[]) { cout }, DFI_INIT_UNIFORM, fan_in);
     return dfi_build_close(graph, node);
 }

@@ -4,7 +4,10 @@
 
 struct state { /* followed by the packed weights of the forward pass, then of backward data */
     struct dfi_conv conv;
-    int trains; /* backward data is wanted */
+    int trains;           /* backward data is wanted */
+    int group;            /* output channels that are packed at a time in every run; 0: all, and kept */
+    int first;            /* of the group at hand */
+    struct dfi_conv part; /* its convolution */
 };
 
 static size_t state_size(void)
@@ -36,12 +39,70 @@ static size_t lanes_size(const struct dfi_conv *conv, size_t element)
     return dfi_conv_dw_size(conv) * DFI_LANES * element;
 }
 
+/* Weights that stay where a file has them. In half precision they are widened in shared scratch before they
+ * are packed. To save memory they may be packed anew in every run, for a group of output channels at a time.
+ */
+#define GROUP_BYTES ((size_t)48 << 20)
+#define GROUP_STEP 32
+#define WIDEN_PIECE 65536
+
+static const struct dfi_param *weights_param(const struct dfi_graph *graph, const struct dfi_node *node)
+{
+    return &graph->params->list[node->param[0]];
+}
+
+static int is_narrow(const struct dfi_graph *graph, const struct dfi_node *node)
+{
+    const struct dfi_param *param = weights_param(graph, node);
+    return param->stored && param->stored_dtype != graph->params->dtype;
+}
+
+static size_t wide_bytes(const struct dfi_graph *graph, const struct dfi_node *node, int channels)
+{
+    const size_t each = weights_param(graph, node)->count / (size_t)node->c;
+    return is_narrow(graph, node) ? ((size_t)channels * each * sizeof(float) + 63) / 64 * 64 : 0;
+}
+
+/* Some output channels of a convolution, by the algorithm of the whole: the same bits. */
+static struct dfi_conv part_of(const struct dfi_conv *conv, int channels)
+{
+    struct dfi_conv part = *conv;
+    part.cout = channels;
+    (void)dfi_conv_init(&part);
+    memcpy(part.tile, conv->tile, sizeof(part.tile));
+    return part;
+}
+
+/* Output channels of a group. */
+static int group_of(const struct dfi_graph *graph, const struct dfi_node *node, const struct dfi_conv *conv,
+                    size_t element)
+{
+    const size_t all = wide_bytes(graph, node, node->c) + dfi_conv_packed(conv, DFI_CONV_FORWARD) * element;
+    const size_t each = all / (size_t)node->c + 1, channels = GROUP_BYTES / each / GROUP_STEP * GROUP_STEP;
+    return channels < GROUP_STEP ? GROUP_STEP : channels > (size_t)node->c ? node->c : (int)channels;
+}
+
+static int need_streamed(const struct dfi_graph *graph, const struct dfi_node *node,
+                         const struct dfi_conv *conv, size_t element, struct dfi_need *out)
+{
+    const int group = group_of(graph, node, conv, element);
+    const struct dfi_conv part = part_of(conv, group);
+    const size_t rest = dfi_conv_scratch(conv, DFI_CONV_FORWARD),
+                 scratch = dfi_conv_scratch(&part, DFI_CONV_FORWARD);
+    out->state = state_size();
+    out->shared = wide_bytes(graph, node, group) + dfi_conv_packed(&part, DFI_CONV_FORWARD) * element;
+    out->worker = scratch > rest ? scratch : rest;
+    return DIFFC_OK;
+}
+
 static int need(const struct dfi_graph *graph, const struct dfi_node *node,
                 const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
     struct dfi_conv conv;
     if (dfi_conv_describe(graph, node, sizes->kernels, sizes->dtype, sizes->numerics, &conv))
         return dfi_fail(DIFFC_ERR_CONFIG, "%s: the window does not fit", node->name);
+    if (sizes->stream && weights_param(graph, node)->stored && !conv.transposed)
+        return need_streamed(graph, node, &conv, sizes->element, out);
     const int data = sizes->backward && graph->nodes[node->input[0]].gradient;
     size_t worker = dfi_conv_scratch(&conv, DFI_CONV_FORWARD);
     out->state = state_size() + dfi_conv_packed(&conv, DFI_CONV_FORWARD) * sizes->element;
@@ -57,6 +118,8 @@ static int need(const struct dfi_graph *graph, const struct dfi_node *node,
         out->shared = lanes_size(&conv, sizes->element) + 64 + (node->absorbed ? 0 : bias);
     }
     out->worker = worker;
+    if (is_narrow(graph, node))
+        out->shared = wide_bytes(graph, node, node->c);
     return DIFFC_OK;
 }
 
@@ -72,10 +135,33 @@ static void *packed_backward(const struct dfi_exec *exec, int number)
     return (char *)packed_forward(exec, number) + (bytes + 63) / 64 * 64;
 }
 
+/* Widens the weights of the group at hand, or all. */
+static void widen_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct state *state = dfi_state(exec, number);
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_param *param = weights_param(exec->graph, node);
+    const size_t each = param->count / (size_t)node->c,
+                 count = each * (size_t)(state->group ? state->part.cout : node->c);
+    const size_t at = (size_t)index * WIDEN_PIECE, left = count - at;
+    exec->kernels->widen(param->stored_dtype,
+                         (const uint16_t *)param->stored + each * (size_t)(state->group ? state->first : 0) +
+                             at,
+                         (float *)dfi_shared(exec) + at, left < WIDEN_PIECE ? left : WIDEN_PIECE);
+}
+
+static int widen_pieces(const struct dfi_exec *exec, const struct dfi_node *node, int channels)
+{
+    const size_t count = weights_param(exec->graph, node)->count / (size_t)node->c * (size_t)channels;
+    return is_narrow(exec->graph, node) ? (int)((count + WIDEN_PIECE - 1) / WIDEN_PIECE) : 0;
+}
+
 static void pack_piece(struct dfi_exec *exec, int number, int index, int worker)
 {
     const struct state *state = dfi_state(exec, number);
-    const void *weights = dfi_param_value(exec, dfi_node(exec, number), 0);
+    const struct dfi_node *node = dfi_node(exec, number);
+    const void *weights = is_narrow(exec->graph, node) ? dfi_shared(exec) : dfi_param_value(exec, node, 0);
     const int pieces = dfi_conv_pack_pieces(&state->conv, DFI_CONV_FORWARD);
     if (index < pieces)
         dfi_conv_pack(&state->conv, DFI_CONV_FORWARD, weights, packed_forward(exec, number), index,
@@ -88,9 +174,16 @@ static void pack_piece(struct dfi_exec *exec, int number, int index, int worker)
 static void refresh(struct dfi_exec *exec, int number)
 {
     struct state *state = dfi_state(exec, number);
-    dfi_conv_describe(exec->graph, dfi_node(exec, number), exec->kernels, exec->params->dtype,
-                      exec->options.numerics, &state->conv);
+    const struct dfi_node *node = dfi_node(exec, number);
+    dfi_conv_describe(exec->graph, node, exec->kernels, exec->params->dtype, exec->options.numerics,
+                      &state->conv);
     state->trains = exec->options.backward && dfi_wants_gradient(exec, dfi_node(exec, number)->input[0]);
+    state->group = 0;
+    if (exec->options.stream && weights_param(exec->graph, node)->stored && !state->conv.transposed) {
+        state->group = group_of(exec->graph, node, &state->conv, exec->element);
+        return;
+    }
+    dfi_node_parallel_whole(exec, number, widen_piece, widen_pieces(exec, node, node->c));
     int pieces = dfi_conv_pack_pieces(&state->conv, DFI_CONV_FORWARD);
     if (state->trains)
         pieces += dfi_conv_pack_pieces(&state->conv, DFI_CONV_BACKWARD_DATA);
@@ -117,9 +210,63 @@ static void forward_piece(struct dfi_exec *exec, int number, int index, int work
     dfi_conv_run(&job, index, dfi_worker(exec, worker));
 }
 
+/* One group of output channels after another. */
+
+static void *group_packed(const struct dfi_exec *exec, const struct dfi_node *node, const struct state *state)
+{
+    return (char *)dfi_shared(exec) + wide_bytes(exec->graph, node, state->group);
+}
+
+static void group_pack_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct state *state = dfi_state(exec, number);
+    const size_t each = weights_param(exec->graph, node)->count / (size_t)node->c;
+    const void *weights = is_narrow(exec->graph, node)
+                              ? dfi_shared(exec)
+                              : (const void *)dfi_at(exec, dfi_param_value(exec, node, 0),
+                                                     (ptrdiff_t)(each * (size_t)state->first));
+    dfi_conv_pack(&state->part, DFI_CONV_FORWARD, weights, group_packed(exec, node, state), index,
+                  dfi_worker(exec, worker));
+}
+
+static void group_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct state *state = dfi_state(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
+    struct dfi_conv_job job = { .conv = &state->part,
+                                .pass = DFI_CONV_FORWARD,
+                                .packed = group_packed(exec, node, state),
+                                .bias = dfi_at(exec, dfi_param_value(exec, node, 1), state->first),
+                                .x = images(&x),
+                                .y = images(&y),
+                                .samples = y.samples };
+    job.y.data = dfi_at(exec, job.y.data, state->first);
+    dfi_conv_run(&job, index, dfi_worker(exec, worker));
+}
+
+static void forward_groups(struct dfi_exec *exec, int number, struct state *state)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    for (state->first = 0; state->first < node->c; state->first += state->group) {
+        const int left = node->c - state->first;
+        state->part = part_of(&state->conv, left < state->group ? left : state->group);
+        dfi_node_parallel(exec, number, widen_piece, widen_pieces(exec, node, state->part.cout));
+        dfi_node_parallel(exec, number, group_pack_piece,
+                          dfi_conv_pack_pieces(&state->part, DFI_CONV_FORWARD));
+        dfi_node_parallel(exec, number, group_piece,
+                          dfi_conv_pieces(&state->part, DFI_CONV_FORWARD, dfi_samples(exec, number)));
+    }
+}
+
 static void forward(struct dfi_exec *exec, int number)
 {
-    const struct state *state = dfi_state(exec, number);
+    struct state *state = dfi_state(exec, number);
+    if (state->group) {
+        forward_groups(exec, number, state);
+        return;
+    }
     dfi_node_parallel(exec, number, forward_piece,
                       dfi_conv_pieces(&state->conv, DFI_CONV_FORWARD, dfi_samples(exec, number)));
 }

@@ -29,6 +29,7 @@ struct dfi_exec_sizes { /* what needs depend on */
     const struct dfi_kernels *kernels;
     int dtype;
     enum dfi_numerics numerics;
+    int stream;
 };
 
 struct dfi_node_kind {

@@ -199,10 +199,13 @@ static int place_values(const struct dfi_graph *graph, size_t element, const str
 static int place_needs(const struct dfi_graph *graph, int dtype, size_t element,
                        const struct dfi_exec_options *options, struct dfi_plan *plan, size_t at)
 {
-    struct dfi_exec_sizes sizes = {
-        element,          0, options->backward, dfi_kernels_get(graph->context->cpu_flags, dtype), dtype,
-        options->numerics
-    };
+    struct dfi_exec_sizes sizes = { element,
+                                    0,
+                                    options->backward,
+                                    dfi_kernels_get(graph->context->cpu_flags, dtype),
+                                    dtype,
+                                    options->numerics,
+                                    options->stream };
     size_t shared = 0, worker = 0;
     int channels = 1;
     for (int i = 0; i < graph->count; i++) {

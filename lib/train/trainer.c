@@ -1,5 +1,6 @@
 /* The trainer: its memory, one update at a time, and the parts of an update. */
 
+#include "model/weights.h"
 #include "train/trainer.h"
 
 #include <inttypes.h>
@@ -66,7 +67,7 @@ static int plan_layout(const struct diffc_model *model, const struct diffc_datas
 
 static struct dfi_exec_options exec_options(const struct dfi_train_config *config)
 {
-    return (struct dfi_exec_options) { part_of_batch(config), 1, 1, config->numerics };
+    return (struct dfi_exec_options) { part_of_batch(config), 1, 1, .numerics = config->numerics };
 }
 
 static int plan_bytes(const struct diffc_model *model, const struct diffc_dataset *dataset,
@@ -148,6 +149,7 @@ static int allocate(struct diffc_trainer *trainer)
     if (!trainer->block)
         return DIFFC_ERR_NOMEM;
     place_arrays(trainer, &layout);
+    DFI_TRY(dfi_model_gather(trainer->model));
     DFI_TRY(dfi_exec_create(trainer->model->loss_graph, &trainer->model->params, &options, &trainer->exec));
     if (trainer->config.comm.size > 1)
         dfi_exec_set_comm(trainer->exec, &trainer->config.comm);

@@ -96,7 +96,7 @@ static void open_network(struct network *net, const char *name, int backward)
     config.time_mode = strstr(name, "mul") ? "mul" : "add";
     assert_int_equal(dfi_model_new(context, &dfi_architecture_cs180_unet, &config, &net->model), DIFFC_OK);
     fill_weights(net->model);
-    const struct dfi_exec_options options = { 4, 1, backward, numerics };
+    const struct dfi_exec_options options = { 4, 1, backward, .numerics = numerics };
     assert_int_equal(dfi_exec_create(backward ? net->model->loss_graph : net->model->graph,
                                      &net->model->params, &options, &net->exec),
                      DIFFC_OK);

@@ -43,7 +43,7 @@ static int build_model(struct net *net, struct diffc_context *context,
 static float *train(const struct dfi_architecture *architecture, uint32_t mask, enum dfi_numerics numerics,
                     int threads, size_t *count, double *loss)
 {
-    const struct dfi_exec_options options = { 11, 1, 1, numerics };
+    const struct dfi_exec_options options = { 11, 1, 1, .numerics = numerics };
     struct diffc_context *context = open_context(threads, mask);
     struct net net;
     build_model(&net, context, architecture, "add", 1);
@@ -137,7 +137,7 @@ static void test_batches(void **unused)
     (void)unused;
     for (int i = 0; i < 3 * 5; i++) {
         const enum dfi_numerics numerics = (enum dfi_numerics)(i % 3);
-        const struct dfi_exec_options whole = { 9, 1, 0, numerics }, part = { 4, 1, 0, numerics };
+        const struct dfi_exec_options whole = { 9, 1, 0, .numerics = numerics }, part = { 4, 1, 0, .numerics = numerics };
         struct pair pair;
         open_pair(&pair, i % 5, &whole, &part, masks[i / 5]);
         const struct dfi_block all = run_evaluation(&pair.whole, pair.out, 9, 1, 0, 0);
@@ -152,7 +152,7 @@ static void test_batches(void **unused)
 /* Two conditions in one run are two runs. */
 static void test_conditions(void **unused)
 {
-    static const struct dfi_exec_options both = { 5, 2, 0, 0 }, one = { 5, 1, 0, 0 };
+    static const struct dfi_exec_options both = { 5, 2, 0, .numerics = 0 }, one = { 5, 1, 0, .numerics = 0 };
     (void)unused;
     for (int i = 0; i < 3 * 3; i++) {
         struct pair pair;
@@ -283,9 +283,9 @@ static void test_shared_parameters(void **unused)
 
 static void test_refused_plans(void **unused)
 {
-    static const struct dfi_exec_options good = { 2, 1, 1, 0 };
+    static const struct dfi_exec_options good = { 2, 1, 1, .numerics = 0 };
     static const struct dfi_exec_options bad[] = {
-        { 0, 1, 0, 0 }, { INT32_MAX, 2, 0, 0 }, { 1, 0, 0, 0 }, { 1, 65, 0, 0 }, { 1, 2, 1, 0 }
+        { 0, 1, 0, .numerics = 0 }, { INT32_MAX, 2, 0, .numerics = 0 }, { 1, 0, 0, .numerics = 0 }, { 1, 65, 0, .numerics = 0 }, { 1, 2, 1, .numerics = 0 }
     };
     struct net net;
     struct dfi_exec *exec = NULL;

@@ -141,7 +141,7 @@ static size_t count_wrong(const struct net *net, int each, const char *what)
 /* `kernels`: instead of the right ones; `seeded`: from a gradient of the output instead of a loss. */
 static size_t check_layer(const struct layer *layer, int batch, int seeded, const struct dfi_kernels *kernels)
 {
-    const struct dfi_exec_options options = { batch, 1, 1, 0 };
+    const struct dfi_exec_options options = { batch, 1, 1, .numerics = 0 };
     struct net net;
     char what[96];
     net_open(&net, context, DIFFC_F64);
@@ -193,7 +193,7 @@ static void test_unet(void **unused)
     for (int i = 0; i < 2 * DFI_COUNT(batches); i++) {
         const struct dfi_model_config config = { 1,    8, 8,        4, 10, "class", time_modes[i % 2],
                                                  NULL, 0, .seed = 1 };
-        const struct dfi_exec_options options = { batches[i / 2], 1, 1, 0 };
+        const struct dfi_exec_options options = { batches[i / 2], 1, 1, .numerics = 0 };
         struct dfi_model_values values;
         struct net net;
         char what[64];
@@ -237,7 +237,7 @@ static int bias_of_all_keys(int config, const char *name)
 
 static size_t check_if(int config, int batch)
 {
-    const struct dfi_exec_options options = { batch, 1, 1, 0 };
+    const struct dfi_exec_options options = { batch, 1, 1, .numerics = 0 };
     struct dfi_model_config settings = { .json = if_configs[config] };
     struct dfi_model_values values;
     struct net net;

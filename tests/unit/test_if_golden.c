@@ -35,7 +35,7 @@ static void open_network(struct network *net, const char *name, int backward)
 
 static void plan_network(struct network *net, int backward)
 {
-    const struct dfi_exec_options options = { SAMPLES, 1, backward, 0 };
+    const struct dfi_exec_options options = { SAMPLES, 1, backward, .numerics = 0 };
     if (dfi_graph_finish(net->graph) < 0)
         fail_msg("%s", diffc_message());
     if (dfi_exec_create(net->graph, &net->model->params, &options, &net->exec) < 0)

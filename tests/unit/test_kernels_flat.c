@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "kernel_case.h"
+#include "tensor/tensor.h"
 
 #define UNIT 0x1p-24
 
@@ -302,11 +303,32 @@ static int set_up(void **state)
     return 0;
 }
 
+/* Every number of half precision and of bfloat16, at every alignment of the last few. */
+static void test_widen(void **state)
+{
+    static const int dtypes[2] = { DIFFC_F16, DIFFC_BF16 };
+    static uint16_t all[65536];
+    static float found[65536], right[65536];
+    (void)state;
+    for (int i = 0; i < 65536; i++)
+        all[i] = (uint16_t)i;
+    for (int d = 0; d < 2; d++)
+        for (int t = 0; t < table_count; t++)
+            for (size_t n = 65536; n > 65536 - 20; n--) {
+                memset(found, 0xff, sizeof(found));
+                tables[t]->widen(dtypes[d], all, found, n);
+                dfi_convert(dtypes[d], all, DIFFC_F32, right, n);
+                for (size_t i = 0; i < n; i++)
+                    assert_true(found[i] == right[i] || (isnan(found[i]) && isnan(right[i])));
+                assert_true(n == 65536 || isnan(found[n]));
+            }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_flat),  cmocka_unit_test(test_adam),
                                         cmocka_unit_test(test_tree_sum), cmocka_unit_test(test_rows),
                                         cmocka_unit_test(test_pools), cmocka_unit_test(test_blur),
-                                        cmocka_unit_test(test_empty_taps) };
+                                        cmocka_unit_test(test_empty_taps), cmocka_unit_test(test_widen) };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

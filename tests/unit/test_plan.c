@@ -99,7 +99,7 @@ static void check_graph(uint64_t seed, int dtype, const struct dfi_exec_options 
 
 static void test_training(void **unused)
 {
-    static const struct dfi_exec_options options = { 5, 1, 1, 0 };
+    static const struct dfi_exec_options options = { 5, 1, 1, .numerics = 0 };
     (void)unused;
     for (uint64_t seed = 0; seed < 150; seed++)
         check_graph(seed, DIFFC_F64, &options);
@@ -111,7 +111,7 @@ static void test_inference(void **unused)
 {
     (void)unused;
     for (uint64_t seed = 2000; seed < 2150; seed++) {
-        const struct dfi_exec_options options = { 3, 1 + (int)(seed % 3), 0, 0 };
+        const struct dfi_exec_options options = { 3, 1 + (int)(seed % 3), 0, .numerics = 0 };
         check_graph(seed, seed % 2 ? DIFFC_F64 : DIFFC_F32, &options);
     }
 }
@@ -150,7 +150,7 @@ static void test_bytes(void **unused)
     assert_int_equal(diffc_context_create(&counted, &counting), DIFFC_OK);
     for (uint64_t seed = 0; seed < 40; seed++) {
         const int backward = seed % 2 == 0;
-        const struct dfi_exec_options options = { 1 + (int)seed % 7, backward ? 1 : 2, backward, 0 };
+        const struct dfi_exec_options options = { 1 + (int)seed % 7, backward ? 1 : 2, backward, .numerics = 0 };
         struct net net;
         size_t bytes = 0;
         net_open(&net, counting, DIFFC_F32);
@@ -209,7 +209,7 @@ static void teardown_model(struct oom *oom)
 
 static int run_exec(struct oom *oom, int backward)
 {
-    const struct dfi_exec_options options = { 4, 2 - backward, backward, 0 };
+    const struct dfi_exec_options options = { 4, 2 - backward, backward, .numerics = 0 };
     struct diffc_model *model = oom->state;
     struct dfi_exec *exec = NULL;
     size_t bytes;

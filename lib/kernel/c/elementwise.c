@@ -1,3 +1,5 @@
+#include <diffc/common.h>
+
 #include "kernel/c/activation.h"
 
 void KERNEL(moments)(const void *x_, ptrdiff_t ldx, size_t pixels, int c, double *sum, double *sum_squares)
@@ -73,6 +75,31 @@ void KERNEL(affine2)(const void *g_, ptrdiff_t ldg, const void *x_, ptrdiff_t ld
                 value += d[i];
             dx[i] = accumulate ? dx[i] + value : value;
         }
+    }
+}
+
+static float widen_half(uint32_t half)
+{
+    const uint32_t magnitude = half & 0x7fffu, sign = (half & 0x8000u) << 16;
+    const float tiny = (float)(int32_t)magnitude * 0x1p-24f;
+    uint32_t bits = (magnitude << 13) + ((magnitude >= 0x7c00u ? 224u : 112u) << 23);
+    float value;
+    if (magnitude < 0x400u)
+        memcpy(&bits, &tiny, sizeof(bits));
+    bits |= sign;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+void KERNEL(widen)(int dtype, const void *x_, void *y_, size_t n)
+{
+    const uint16_t *x = x_;
+    real *y = y_;
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t bits = (uint32_t)x[i] << 16;
+        float value;
+        memcpy(&value, &bits, sizeof(value));
+        y[i] = (real)(dtype == DIFFC_BF16 ? value : widen_half(x[i]));
     }
 }
 

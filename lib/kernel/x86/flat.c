@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include <diffc/common.h>
+
 #include "kernel/x86/vec.h"
 
 static int left(size_t n, size_t done)
@@ -115,5 +117,31 @@ void KERNEL(tree_sum)(const void *x_, size_t lane_stride, int lanes, void *y_, s
                         : lanes > 0 ? add_lanes(x + i, lane_stride, lanes, count)
                                     : zero();
         store_upto(y + i, count, accumulate ? add(load_upto(y + i, count), sum) : sum);
+    }
+}
+
+/* Eight numbers at a time with either instruction set. */
+static void widen_eight(int dtype, const uint16_t *x, float *y)
+{
+    const __m128i halves = _mm_loadu_si128((const __m128i *)(const void *)x);
+    if (dtype == DIFFC_BF16)
+        _mm256_storeu_si256((__m256i *)(void *)y, _mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+    else
+        _mm256_storeu_ps(y, _mm256_cvtph_ps(halves));
+}
+
+void KERNEL(widen)(int dtype, const void *x_, void *y_, size_t n)
+{
+    const uint16_t *x = x_;
+    float *y = y_;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        widen_eight(dtype, x + i, y + i);
+    if (i < n) {
+        uint16_t rest[8] = { 0 };
+        float wide[8];
+        memcpy(rest, x + i, (n - i) * sizeof(*rest));
+        widen_eight(dtype, rest, wide);
+        memcpy(y + i, wide, (n - i) * sizeof(*wide));
     }
 }
