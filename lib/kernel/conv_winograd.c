@@ -157,11 +157,41 @@ static size_t scratch_bytes(const struct dfi_conv *conv, enum dfi_conv_pass pass
     return (running > packing ? running : packing) * sizeof(float);
 }
 
+/* A piece is a few blocks, so that one can ask for the pixels of the next. */
+static int piece_blocks(int blocks)
+{
+    const int share = blocks / 64;
+    return share < 1 ? 1 : share < 4 ? share : 4;
+}
+
+static int count_tile_blocks(const struct dfi_conv_winograd_plan *w, const struct block *b, int samples)
+{
+    const int tiles = b->groups * DFI_WINOGRAD_TILES;
+    return (int)(((int64_t)samples * w->per_image + tiles - 1) / tiles);
+}
+
 static int pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples)
 {
     const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
-    const int tiles = size_block(conv, &w).groups * DFI_WINOGRAD_TILES;
-    return (int)(((int64_t)samples * w.per_image + tiles - 1) / tiles);
+    const struct block b = size_block(conv, &w);
+    const int blocks = count_tile_blocks(&w, &b, samples), share = piece_blocks(blocks);
+    return (blocks + share - 1) / share;
+}
+
+struct dfi_prefetch dfi_conv_winograd_pixels(const struct dfi_conv_winograd_plan *w,
+                                             const struct dfi_images *images, int h, int width, int step,
+                                             int channels, int first, int count)
+{
+    const int tile_rows = w->per_image / w->across, last = first + count - 1, height = w->scheme.m * step;
+    const int image = first / w->per_image, last_image = last / w->per_image;
+    const int begin = image * h + first / w->across % tile_rows * height;
+    const int rows = (last / w->across % tile_rows + 1) * height;
+    const int end = last_image * h + (rows < h ? rows : h);
+    if (count < 1 || last_image >= images->count || images->stride != images->ld * h * width)
+        return (struct dfi_prefetch) { NULL, 0, 0, 0 };
+    return (struct dfi_prefetch) { (const float *)images->data + (ptrdiff_t)begin * width * images->ld,
+                                   images->ld * (ptrdiff_t)sizeof(float), (end - begin) * width,
+                                   channels * (int)sizeof(float) };
 }
 
 static void transform_input(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
@@ -186,7 +216,7 @@ static void transform_input(const struct dfi_conv_job *job, const struct dfi_con
 /* The channels of the destination, one block of weights after the other. */
 static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
                         const struct block *b, int dst_phase, struct dfi_winograd_args *args, const float *in,
-                        float *out)
+                        float *out, const struct dfi_prefetch *next)
 {
     const struct dfi_conv *conv = job->conv;
     const int positions = w->scheme.n * w->scheme.n;
@@ -198,7 +228,8 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
                                                   .c_group = b->out_group,
                                                   .c_position = b->out_position,
                                                   .positions = positions,
-                                                  .k = b->k };
+                                                  .k = b->k,
+                                                  .next = { *next } };
     product.groups = (args->count + DFI_WINOGRAD_TILES - 1) / DFI_WINOGRAD_TILES;
     args->tiles = dfi_conv_winograd_tiles(w, &job->y, w->plan.dst_h, w->plan.dst_w, w->plan.dst_step,
                                           dst_phase);
@@ -210,7 +241,11 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
         const int left = w->plan.dst_c - first, width = block_width(conv, left);
         product.b = weights;
         product.width = width;
+        product.next[1] = dfi_conv_winograd_pixels(w, &job->y, w->plan.dst_h, w->plan.dst_w, w->plan.dst_step,
+                                                   left < width ? left : width, args->first, args->count);
+        product.next[1].from = (const float *)product.next[1].from + first;
         conv->kernels->winograd_multiply(&product);
+        product.next[0].count = 0;
         weights += (size_t)positions * (size_t)b->k * (size_t)width;
         args->tiles.data = pixels + first;
         args->channels = left < width ? left : width;
@@ -220,19 +255,34 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
     }
 }
 
+static void run_block(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
+                      const struct block *b, int first, int count, const struct dfi_prefetch *next,
+                      float *scratch)
+{
+    struct dfi_winograd_args args = {
+        .scheme = &w->scheme, .first = first, .count = count, .accumulate = job->accumulate
+    };
+    const struct dfi_prefetch nothing = { NULL, 0, 0, 0 };
+    float *in = scratch, *out = in + b->in_group * b->groups;
+    for (int dst_phase = 0; dst_phase < w->dst_phases; dst_phase++) {
+        transform_input(job, w, b, dst_phase, &args, in);
+        make_output(job, w, b, dst_phase, &args, in, out, dst_phase == w->dst_phases - 1 ? next : &nothing);
+    }
+}
+
 static void run(const struct dfi_conv_job *job, int piece, void *scratch)
 {
     const struct dfi_conv_winograd_plan w = plan_pass(job->conv, job->pass);
     const struct block b = size_block(job->conv, &w);
     const int tiles = b.groups * DFI_WINOGRAD_TILES, all = job->samples * w.per_image;
-    struct dfi_winograd_args args = { .scheme = &w.scheme,
-                                      .first = piece * tiles,
-                                      .accumulate = job->accumulate };
-    float *in = scratch, *out = in + b.in_group * b.groups;
-    args.count = all - args.first < tiles ? all - args.first : tiles;
-    for (int dst_phase = 0; dst_phase < w.dst_phases; dst_phase++) {
-        transform_input(job, &w, &b, dst_phase, &args, in);
-        make_output(job, &w, &b, dst_phase, &args, in, out);
+    const int share = piece_blocks(count_tile_blocks(&w, &b, job->samples)) * tiles;
+    const int end = all - piece * share < share ? all : (piece + 1) * share;
+    for (int first = piece * share; first < end; first += tiles) {
+        const int count = end - first < tiles ? end - first : tiles, left = end - first - count;
+        const struct dfi_prefetch next = dfi_conv_winograd_pixels(&w, &job->x, w.plan.src_h, w.plan.src_w,
+                                                                  w.plan.src_step, w.plan.src_c,
+                                                                  first + count, left < tiles ? left : tiles);
+        run_block(job, &w, &b, first, count, &next, scratch);
     }
 }
 

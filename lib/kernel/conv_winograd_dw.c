@@ -61,7 +61,8 @@ struct work {
     float *gradient, *source_values, *g_values;
 };
 
-static void add_block(const struct work *work, int first, int count, int is_first)
+/* `left` tiles of the lane follow. */
+static void add_block(const struct work *work, int first, int count, int left, int is_first)
 {
     const struct dfi_conv_winograd_plan *w = &work->w;
     const struct dfi_kernels *kernels = work->conv->kernels;
@@ -93,6 +94,13 @@ static void add_block(const struct work *work, int first, int count, int is_firs
     args.position = work->s.source_position;
     for (int phase = 0; phase < w->src_phases; phase++) {
         struct dfi_conv_winograd_filter filter;
+        if (phase == w->src_phases - 1) {
+            const int next = left < work->s.tiles ? left : work->s.tiles;
+            outer.next[0] = dfi_conv_winograd_pixels(w, work->source, w->plan.src_h, w->plan.src_w,
+                                                     w->plan.src_step, w->plan.src_c, first + count, next);
+            outer.next[1] = dfi_conv_winograd_pixels(w, work->g, w->plan.dst_h, w->plan.dst_w, 1,
+                                                     w->plan.dst_c, first + count, next);
+        }
         dfi_conv_winograd_find_filter(work->conv, w, 0, phase, &filter);
         args.tiles = dfi_conv_winograd_tiles(w, work->source, w->plan.src_h, w->plan.src_w, w->plan.src_step,
                                              phase);
@@ -121,8 +129,8 @@ static void run(const struct dfi_conv *conv, const struct dfi_images *x, const s
     if (work.s.row > w->plan.dst_c) /* channels behind the last one stay zero */
         memset(work.g_values, 0, work.s.g * sizeof(float));
     for (int tile = first * w->per_image; tile < end * w->per_image; tile += work.s.tiles) {
-        const int left = end * w->per_image - tile;
-        add_block(&work, tile, left < work.s.tiles ? left : work.s.tiles, tile == first * w->per_image);
+        const int left = end * w->per_image - tile, count = left < work.s.tiles ? left : work.s.tiles;
+        add_block(&work, tile, count, left - count, tile == first * w->per_image);
     }
     for (int phase = 0; phase < w->src_phases; phase++) {
         struct dfi_conv_winograd_filter filter;

@@ -72,6 +72,13 @@ struct dfi_winograd_args {
     int accumulate;   /* output: 1: pixels += */
 };
 
+/* Memory that will be wanted soon: `count` runs of `bytes`, `step` bytes apart. */
+struct dfi_prefetch {
+    const void *from;
+    ptrdiff_t step;
+    int count, bytes;
+};
+
 /* c[group][position][6][width] = a[group][position][6][k] * b[position][k][width]; width is a multiple of
  * winograd_grain, at most winograd_block. */
 struct dfi_winograd_multiply_args {
@@ -81,6 +88,7 @@ struct dfi_winograd_multiply_args {
     void *c;
     ptrdiff_t c_group, c_position;
     int positions, groups, k, width;
+    struct dfi_prefetch next[2]; /* fetched little by little beside the products */
 };
 
 /* c[position][rows][width] (+)= sum over tiles of a[position][tile][rows] times b[position][tile][width];
@@ -94,6 +102,7 @@ struct dfi_winograd_outer_args {
     ptrdiff_t c_position, ldc;
     int positions, tiles, rows, width;
     int accumulate; /* 0: c is only written */
+    struct dfi_prefetch next[2];
 };
 
 struct dfi_adam_args {

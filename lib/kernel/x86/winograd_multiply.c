@@ -42,10 +42,14 @@ DFI_INLINE void run_product(const float *a, const float *b, float *c, int k, con
     static DFI_NOINLINE void multiply_##vectors(const struct dfi_winograd_multiply_args *args) \
     { \
         for (int p = 0; p < args->positions; p++) \
-            for (int g = 0; g < args->groups; g++) \
+            for (int g = 0; g < args->groups; g++) { \
+                const int call = p * args->groups + g, calls = args->positions * args->groups; \
+                prefetch_part(&args->next[0], call, calls); \
+                prefetch_part(&args->next[1], call, calls); \
                 run_product((const float *)args->a + g * args->a_group + p * args->a_position, \
                             (const float *)args->b + (ptrdiff_t)p * args->k * args->width, \
                             (float *)args->c + g * args->c_group + p * args->c_position, args->k, vectors); \
+            } \
     }
 
 /* c[6][width] += sum over tiles of a[tile][6] b[tile][width]. */
@@ -80,10 +84,13 @@ DFI_INLINE void run_outer(const struct dfi_winograd_outer_args *args, const floa
 
 #define OUTER(vectors) \
     static DFI_NOINLINE void outer_##vectors(const struct dfi_winograd_outer_args *args, const float *a, \
-                                             const float *b, float *c) \
+                                             const float *b, float *c, int call, int calls) \
     { \
-        for (int i = 0; i < args->rows; i += ROWS) \
+        for (int i = 0; i < args->rows; i += ROWS, call++) { \
+            prefetch_part(&args->next[0], call, calls); \
+            prefetch_part(&args->next[1], call, calls); \
             run_outer(args, a + i, b, c + i * args->ldc, vectors); \
+        } \
     }
 
 #define BOTH(vectors) MULTIPLY(vectors) OUTER(vectors)
@@ -108,14 +115,14 @@ void KERNEL(winograd_multiply)(const struct dfi_winograd_multiply_args *args)
 }
 
 static void outer(const struct dfi_winograd_outer_args *args, int vectors, const float *a, const float *b,
-                  float *c)
+                  float *c, int call, int calls)
 {
     switch (vectors) {
-    case 1: outer_1(args, a, b, c); break;
-    case 2: outer_2(args, a, b, c); break;
+    case 1: outer_1(args, a, b, c, call, calls); break;
+    case 2: outer_2(args, a, b, c, call, calls); break;
 #if VECTORS == 4
-    case 3: outer_3(args, a, b, c); break;
-    case 4: outer_4(args, a, b, c); break;
+    case 3: outer_3(args, a, b, c, call, calls); break;
+    case 4: outer_4(args, a, b, c, call, calls); break;
 #endif
     default: break;
     }
@@ -123,11 +130,14 @@ static void outer(const struct dfi_winograd_outer_args *args, int vectors, const
 
 void KERNEL(winograd_outer)(const struct dfi_winograd_outer_args *args)
 {
+    const int row_tiles = (args->rows + ROWS - 1) / ROWS, step = VECTORS * LANES;
+    const int calls = args->positions * ((args->width + step - 1) / step) * row_tiles;
+    int call = 0;
     for (int p = 0; p < args->positions; p++)
-        for (int j = 0; j < args->width; j += VECTORS * LANES) {
+        for (int j = 0; j < args->width; j += step, call += row_tiles) {
             const int left = (args->width - j) / LANES;
             outer(args, left < VECTORS ? left : VECTORS, (const float *)args->a + p * args->a_position,
                   (const float *)args->b + p * args->b_position + j,
-                  (float *)args->c + p * args->c_position + j);
+                  (float *)args->c + p * args->c_position + j, call, calls);
         }
 }
