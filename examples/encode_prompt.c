@@ -18,7 +18,7 @@
 struct settings {
     struct ex_options common;
     const char *model, *prompt, *prompts, *variant, *embeddings;
-    int ids, raw, parse_special;
+    int ids, raw, clean, parse_special;
 };
 
 struct work {
@@ -57,7 +57,7 @@ static int tokenize(struct work *work)
 {
     const struct settings *s = work->settings;
     diffc_text_options options = DIFFC_TEXT_OPTIONS;
-    options.form = s->raw ? DIFFC_TEXT_RAW : DIFFC_TEXT_LOWER;
+    options.form = s->raw ? DIFFC_TEXT_RAW : s->clean ? DIFFC_TEXT_CLEAN : DIFFC_TEXT_LOWER;
     options.parse_special = s->parse_special;
     for (int32_t i = 0; i < work->count; i++) {
         const json_t *text = json_array_get(work->texts, (size_t)i);
@@ -177,6 +177,7 @@ int main(int argc, char **argv)
         { "prompts", EX_TEXT, &s.prompts, 0, 0, "FILE", "a JSON array of prompts" },
         { "ids", EX_FLAG, &s.ids, 0, 0, NULL, "print the token ids, at most 77 of each prompt" },
         { "raw", EX_FLAG, &s.raw, 0, 0, NULL, "take the text as it is, not in lower case and stripped" },
+        { "clean", EX_FLAG, &s.clean, 0, 0, NULL, "clean the text as the pipelines do with clean_caption" },
         { "parse-special", EX_FLAG, &s.parse_special, 0, 0, NULL,
           "read </s>, <pad>, <unk> and <extra_id_N> as tokens" },
         { "variant", EX_TEXT, &s.variant, 0, 0, "NAME", "of the weights, such as fp16" },

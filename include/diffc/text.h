@@ -17,6 +17,9 @@ DIFFC_BEGIN
 typedef enum diffc_text_form {
     DIFFC_TEXT_LOWER = 0, /* lower case, without white space around it: what the pipelines do by default */
     DIFFC_TEXT_RAW = 1,   /* nothing */
+    DIFFC_TEXT_CLEAN = 2, /* clean_caption of the pipelines: links, markup, file names, sizes, odd signs and
+                             such are taken out. Of ftfy, its guesses about encodings and the
+                             composition of accents (NFC) are left out. */
     DIFFC_TEXT_FORM_MAX = 2147483647
 } diffc_text_form;
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Prints case_table.h: what Python's str.lower() and str.strip() know of Unicode, as ranges.
+"""Prints case_table.h: what Python's str.lower(), str.strip() and re know of Unicode, as ranges; and what the full-width
+and half-width forms from U+FF01 on stand for (0: nothing).
 
 Pipelines prepare prompts with text.lower().strip(), so Python itself is asked. A capital sigma shows which characters
 are cased and which are ignored when it looks for its neighbours (SpecialCasing.txt, Final_Sigma).
@@ -62,3 +63,12 @@ show('lower_range', 'lower_ranges', lower_ranges())
 show('range', 'cased_ranges', ranges(cased))
 show('range', 'ignored_ranges', ranges(ignored))
 show('range', 'space_ranges', ranges([ord(c) for c in characters if c.isspace()]))
+show('range', 'word_ranges', ranges([ord(c) for c in characters if c.isalnum() or c == '_']))
+show('range', 'digit_ranges', ranges([ord(c) for c in characters if c.isdecimal()]))
+
+widths = [unicodedata.normalize('NFKC', chr(c)) for c in range(0xFF01, 0xFFF0)]
+numbers = [ord(w) if len(w) == 1 and w != chr(0xFF01 + i) else 0 for i, w in enumerate(widths)]
+print('\nstatic const uint16_t width_forms[] = {')
+for i in range(0, len(numbers), 14):
+    print('    ' + ' '.join(f'0x{n:X},' for n in numbers[i:i + 14]))
+print('};')

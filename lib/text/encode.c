@@ -7,7 +7,7 @@
 int dfi_text_options_read(const diffc_text_options *source, diffc_text_options *options)
 {
     DFI_TRY(dfi_options_read(options, sizeof(*options), source, "text_options"));
-    if (options->form != DIFFC_TEXT_LOWER && options->form != DIFFC_TEXT_RAW)
+    if (options->form < DIFFC_TEXT_LOWER || options->form > DIFFC_TEXT_CLEAN)
         return dfi_fail(DIFFC_ERR_ARG, "text_options.form is %d, must be a diffc_text_form", options->form);
     return DIFFC_OK;
 }
@@ -26,6 +26,8 @@ int dfi_text_prepare(struct diffc_context *context, const char *text, size_t siz
         DFI_TRY(dfi_text_check(bytes, size));
     if (options->form == DIFFC_TEXT_LOWER)
         return dfi_text_lower(context, bytes, size, result);
+    if (options->form == DIFFC_TEXT_CLEAN)
+        return dfi_text_clean(context, bytes, size, result);
     dfi_bytes_put(result, bytes, size);
     return result->status;
 }

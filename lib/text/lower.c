@@ -54,6 +54,27 @@ int dfi_character_is_space(uint32_t character)
     return within(space_ranges, DFI_COUNT(space_ranges), character);
 }
 
+int dfi_character_is_word(uint32_t character)
+{
+    if (character < 0x80)
+        return (character >= 'a' && character <= 'z') || (character >= 'A' && character <= 'Z') ||
+               (character >= '0' && character <= '9') || character == '_';
+    return within(word_ranges, DFI_COUNT(word_ranges), character);
+}
+
+uint32_t dfi_character_width(uint32_t character)
+{
+    const uint32_t place = character - 0xFF01;
+    return place < DFI_COUNT(width_forms) && width_forms[place] ? width_forms[place] : character;
+}
+
+int dfi_character_is_digit(uint32_t character)
+{
+    if (character < 0x80)
+        return character >= '0' && character <= '9';
+    return within(digit_ranges, DFI_COUNT(digit_ranges), character);
+}
+
 void dfi_bytes_put(struct dfi_bytes *bytes, const void *data, size_t size)
 {
     if (bytes->status)

@@ -21,9 +21,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int32_t ids[77], used = 0;
     int64_t dropped = -1;
     const unsigned choice = size ? data[0] : 0;
-    options.form = choice & 1 ? DIFFC_TEXT_RAW : DIFFC_TEXT_LOWER;
-    options.parse_special = choice >> 1 & 1;
-    options.strict = choice >> 2 & 1;
+    options.form = (int32_t)(choice & 3) % 3;
+    options.parse_special = choice >> 2 & 1;
+    options.strict = choice >> 3 & 1;
     const long live = fuzz_begin(data, size);
     const int status = diffc_tokenizer_prompt(tokenizer, size ? (const char *)data + 1 : "",
                                               size ? size - 1 : 0, &options, 77, ids, &used, &dropped);

@@ -90,6 +90,79 @@ static void test_lower(void **state)
     expect_form("A\xFFZ\xC3", 4, "a\xFFz\xC3");
 }
 
+static int prepare(const char *text, size_t size, int form, char *out, size_t capacity, size_t *count)
+{
+    diffc_text_options options = DIFFC_TEXT_OPTIONS;
+    options.form = form;
+    return diffc_text_prepare(io_context, text, size, &options, out, capacity, count);
+}
+
+/* What _clean_caption() of diffusers, with ftfy and BeautifulSoup, makes of it twice. */
+static void test_clean(void **state)
+{
+    static const char *const cases[][2] = {
+        { "A Photo of a <person>, http://foo.com/a/b-c?x=1 and foo.co.uk",
+          "a photo of a person, ?x=1 and uk" },
+        { "see www.example.org/x! mail@me.com", "see ! mail" },
+        { "<b>Bold</b> &amp; <img src='a>b'>text<!-- no -->&eacute;", "bold text\303\251" },
+        { "hello @nick_name \346\227\245\346\234\254 \344\270\255\345\233\275", "hello" },
+        { "a\342\200\224\342\200\224b \342\200\234quoted\342\200\235 \302\253x\302\273 "
+          "\342\200\230y\342\200\231",
+          "a-b \"quoted\" \"x\" 'y" },
+        { "ip 192.168.1.1 at 3:45  ", "ip at 3:45" },
+        { "one\\ntwo #12 #12345 1234567 123456 12345", "one two 12345" },
+        { "look at my_picture.JPG and file.png now", "look at and now" },
+        { "\"\"\"loud\"\"\" wait.... what", "\"loud\" wait what" },
+        { "***SALE*** (x) [y] {z} | / \\ # \302\256 \342\204\242", "sale x y z" },
+        { "a . b", "a b" },
+        { "this-is-my-cute-cat", "this is my cute cat" },
+        { "this-is_fine-ok", "this-is_fine-ok" },
+        { "jc6640 jc6640vc 6640vc231 j2d1a2a", "" },
+        { "Worldwide free shipping, free download free", "" },
+        { "click for more png images page 12", "" },
+        { "poster 12x34 and 1.5\303\2272.5 or 3\321\2052", "poster and or" },
+        { "a : b,c.d/e 1,2 3.4", "a: b, c. d e 1,2 3.4" },
+        { "'hello world'", "hello world" },
+        { "\"hello\"", "hello" },
+        { ", hello -", "hello" },
+        { "_x:", "x" },
+        { ".hidden", "" },
+        { "%41+b%20%E6%97%A5 %zz", "a b %zz" },
+        { "&lt;b&gt;x&lt;/b&gt; &#233; &#x41;", "x< b> \303\251 a" },
+        { "\357\274\246\357\275\225\357\275\214\357\275\214 \357\254\201\357\254\202 \307\204 \342\200\213",
+          "full fifl d\305\276 \342\200\213" },
+        { "  ", "" },
+        { "", "" },
+        { "a < b > c", "a < b > c" },
+        { "&copy", "copy" },
+        { "x&d", "xd" },
+        { "\303\211\303\210 ABC\302\275\342\200\242", "\303\251\303\250 abc" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char out[256];
+        size_t count = 0;
+        assert_int_equal(
+            prepare(cases[i][0], DIFFC_NUL_TERMINATED, DIFFC_TEXT_CLEAN, out, sizeof(out), &count), DIFFC_OK);
+        assert_string_equal(out, cases[i][1]);
+    }
+}
+
+/* Texts that make patterns go back and forth: each place is tried once. */
+static void test_clean_long(void **state)
+{
+    static const char *const units[] = { "a",  "a.", "<",      "&",  "\"",    "1",
+                                         "a1", "-_", "http:/", "x/", "page ", "&#" };
+    static char text[65537], out[300000];
+    size_t count = 0;
+    (void)state;
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        for (size_t k = 0; k < 65536; k++)
+            text[k] = units[i][k % strlen(units[i])];
+        assert_int_equal(prepare(text, 65536, DIFFC_TEXT_CLEAN, out, sizeof(out), &count), DIFFC_OK);
+    }
+}
+
 /* X1: empty prompts are one EOS. */
 static void test_x1_empty(void **state)
 {
@@ -97,7 +170,7 @@ static void test_x1_empty(void **state)
     int32_t ids[77];
     (void)state;
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        for (int form = DIFFC_TEXT_LOWER; form <= DIFFC_TEXT_RAW; form++) {
+        for (int form = DIFFC_TEXT_LOWER; form <= DIFFC_TEXT_CLEAN; form++) {
             assert_int_equal(encode(texts[i], form, 0, ids), 1);
             assert_int_equal(ids[0], 1);
             for (int k = 1; k < 77; k++)
@@ -282,7 +355,12 @@ static int open_and_use(void *work)
     const struct bytes *model = work;
     diffc_tokenizer *made = NULL;
     int32_t ids[77];
+    char out[64];
+    size_t count;
     int status = diffc_tokenizer_open_memory(io_context, model->data, model->size, &made);
+    if (status == DIFFC_OK)
+        status = prepare("<b>A</b> cat, 12x13 &eacute;.png a-b-c-d-e", DIFFC_NUL_TERMINATED, DIFFC_TEXT_CLEAN,
+                         out, sizeof(out), &count);
     if (status == DIFFC_OK)
         status = diffc_tokenizer_prompt(made, "A photo of</s> THE license \xF0\x9F\x98\x80",
                                         DIFFC_NUL_TERMINATED, NULL, 77, ids, NULL, NULL);
@@ -315,6 +393,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),       cmocka_unit_test(test_lower),
+        cmocka_unit_test(test_clean),        cmocka_unit_test(test_clean_long),
         cmocka_unit_test(test_x1_empty),     cmocka_unit_test(test_x2_utf8),
         cmocka_unit_test(test_x3_nul),       cmocka_unit_test(test_x4_long),
         cmocka_unit_test(test_x5_special),   cmocka_unit_test(test_x6_truncation),
