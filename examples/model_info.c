@@ -111,7 +111,8 @@ static json_t *folder_class(const char *folder)
     return name;
 }
 
-/* The network without its weights: parameters, and the memory of a session with two conditions. */
+/* The network over mapped files: parameters, and the memory of a session with two conditions, as it would be
+ * by default and at the least. */
 static int add_network(diffc_context *context, const struct request *request, const char *path, int64_t bytes,
                        json_t *info)
 {
@@ -119,20 +120,23 @@ static int add_network(diffc_context *context, const struct request *request, co
     diffc_session_options session = DIFFC_SESSION_OPTIONS;
     diffc_model *model = NULL;
     const char *architecture = NULL;
-    int64_t memory = 0;
-    options.without_weights = 1;
+    int64_t memory = 0, least = 0;
+    options.map = 1;
+    options.variant = request->variant;
     session.batch = request->batch;
     int status = diffc_model_open(context, path, &options, &model);
     status = status ? status : diffc_model_describe(model, &architecture, NULL);
     status = status ? status : diffc_session_bytes(model, &session, &memory);
     if (!status) {
-        const int64_t count = diffc_model_parameter_count(model);
+        session.memory = memory - 1;
+        if (diffc_session_bytes(model, &session, &least))
+            least = memory;
         json_object_set_new(info, "architecture", json_string(architecture));
-        json_object_set_new(info, "parameters", json_integer(count));
+        json_object_set_new(info, "parameters", json_integer(diffc_model_parameter_count(model)));
         json_object_set_new(info, "memory",
-                            json_pack("{s:I, s:I, s:I, s:I}", "weight_files", (json_int_t)bytes, "weights",
-                                      (json_int_t)(4 * count), "session", (json_int_t)memory, "total",
-                                      (json_int_t)(4 * count + memory)));
+                            json_pack("{s:I, s:I, s:I, s:I}", "weights", (json_int_t)bytes, "session",
+                                      (json_int_t)memory, "total", (json_int_t)(bytes + memory), "least",
+                                      (json_int_t)(bytes + least)));
     }
     diffc_release(&model);
     return status;
@@ -170,7 +174,7 @@ static json_t *describe(diffc_context *context, const struct request *request, c
     if (!json_object_get(info, "memory"))
         json_object_set_new(
             info, "memory",
-            json_pack("{s:I, s:I}", "weight_files", (json_int_t)bytes, "total", (json_int_t)bytes));
+            json_pack("{s:I, s:I}", "weights", (json_int_t)bytes, "total", (json_int_t)bytes));
     json_object_set_new(info, "tensors", tensors);
     return info;
 }

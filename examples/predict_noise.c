@@ -12,26 +12,30 @@ struct request {
     const char *model, *sample, *text, *labels, *out, *variant;
     float timestep;
     int has_timestep, threads;
+    long memory; /* MiB beside the weights, 0: no limit of its own */
 };
 
 static int usage(FILE *stream, int code)
 {
-    fprintf(stream,
-            "usage: predict_noise --model DIR/unet --sample x.npy --timestep T --text e.npy\n"
-            "                     [--class-labels c.npy] [--variant fp16] [--threads N] --out y.npy\n"
-            "Runs the UNet of a folder once. x is [N, C, H, W], e [N or 1, tokens, width], c [N or 1].\n"
-            "y is [N, C', H, W], float32, all output channels.\n");
+    fprintf(
+        stream,
+        "usage: predict_noise --model DIR/unet --sample x.npy --timestep T --text e.npy\n"
+        "                     [--class-labels c.npy] [--variant fp16] [--threads N] [--memory MIB]\n"
+        "                     --out y.npy\n"
+        "Runs the UNet of a folder once. x is [N, C, H, W], e [N or 1, tokens, width], c [N or 1].\n"
+        "y is [N, C', H, W], float32, all output channels. MIB is what the run may take beside the weights:\n"
+        "with little memory it is slower and gives the same bits.\n");
     return code;
 }
 
 static int read_request(struct request *request, int argc, char **argv)
 {
-    static const struct option options[] = {
-        { "model", 1, NULL, 'm' },        { "sample", 1, NULL, 's' },  { "timestep", 1, NULL, 't' },
-        { "text", 1, NULL, 'e' },         { "out", 1, NULL, 'o' },     { "variant", 1, NULL, 'v' },
-        { "class-labels", 1, NULL, 'c' }, { "threads", 1, NULL, 'n' }, { "help", 0, NULL, 'h' },
-        { "version", 0, NULL, 'V' },      { NULL, 0, NULL, 0 }
-    };
+    static const struct option options[] = { { "model", 1, NULL, 'm' },        { "sample", 1, NULL, 's' },
+                                             { "timestep", 1, NULL, 't' },     { "text", 1, NULL, 'e' },
+                                             { "out", 1, NULL, 'o' },          { "variant", 1, NULL, 'v' },
+                                             { "class-labels", 1, NULL, 'c' }, { "threads", 1, NULL, 'n' },
+                                             { "memory", 1, NULL, 'M' },       { "help", 0, NULL, 'h' },
+                                             { "version", 0, NULL, 'V' },      { NULL, 0, NULL, 0 } };
     char *end = NULL;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
@@ -51,6 +55,11 @@ static int read_request(struct request *request, int argc, char **argv)
             request->threads = (int)strtol(optarg, &end, 10);
             if (end == optarg || *end || request->threads < 1 || request->threads > 1024)
                 return ex_error(EX_USAGE, "--threads", "\"%s\" is not in 1 .. 1024", optarg);
+            break;
+        case 'M':
+            request->memory = strtol(optarg, &end, 10);
+            if (end == optarg || *end || request->memory < 1 || request->memory > 1 << 30)
+                return ex_error(EX_USAGE, "--memory", "\"%s\" is no number of MiB", optarg);
             break;
         case 'h': exit(usage(stdout, 0));
         case 'V': printf("predict_noise (libdiffc) %s\n", diffc_version()); exit(0);
@@ -126,6 +135,7 @@ static int prepare(struct run *run, const struct request *request)
     options.image_height = (int32_t)height;
     options.image_width = (int32_t)width;
     options.text_tokens = (int32_t)tokens;
+    options.memory = (int64_t)request->memory << 20;
     int status = diffc_session_create(run->model, &options, &run->session);
     status = status ? status : diffc_tensor_create(run->context, DIFFC_F32, 1, &batch, &run->t);
     for (int64_t n = 0; !status && n < batch; n++)
