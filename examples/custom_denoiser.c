@@ -223,7 +223,7 @@ int main(int argc, char **argv)
                  "exact answer.",
         .own = own,
         .own_count = 2,
-        .unused = "data weights precision epochs batch lr width time timesteps guidance resume",
+        .unused = "data weights precision numerics epochs batch lr width time timesteps guidance resume",
     };
     diffc_context *context = NULL;
     json_t *metrics = NULL;

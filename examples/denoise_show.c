@@ -47,6 +47,7 @@ static int predict(const struct denoise_show *show, diffc_model *model, const di
     int64_t count = diffc_tensor_dim(input, 0);
     options.batch = count < BATCH ? (int32_t)count : BATCH;
     options.conditions = 1;
+    options.numerics = show->numerics;
     int status = diffc_session_create(model, &options, &session);
     if (!status)
         status = create_like(input, count, show->context, output);

@@ -8,6 +8,7 @@
 struct diffusion_show {
     diffc_context *context;
     const char *out;
+    const char *numerics;
     uint64_t seed;
     double guidance;
     int steps; /* 0: the model's own number */

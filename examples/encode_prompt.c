@@ -188,7 +188,7 @@ int main(int argc, char **argv)
                  "--out names a file here: [N, 77, E] float32, as npy.",
         .own = own,
         .own_count = sizeof own / sizeof own[0],
-        .unused = "data weights seed precision epochs batch lr width time timesteps guidance resume",
+        .unused = "data weights seed precision numerics epochs batch lr width time timesteps guidance resume",
     };
     struct work work = { .settings = &s };
     ex_begin();

@@ -143,6 +143,7 @@ static int judge_samples(const struct eval_judge *work, diffc_model *classifier,
                                     .guidance = guidance,
                                     .steps = work->steps,
                                     .clip = work->clip,
+                                    .numerics = work->numerics,
                                     .seed = work->seed,
                                     .quiet = work->quiet,
                                     .label = label };

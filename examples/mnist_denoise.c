@@ -54,6 +54,7 @@ static int create_trainer(diffc_model *model, const struct settings *s, const st
     options.seed = s->common.seed;
     options.learning_rate = s->common.learning_rate;
     options.ema_decay = s->ema;
+    options.numerics = s->common.numerics;
     int status = diffc_trainer_create(model, mnist->train, &options, trainer);
     return status ? ex_failed("trainer", status) : 0;
 }
@@ -61,7 +62,11 @@ static int create_trainer(diffc_model *model, const struct settings *s, const st
 static int train(diffc_context *context, const struct settings *s, const char *out)
 {
     struct ex_mnist mnist;
-    struct denoise_show show = { .context = context, .mnist = &mnist, .out = out, .seed = s->common.seed };
+    struct denoise_show show = { .context = context,
+                                 .mnist = &mnist,
+                                 .out = out,
+                                 .numerics = s->common.numerics,
+                                 .seed = s->common.seed };
     diffc_model *model = NULL;
     diffc_trainer *trainer = NULL;
     int code = ex_mnist_open(context, s->common.data, s->limit, 0, &mnist);

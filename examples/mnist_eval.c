@@ -41,6 +41,7 @@ static int train(diffc_context *context, const struct settings *s, const char *o
     options.seed = s->common.seed;
     options.learning_rate = s->common.learning_rate;
     options.decay = "exponential";
+    options.numerics = s->common.numerics;
     int status = diffc_model_create(context, "lenet", &model_options, &model);
     if (!status)
         status = diffc_trainer_create(model, mnist.train, &options, &trainer);
@@ -79,6 +80,7 @@ static int judge(diffc_context *context, const struct settings *s, const char *o
                                .steps = s->common.timesteps,
                                .clip = s->clip,
                                .quiet = s->common.quiet,
+                               .numerics = s->common.numerics,
                                .seed = s->common.seed,
                                .guidance = s->common.guidance };
     int code = ex_mnist_open(context, s->common.data, s->limit, 1, &mnist);

@@ -132,6 +132,7 @@ static int prepare(struct run *run, const struct request *request)
         return ex_error(EX_FAILED, "predict_noise", "the sample or the text is too large");
     options.batch = (int32_t)batch;
     options.conditions = 1;
+    options.numerics = "exact"; /* for those who compare */
     options.image_height = (int32_t)height;
     options.image_width = (int32_t)width;
     options.text_tokens = (int32_t)tokens;

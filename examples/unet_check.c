@@ -131,6 +131,7 @@ static int run_eval(const struct check *c, diffc_model *model, const char *name)
     diffc_session_options options = DIFFC_SESSION_OPTIONS;
     diffc_binding output = { "out", c->output };
     options.batch = (int32_t)diffc_tensor_dim(c->output, 0);
+    options.numerics = c->common.numerics;
     int status = diffc_session_create(model, &options, &session);
     if (!status)
         status = diffc_session_run(session, c->inputs, c->input_count, &output, 1);
@@ -147,6 +148,7 @@ static int create_trainer(const struct check *c, diffc_model *model, int updates
     int64_t count = diffc_tensor_dim(c->output, 0);
     options.objective = c->t_path ? "flow" : "denoise";
     options.batch = (int32_t)count;
+    options.numerics = c->common.numerics;
     options.epochs = updates;
     options.learning_rate = c->common.learning_rate > 0 ? c->common.learning_rate : 1e-3;
     int status = diffc_tensor_create(c->context, DIFFC_I32, 1, &count, &labels);
@@ -269,6 +271,8 @@ int main(int argc, char **argv)
     int code = ex_options_read(&c.common, &program, argc, argv);
     if (code >= 0)
         return code;
+    if (!c.common.numerics)
+        c.common.numerics = "exact"; /* for those who compare */
     if (!c.common.weights || !c.x_path)
         return ex_error(EX_USAGE, c.common.weights ? "--x" : "--weights", "needed");
     if (c.adam_steps && !c.target_path)

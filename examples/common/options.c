@@ -20,6 +20,8 @@ static int list_common(struct ex_options *o, struct ex_option *list)
         { "seed", EX_SEED, &o->seed, 0, 0, "N", "of all random numbers (default 180)" },
         { "threads", EX_INT, &o->threads, 1, 1024, "N", "default: the CPUs of this process" },
         { "precision", EX_CHOICE, &o->precision, 0, 0, "fp32|bf16", "default fp32" },
+        { "numerics", EX_CHOICE, &o->numerics, 0, 0, "default|exact|fast",
+          "how sums may be rearranged for speed" },
         { "epochs", EX_INT, &o->epochs, 1, 1000000, "N", "passes over the training images" },
         { "batch", EX_INT, &o->batch, 1, 4096, "N", "images per step" },
         { "lr", EX_REAL, &o->learning_rate, 1e-12, 1e3, "X", "learning rate of Adam" },

@@ -29,7 +29,7 @@ struct ex_options {
     const char *data, *out, *weights;
     uint64_t seed; /* default 180 */
     int threads;
-    const char *precision;
+    const char *precision, *numerics;
     int epochs, batch;
     double learning_rate;
     int width;

@@ -16,6 +16,7 @@ struct ex_sampling {
     double guidance;       /* used with labels */
     int steps;             /* 0: every t of the schedule, or 50 steps of a flow */
     int clip;              /* 1: estimates of the image are clamped to [0, 1] (not for flows) */
+    const char *numerics; /* of the session; NULL: default */
     uint64_t seed;
     int quiet;
     const char *label; /* of the progress bar */

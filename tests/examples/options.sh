@@ -26,6 +26,7 @@ for program in mnist_denoise mnist_diffusion mnist_eval unet_check; do
     wrong --quiet $program --quiet=yes
     wrong --precision $program --precision bf16
     wrong --precision $program --precision fp64
+    wrong --numerics $program --numerics sloppy
     wrong --time $program --time divide
     wrong --time $program --time 'add|mul'
     wrong --guidance $program --guidance 1,,2

@@ -169,7 +169,7 @@ static void test_shards(void **state)
 static double check_gradients(int dtype, uint32_t mask)
 {
     const struct dfi_t5_config config = tiny_t5(100);
-    const struct dfi_exec_options options = { 2, 1, 1, 0 };
+    const struct dfi_exec_options options = { .batch = 2, .conditions = 1, .backward = 1 };
     struct diffc_context *context = open_context(2, mask);
     struct dfi_t5_values values;
     struct net net;
