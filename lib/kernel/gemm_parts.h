@@ -21,4 +21,10 @@ const char *dfi_gemm_blis_prepare(uint32_t cpu_flags);
 void dfi_gemm_tile_avx2(size_t k, const float *a, const float *b, float *c, ptrdiff_t ldc, int accumulate);
 void dfi_gemm_tile_avx512(size_t k, const float *a, const float *b, float *c, ptrdiff_t ldc, int accumulate);
 
+/* The same for 1 to MR rows, a[k][stride]. */
+void dfi_gemm_rows_avx2(int rows, size_t k, const float *a, int stride, const float *b, float *c,
+                        ptrdiff_t ldc, int accumulate);
+void dfi_gemm_rows_avx512(int rows, size_t k, const float *a, int stride, const float *b, float *c,
+                          ptrdiff_t ldc, int accumulate);
+
 #endif

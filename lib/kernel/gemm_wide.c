@@ -8,10 +8,11 @@
 #include "kernel/kernels.h"
 
 #define MAX_ROWS DFI_TILE_ROWS_AVX512
+#define LINE 64 /* bytes of a cache line */
 #define MAX_COLUMNS DFI_TILE_COLUMNS_AVX512
 
-typedef void (*tile_function)(size_t k, const float *a, const float *b, float *c, ptrdiff_t ldc,
-                              int accumulate);
+typedef void (*tile_function)(int rows, size_t k, const float *a, int stride, const float *b, float *c,
+                              ptrdiff_t ldc, int accumulate);
 
 struct tile {
     int rows, columns;
@@ -22,13 +23,14 @@ struct tile {
 #define ROWS_C 4
 #define COLUMNS_C 8
 
-static void tile_c(size_t k, const float *a, const float *b, float *c, ptrdiff_t ldc, int accumulate)
+static void rows_c(int rows, size_t k, const float *a, int stride, const float *b, float *c, ptrdiff_t ldc,
+                   int accumulate)
 {
-    for (int i = 0; i < ROWS_C; i++)
+    for (int i = 0; i < rows; i++)
         for (int j = 0; j < COLUMNS_C; j++) {
             float sum = accumulate ? c[i * ldc + j] : 0;
             for (size_t l = 0; l < k; l++)
-                sum += a[l * ROWS_C + (size_t)i] * b[l * COLUMNS_C + (size_t)j];
+                sum += a[l * (size_t)stride + (size_t)i] * b[l * COLUMNS_C + (size_t)j];
             c[i * ldc + j] = sum;
         }
 }
@@ -37,14 +39,14 @@ static struct tile choose(uint32_t cpu_flags)
 {
 #if DFI_HAVE_AVX512
     if (cpu_flags & DIFFC_CPU_AVX512)
-        return (struct tile) { DFI_TILE_ROWS_AVX512, DFI_TILE_COLUMNS_AVX512, dfi_gemm_tile_avx512 };
+        return (struct tile) { DFI_TILE_ROWS_AVX512, DFI_TILE_COLUMNS_AVX512, dfi_gemm_rows_avx512 };
 #endif
 #if DFI_HAVE_AVX2
     if (cpu_flags & DIFFC_CPU_AVX2)
-        return (struct tile) { DFI_TILE_ROWS_AVX2, DFI_TILE_COLUMNS_AVX2, dfi_gemm_tile_avx2 };
+        return (struct tile) { DFI_TILE_ROWS_AVX2, DFI_TILE_COLUMNS_AVX2, dfi_gemm_rows_avx2 };
 #endif
     (void)cpu_flags;
-    return (struct tile) { ROWS_C, COLUMNS_C, tile_c };
+    return (struct tile) { ROWS_C, COLUMNS_C, rows_c };
 }
 
 static size_t least(size_t a, size_t b)
@@ -52,19 +54,21 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-int dfi_wide_panel(uint32_t cpu_flags)
-{
-    return choose(cpu_flags).rows;
-}
-
 static size_t panels_of(size_t m, size_t rows)
 {
     return (m + rows - 1) / rows;
 }
 
+/* As few panels as there must be, of as equal a height as can be. */
+int dfi_wide_panel(uint32_t cpu_flags, size_t m)
+{
+    const size_t panels = panels_of(m, (size_t)choose(cpu_flags).rows);
+    return panels ? (int)panels_of(m, panels) : 1;
+}
+
 size_t dfi_wide_packed(uint32_t cpu_flags, size_t m, size_t k)
 {
-    const size_t rows = (size_t)choose(cpu_flags).rows;
+    const size_t rows = (size_t)dfi_wide_panel(cpu_flags, m);
     return panels_of(m, rows) * rows * k;
 }
 
@@ -77,7 +81,7 @@ static size_t packed_at(size_t rows, size_t panels, size_t k, size_t from, size_
 void dfi_wide_pack(uint32_t cpu_flags, const float *a, ptrdiff_t a_ld, size_t m, size_t k, size_t panel,
                    float *packed)
 {
-    const size_t rows = (size_t)choose(cpu_flags).rows, panels = panels_of(m, rows);
+    const size_t rows = (size_t)dfi_wide_panel(cpu_flags, m), panels = panels_of(m, rows);
     const size_t filled = least(m - panel * rows, rows);
     for (size_t from = 0; from < k; from += DFI_WIDE_DEPTH) {
         const size_t depth = least(k - from, DFI_WIDE_DEPTH);
@@ -90,43 +94,73 @@ void dfi_wide_pack(uint32_t cpu_flags, const float *a, ptrdiff_t a_ld, size_t m,
     }
 }
 
-/* One tile of C, whole or at an edge. */
+/* One tile of C; `panel` rows lie in a step of A. */
 static void run_tile(const struct tile *tile, const struct dfi_wide *args, size_t row, size_t column,
-                     size_t depth, const float *a, const float *b, int accumulate)
+                     size_t panel, size_t depth, const float *a, const float *b, int accumulate)
 {
     float *c = args->c + (ptrdiff_t)row * args->c_ld + column, edge[MAX_ROWS * MAX_COLUMNS];
-    const size_t rows = least(args->m - row, (size_t)tile->rows),
-                 columns = least(args->n - column, (size_t)tile->columns);
-    if (rows == (size_t)tile->rows && columns == (size_t)tile->columns) {
-        tile->run(depth, a, b, c, args->c_ld, accumulate);
+    const size_t rows = least(args->m - row, panel), columns = least(args->n - column, (size_t)tile->columns);
+    if (columns == (size_t)tile->columns) {
+        tile->run((int)rows, depth, a, (int)panel, b, c, args->c_ld, accumulate);
         return;
     }
     memset(edge, 0, sizeof(edge));
     for (size_t i = 0; accumulate && i < rows; i++)
         memcpy(edge + i * MAX_COLUMNS, c + (ptrdiff_t)i * args->c_ld, columns * sizeof(*c));
-    tile->run(depth, a, b, edge, MAX_COLUMNS, accumulate);
+    tile->run((int)rows, depth, a, (int)panel, b, edge, MAX_COLUMNS, accumulate);
     for (size_t i = 0; i < rows; i++)
         memcpy(c + (ptrdiff_t)i * args->c_ld, edge + i * MAX_COLUMNS, columns * sizeof(*c));
+}
+
+/* The weights of one step: rows first .. end - 1, from k = from on. */
+struct weights {
+    const struct dfi_wide *args;
+    size_t element, first, end, from;
+};
+
+static const char *weight_at(const struct weights *w, size_t row)
+{
+    return (const char *)w->args->w + ((size_t)((ptrdiff_t)row * w->args->w_ld) + w->from) * w->element;
+}
+
+static void widen(const struct weights *w, const struct dfi_kernels *kernels, size_t width, size_t depth,
+                  float *scratch)
+{
+    for (size_t column = w->first; column < w->end; column += width)
+        kernels->widen_panel(weight_at(w, column), w->args->w_dtype, w->args->w_ld,
+                             (int)least(w->end - column, width), depth, (int)width,
+                             scratch + (column - w->first) * DFI_WIDE_DEPTH);
+}
+
+/* Rows are far apart and each is read in short pieces, which no hardware foresees: part `part` of `parts` of
+ * the next step's is asked for while this step's are multiplied. */
+static void ask_for_next(const struct weights *w, size_t part, size_t parts)
+{
+    const struct weights next = { w->args, w->element, w->first, w->end, w->from + DFI_WIDE_DEPTH };
+    if (next.from >= w->args->k)
+        return;
+    const size_t rows = w->end - w->first, bytes = least(w->args->k - next.from, DFI_WIDE_DEPTH) * w->element;
+    for (size_t row = part * rows / parts; row < (part + 1) * rows / parts; row++)
+        for (size_t at = 0; at < bytes; at += LINE)
+            __builtin_prefetch(weight_at(&next, w->first + row) + at, 0, 2);
 }
 
 void dfi_wide_band(uint32_t cpu_flags, const struct dfi_wide *args, size_t band, float *scratch)
 {
     const struct tile tile = choose(cpu_flags);
-    const struct dfi_kernels *kernels = dfi_kernels_get(cpu_flags, DIFFC_F32);
-    const size_t rows = (size_t)tile.rows, width = (size_t)tile.columns, panels = panels_of(args->m, rows);
-    const size_t first = band * DFI_WIDE_BAND, end = least(first + DFI_WIDE_BAND, args->n);
-    const size_t element = args->w_dtype == DIFFC_F32 ? 4 : 2;
-    for (size_t from = 0; from < args->k; from += DFI_WIDE_DEPTH) {
-        const size_t depth = least(args->k - from, DFI_WIDE_DEPTH);
-        for (size_t column = first; column < end; column += width)
-            kernels->widen_panel((const char *)args->w +
-                                     ((size_t)((ptrdiff_t)column * args->w_ld) + from) * element,
-                                 args->w_dtype, args->w_ld, (int)least(end - column, width), depth,
-                                 tile.columns, scratch + (column - first) * DFI_WIDE_DEPTH);
-        for (size_t panel = 0; panel < panels; panel++)
-            for (size_t column = first; column < end; column += width)
-                run_tile(&tile, args, panel * rows, column, depth,
-                         (const float *)args->a_packed + packed_at(rows, panels, args->k, from, panel),
-                         scratch + (column - first) * DFI_WIDE_DEPTH, from > 0);
+    const size_t rows = (size_t)dfi_wide_panel(cpu_flags, args->m), width = (size_t)tile.columns;
+    const size_t panels = panels_of(args->m, rows), first = band * DFI_WIDE_BAND;
+    struct weights w = { args, args->w_dtype == DIFFC_F32 ? 4 : 2, first,
+                         least(first + DFI_WIDE_BAND, args->n), 0 };
+    for (; w.from < args->k; w.from += DFI_WIDE_DEPTH) {
+        const size_t depth = least(args->k - w.from, DFI_WIDE_DEPTH);
+        widen(&w, dfi_kernels_get(cpu_flags, DIFFC_F32), width, depth, scratch);
+        for (size_t panel = 0; panel < panels; panel++) {
+            ask_for_next(&w, panel, panels);
+            for (size_t column = first; column < w.end; column += width)
+                run_tile(&tile, args, panel * rows, column, rows, depth,
+                         (const float *)args->a_packed + packed_at(rows, panels, args->k, w.from, panel),
+                         scratch + (column - first) * DFI_WIDE_DEPTH, w.from > 0);
+        }
     }
 }

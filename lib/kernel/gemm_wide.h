@@ -17,8 +17,9 @@ struct dfi_wide {
     ptrdiff_t c_ld;
 };
 
-/* Floats that A takes when packed, and packs rows panel * dfi_wide_panel() and following of it. */
-int dfi_wide_panel(uint32_t cpu_flags);
+/* Rows of a panel when m rows are shared out evenly; floats that A takes when packed; and packs rows
+ * panel * dfi_wide_panel() and following of it. */
+int dfi_wide_panel(uint32_t cpu_flags, size_t m);
 size_t dfi_wide_packed(uint32_t cpu_flags, size_t m, size_t k);
 void dfi_wide_pack(uint32_t cpu_flags, const float *a, ptrdiff_t a_ld, size_t m, size_t k, size_t panel,
                    float *packed);

@@ -210,7 +210,7 @@ static void check_wide(uint32_t flags, int dtype, size_t m, size_t n, size_t k)
     fill(&w, n, k, w_ld, 1, &state);
     dfi_convert(DIFFC_F32, w.p, dtype, stored, w.count);
     dfi_convert(dtype, stored, DIFFC_F32, w.p, w.count); /* as it was rounded */
-    const size_t panel = (size_t)dfi_wide_panel(flags);
+    const size_t panel = (size_t)dfi_wide_panel(flags, m);
     struct dfi_wide wide = { m, n, k, packed, stored, dtype, w_ld, c.p, c_ld };
     for (size_t p = 0; p * panel < m; p++)
         dfi_wide_pack(flags, a.p, a_ld, m, k, p, packed);

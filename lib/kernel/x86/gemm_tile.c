@@ -32,3 +32,59 @@ void TILE(size_t k, const float *a, const float *b, float *c, ptrdiff_t ldc, int
         for (int v = 0; v < 2; v++)
             store(c + i * ldc + v * LANES, sum[i][v]);
 }
+
+/* The same with any number of rows, which lie `stride` apart in a step of A: so that rows can be shared out
+ * evenly.
+ */
+#if LANES == 16
+#define TILE_ROWS dfi_gemm_rows_avx512
+#else
+#define TILE_ROWS dfi_gemm_rows_avx2
+#endif
+
+DFI_INLINE void some_rows(const int rows, size_t k, const float *a, int stride, const float *b, float *c,
+                          ptrdiff_t ldc, int accumulate)
+{
+    vec sum[ROWS][2];
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < 2; v++)
+            sum[i][v] = accumulate ? load(c + i * ldc + v * LANES) : zero();
+    for (; k > 0; k--, a += stride, b += 2 * LANES) {
+        const vec b0 = load(b), b1 = load(b + LANES);
+#pragma GCC unroll 12
+        for (int i = 0; i < rows; i++) {
+            const vec value = set(a[i]);
+            sum[i][0] = madd(value, b0, sum[i][0]);
+            sum[i][1] = madd(value, b1, sum[i][1]);
+        }
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < 2; v++)
+            store(c + i * ldc + v * LANES, sum[i][v]);
+}
+
+void TILE_ROWS(int rows, size_t k, const float *a, int stride, const float *b, float *c, ptrdiff_t ldc,
+               int accumulate)
+{
+#define ROWS_CASE(n) \
+    case n: some_rows(n, k, a, stride, b, c, ldc, accumulate); break;
+    switch (rows) {
+        ROWS_CASE(1)
+        ROWS_CASE(2)
+        ROWS_CASE(3)
+        ROWS_CASE(4)
+        ROWS_CASE(5)
+        ROWS_CASE(6)
+#if ROWS == 12
+        ROWS_CASE(7)
+        ROWS_CASE(8)
+        ROWS_CASE(9)
+        ROWS_CASE(10)
+        ROWS_CASE(11)
+        ROWS_CASE(12)
+#endif
+    default: break;
+    }
+}
