@@ -33,9 +33,15 @@ static int build_graph(struct diffc_model *model, int with_loss, struct dfi_grap
     if (with_loss && (*graph)->status == DIFFC_OK) {
         const struct dfi_node *out = &(*graph)->nodes[values->out];
         const int classifies = strcmp(model->architecture->kind, "classifier") == 0;
-        values->target = dfi_graph_input(*graph, "target", out->c, out->h, out->w, 0);
-        values->loss = classifies ? dfi_cross_entropy_loss(*graph, values->out, values->target)
-                                  : dfi_mse_loss(*graph, values->out, values->target);
+        int predicted = values->out;
+        if (model->json && out->c > model->config.image_channels) /* the others are variances */
+            predicted = dfi_channels(*graph, predicted, 0, model->config.image_channels);
+        if (predicted < 0)
+            return dfi_graph_finish(*graph);
+        const struct dfi_node compared = (*graph)->nodes[predicted];
+        values->target = dfi_graph_input(*graph, "target", compared.c, compared.h, compared.w, 0);
+        values->loss = classifies ? dfi_cross_entropy_loss(*graph, predicted, values->target)
+                                  : dfi_mse_loss(*graph, predicted, values->target);
     }
     return dfi_graph_finish(*graph);
 }

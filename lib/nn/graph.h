@@ -32,6 +32,7 @@ struct dfi_node {
     enum dfi_act act;
     int scale_slot, shift_slot; /* of a modulation: which input, 0: absent */
     int groups, cosine_first;
+    int first;                           /* channel of a selection */
     double epsilon;                      /* of a norm; the frequency shift of a timestep embedding */
     double factor;                       /* of a sum, 0 is 1; of attention */
     int heads;                           /* of attention, with the next */
@@ -78,6 +79,7 @@ int dfi_upsample(struct dfi_graph *graph, int x); /* nearest neighbour, 2 x 2 */
 int dfi_add(struct dfi_graph *graph, int a, int b);
 int dfi_add_scaled(struct dfi_graph *graph, int a, int b, double factor); /* (a + b) * factor */
 int dfi_concat(struct dfi_graph *graph, int a, int b);                    /* channels */
+int dfi_channels(struct dfi_graph *graph, int x, int first, int count);   /* some of them */
 /* x * scale + shift with one value per channel and sample ([c, 1, 1]); either may be -1. */
 int dfi_modulate(struct dfi_graph *graph, int x, int scale, int shift);
 

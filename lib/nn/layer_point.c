@@ -1,6 +1,6 @@
 /* Layers that work pixel by pixel, without parameters. */
 
-#include "nn/node.h"
+#include "nn/build.h"
 
 static size_t pixels_of(const struct dfi_block *block)
 {
@@ -398,4 +398,57 @@ const struct dfi_node_kind dfi_kind_modulate = {
     "modulate",       DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT,
     modulate_need,    NULL,
     modulate_forward, modulate_backward
+};
+
+/* Some of the channels. */
+
+int dfi_channels(struct dfi_graph *graph, int x, int first, int count)
+{
+    struct dfi_node *node = dfi_build_node(graph, &dfi_kind_channels, "", 1, &x);
+    if (!node)
+        return -1;
+    if (first < 0 || count < 1 || count > node->c - first)
+        return dfi_build_fail(graph, node, "has not those channels");
+    node->first = first;
+    node->c = count;
+    return dfi_build_close(graph, node);
+}
+
+static void channels_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
+    copy_pixels(exec, dfi_at(exec, dfi_sample(exec, &x, index), node->first), x.ld,
+                dfi_sample(exec, &y, index), y.ld, pixels_of(&y), y.c);
+}
+
+static void channels_forward(struct dfi_exec *exec, int number)
+{
+    forward_samples(exec, number, channels_piece);
+}
+
+/* Whoever comes first also says that the other channels have no gradient. */
+static void channels_backward_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
+    const struct dfi_block dx = dfi_exec_gradient_of(exec, node->input[0]);
+    void *to = dfi_sample(exec, &dx, index);
+    if (!dfi_gradient_adds(exec, node->input[0]))
+        for (size_t p = 0; p < pixels_of(&dx); p++)
+            memset(dfi_at(exec, to, (ptrdiff_t)p * dx.ld), 0, (size_t)dx.c * exec->element);
+    exec->kernels->affine2(dfi_sample(exec, &dy, index), dy.ld, NULL, 0, dfi_at(exec, to, node->first), dx.ld,
+                           pixels_of(&dy), dy.c, ones(exec), NULL, NULL, 1);
+}
+
+static void channels_backward(struct dfi_exec *exec, int number)
+{
+    dfi_gradient_begin(exec, dfi_node(exec, number)->input[0]);
+    forward_samples(exec, number, channels_backward_piece);
+}
+
+const struct dfi_node_kind dfi_kind_channels = {
+    "channels", DFI_STRIDED_IN | DFI_STRIDED_OUT, NULL, NULL, channels_forward, channels_backward
 };

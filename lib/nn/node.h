@@ -47,8 +47,8 @@ extern const struct dfi_node_kind dfi_kind_input, dfi_kind_conv2d, dfi_kind_conv
     dfi_kind_unflatten, dfi_kind_batch_norm, dfi_kind_linear, dfi_kind_activation, dfi_kind_softmax,
     dfi_kind_avg_pool, dfi_kind_max_pool, dfi_kind_flatten, dfi_kind_add, dfi_kind_concat, dfi_kind_modulate,
     dfi_kind_mse_loss, dfi_kind_cross_entropy_loss, dfi_kind_group_norm, dfi_kind_layer_norm, dfi_kind_offset,
-    dfi_kind_concat_tokens, dfi_kind_timestep, dfi_kind_upsample, dfi_kind_attention, dfi_kind_rms_norm,
-    dfi_kind_gate, dfi_kind_embedding, dfi_kind_relative_bias;
+    dfi_kind_concat_tokens, dfi_kind_timestep, dfi_kind_upsample, dfi_kind_channels, dfi_kind_attention,
+    dfi_kind_rms_norm, dfi_kind_gate, dfi_kind_embedding, dfi_kind_relative_bias;
 
 /* The convolution that a node of such a kind makes, algorithms included; -1 if the window does not fit. */
 int dfi_conv_describe(const struct dfi_graph *graph, const struct dfi_node *node,

@@ -229,6 +229,14 @@ static int build_relative_bias(struct dfi_graph *graph, const struct layer *laye
     return layer->b ? dfi_attention(graph, &args) : y;
 }
 
+static int build_channels(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int x = begin(graph, 5, 2, 3), y = dfi_channels(graph, x, layer->a, layer->b);
+    return layer->c
+               ? dfi_add(graph, y, dfi_channels(graph, dfi_conv2d(graph, x, "f", 5, 1, 1, 0), 1, layer->b))
+               : y;
+}
+
 static int build_entropy(struct dfi_graph *graph, const struct layer *layer)
 {
     return begin(graph, 4, layer->a, layer->b);
@@ -312,6 +320,8 @@ static const struct layer layers[] = {
     { "embedding", build_embedding, 4, 0, 0, 0 },
     { "relative_bias", build_relative_bias, 9, 0, 0, 0 },
     { "relative_bias, used twice", build_relative_bias, 9, 1, 0, 0 },
+    { "channels, all of them", build_channels, 0, 5, 0, 0 },
+    { "channels, of a value with other users", build_channels, 2, 3, 1, 0 },
     { "cross_entropy_loss", build_entropy, 1, 1, 0, 0 },
     { "cross_entropy_loss on pixels", build_entropy, 2, 3, 0, 0 },
 };
