@@ -128,9 +128,8 @@ static int add_network(diffc_context *context, const struct request *request, co
     status = status ? status : diffc_model_describe(model, &architecture, NULL);
     status = status ? status : diffc_session_bytes(model, &session, &memory);
     if (!status) {
-        session.memory = memory - 1;
-        if (diffc_session_bytes(model, &session, &least))
-            least = memory;
+        for (least = memory, session.memory = memory - 1; !diffc_session_bytes(model, &session, &least);)
+            session.memory = least - 1;
         json_object_set_new(info, "architecture", json_string(architecture));
         json_object_set_new(info, "parameters", json_integer(diffc_model_parameter_count(model)));
         json_object_set_new(info, "memory",

@@ -104,8 +104,9 @@ typedef struct diffc_session_options {
     int32_t text_tokens;  /* if_unet: tokens of every prompt, at most 4096; default 77 */
     const char *numerics; /* default (NULL), exact, fast: see above */
     int64_t memory;       /* most bytes of the plan (ERR_LIMIT beyond), default: limits.memory without the
-                             weights. A model from a folder packs its weights once for all runs where that fits,
-                             else in every run: slower, the same bits, hardly more memory than the files */
+                             weights. With less than it would like a session packs the weights of a model from a
+                             folder in every run instead of once, then computes conditions one after
+                             another: slower, the same bits */
 } diffc_session_options;
 
 #define DIFFC_SESSION_OPTIONS DIFFC_OPTIONS_OF(diffc_session_options)

@@ -32,17 +32,21 @@ static size_t weight_bytes(const struct diffc_model *model)
     return bytes;
 }
 
-/* Weights are packed once if the plan then stays within the memory that it may take beside the `text` bytes
- * of the text graph, and otherwise in every run. */
-static int choose_stream(const struct diffc_model *model, const struct dfi_graph *graph,
-                         const struct dfi_session_config *config, size_t text,
-                         struct dfi_exec_options *options, size_t *bytes)
+/* What a session does with less memory than it would like, beside the `text` bytes of the text graph: weights
+ * that are borrowed are packed in every run, then conditions are computed one after another. */
+static int fit_memory(const struct diffc_model *model, const struct dfi_graph *graph,
+                      const struct dfi_session_config *config, size_t text, struct dfi_exec_options *options,
+                      size_t *bytes)
 {
     const size_t limit = (size_t)model->object.context->limits.memory, weights = weight_bytes(model);
     const size_t most = config->memory ? (size_t)config->memory : limit > weights ? limit - weights : 0;
     DFI_TRY(dfi_exec_bytes(graph, options, bytes));
     if (*bytes + text > most && model->params.borrowed) {
         options->stream = 1;
+        DFI_TRY(dfi_exec_bytes(graph, options, bytes));
+    }
+    if (*bytes + text > most && options->conditions > 1) {
+        options->conditions = 1;
         DFI_TRY(dfi_exec_bytes(graph, options, bytes));
     }
     *bytes += text;
@@ -84,13 +88,13 @@ int dfi_session_plan_bytes(const struct diffc_model *model, const struct dfi_ses
     size_t text = 0, image = 0;
     DFI_TRY(session_settings(model, config, &settings));
     if (model->values.text < 0)
-        return choose_stream(model, model->graph, config, 0, &options, bytes);
+        return fit_memory(model, model->graph, config, 0, &options, bytes);
     /* The parameters are there already, so building adds none to the model. */
     DFI_TRY(
         dfi_prompts_create((struct diffc_model *)(uintptr_t)model, &settings, 0, &graph, &values, &prompts));
     int status = dfi_prompts_bytes(prompts, &text);
     if (status == DIFFC_OK)
-        status = choose_stream(model, graph, config, text, &options, &image);
+        status = fit_memory(model, graph, config, text, &options, &image);
     dfi_graph_destroy(graph);
     dfi_prompts_destroy(prompts);
     if (status == DIFFC_OK)
@@ -112,7 +116,8 @@ static int plan(struct diffc_session *session, const struct dfi_session_config *
     const struct dfi_graph *graph = session->graph ? session->graph : model->graph;
     if (session->prompts)
         DFI_TRY(dfi_prompts_bytes(session->prompts, &text));
-    DFI_TRY(choose_stream(model, graph, config, text, &options, &bytes));
+    DFI_TRY(fit_memory(model, graph, config, text, &options, &bytes));
+    session->conditions = options.conditions;
     DFI_TRY(dfi_exec_create(graph, &model->params, &options, &session->exec));
     session->labels = dfi_calloc(model->object.context, (size_t)config->batch, sizeof(*session->labels));
     return session->labels ? DIFFC_OK : DIFFC_ERR_NOMEM;
@@ -126,7 +131,6 @@ int dfi_session_new(struct diffc_model *model, const struct dfi_session_config *
         return DIFFC_ERR_NOMEM;
     made->model = dfi_retain(model);
     made->batch = config->batch;
-    made->conditions = plan_options(config).conditions;
     made->training = config->training;
     const int status = plan(made, config);
     if (status < 0) {

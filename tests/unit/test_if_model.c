@@ -358,8 +358,9 @@ static void test_memory_limit(void **unused)
     io_context = own;
 }
 
-/* The denoiser of a session gives what single runs give, for each prompt and noise level. */
-static void test_session(void **unused)
+/* The denoiser of a session gives what single runs give, for each prompt and noise level; with little memory
+ * one condition after another. */
+static void check_session(int little)
 {
     static const int64_t x_shape[4] = { 1, 3, 8, 8 }, whole_shape[4] = { 1, 6, 8, 8 };
     static const int64_t text_shape[3] = { 1, 4, 16 }, one[1] = { 1 };
@@ -369,8 +370,12 @@ static void test_session(void **unused)
     diffc_session_options options = DIFFC_SESSION_OPTIONS;
     diffc_session *session = NULL;
     diffc_denoiser denoiser = DIFFC_DENOISER;
-    (void)unused;
     options.text_tokens = 4;
+    if (little) {
+        options.conditions = 1;
+        ok(diffc_session_bytes(model, &options, &options.memory));
+        options.conditions = 2;
+    }
     ok(diffc_session_create(model, &options, &session));
     ok(diffc_session_denoiser(session, &denoiser));
     assert_int_equal(denoiser.out_channels, 6);
@@ -410,6 +415,13 @@ static void test_session(void **unused)
         diffc_release(&all[i]);
     diffc_release(&session);
     diffc_release(&model);
+}
+
+static void test_session(void **unused)
+{
+    (void)unused;
+    check_session(0);
+    check_session(1);
 }
 
 static void test_session_settings(void **unused)
