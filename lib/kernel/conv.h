@@ -58,12 +58,14 @@ struct dfi_images {
     int count;
 };
 
-/* A pass over `samples` images: forward x [in_h][in_w][cin] -> y [out_h][out_w][cout] with bias (or NULL);
- * backward data: x is dy [out_h][out_w][cout], y is dx [in_h][in_w][cin], bias NULL. */
+/* A pass over `samples` images: forward x [in_h][in_w][cin] -> y [out_h][out_w][cout]; backward data: x is dy
+ * [out_h][out_w][cout], y is dx [in_h][in_w][cin]. y = act(sum * scale + bias), where scale and bias, one
+ * value for each channel of y, may be NULL; with an activation y is not accumulated. */
 struct dfi_conv_job {
     const struct dfi_conv *conv;
     enum dfi_conv_pass pass;
-    const void *packed, *bias;
+    const void *packed, *scale, *bias;
+    enum dfi_act act;
     struct dfi_images x, y;
     int samples;
     int accumulate; /* 1: y += */

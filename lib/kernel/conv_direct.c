@@ -96,6 +96,7 @@ static void run(const struct dfi_conv_job *job, int piece, void *scratch)
     const int n = piece / bands, band = piece % bands;
     const int first = band_start(&plan, bands, band), last = band_start(&plan, bands, band + 1);
     const ptrdiff_t ldx = job->x.ld, ldy = job->y.ld;
+    const int separate = job->scale || job->act != DFI_ACT_NONE;
     const ptrdiff_t size = (ptrdiff_t)dfi_conv_element(conv);
     const char *x = (const char *)job->x.data + n % job->x.count * job->x.stride * size;
     char *y = (char *)job->y.data + n % job->y.count * job->y.stride * size;
@@ -110,7 +111,7 @@ static void run(const struct dfi_conv_job *job, int piece, void *scratch)
                                   .cin = plan.src_c,
                                   .cout = plan.dst_c,
                                   .w = job->packed,
-                                  .bias = job->bias,
+                                  .bias = separate ? NULL : job->bias,
                                   .y_pixel = ldy * plan.dst_step,
                                   .y_row = ldy * plan.dst_step * plan.dst_w,
                                   .accumulate = job->accumulate };
@@ -133,6 +134,14 @@ static void run(const struct dfi_conv_job *job, int piece, void *scratch)
         if (args.rows > 0 && args.width > 0)
             conv->kernels->taps(&args);
         args.w = (const char *)args.w + packed_size(conv, &plan, taps.count);
+    }
+    if (separate) { /* while the band is in the cache */
+        const int begin = first * plan.dst_step, end = last * plan.dst_step;
+        char *rows = y + (ptrdiff_t)begin * plan.dst_w * ldy * size;
+        conv->kernels->affine_act(rows, ldy, rows, ldy,
+                                  (size_t)((end < plan.dst_h ? end : plan.dst_h) - begin) *
+                                      (size_t)plan.dst_w,
+                                  plan.dst_c, job->scale, job->bias, job->act);
     }
 }
 

@@ -250,7 +250,9 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
         args->tiles.data = pixels + first;
         args->channels = left < width ? left : width;
         args->tile = width;
+        args->scale = job->scale ? (const float *)job->scale + first : NULL;
         args->bias = job->bias ? (const float *)job->bias + first : NULL;
+        args->act = job->act;
         conv->kernels->winograd_output(args);
     }
 }

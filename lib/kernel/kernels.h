@@ -68,8 +68,11 @@ struct dfi_winograd_args {
     int first, count, channels;
     void *values;
     ptrdiff_t position, tile, group;
-    const void *bias; /* output: [channels] or NULL */
-    int accumulate;   /* output: 1: pixels += */
+    /* of the output: pixels = act(value * scale + bias), or += with accumulate 1; scale and bias [channels]
+     * or NULL */
+    const void *scale, *bias;
+    enum dfi_act act;
+    int accumulate;
 };
 
 /* Memory that will be wanted soon: `count` runs of `bytes`, `step` bytes apart. */

@@ -19,7 +19,8 @@ static struct dfi_exec_options plan_options(const struct dfi_session_config *con
     /* With the statistics of the batch, two conditions in one run would see each other. */
     return (struct dfi_exec_options) { .batch = config->batch,
                                        .conditions = config->training ? 1 : config->conditions,
-                                       .numerics = config->numerics };
+                                       .numerics = config->numerics,
+                                       .frozen = !config->training };
 }
 
 /* Bytes of the weights where the file has them. */

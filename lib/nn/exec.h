@@ -17,6 +17,8 @@ struct dfi_exec_options {
     int conditions; /* conditional values are computed for this many conditions per sample; 1 in training */
     int backward;   /* 1: plan the backward pass too */
     enum dfi_numerics numerics;
+    int frozen; /* 1: always with running statistics; batch norm is part of the convolution before it. No
+                   backward */
     int stream; /* 1: weights that stay in their file are packed in every run, instead of once for all */
 };
 

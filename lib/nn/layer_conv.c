@@ -4,10 +4,12 @@
 
 struct state { /* followed by the packed weights of the forward pass, then of backward data */
     struct dfi_conv conv;
-    int trains;           /* backward data is wanted */
-    int group;            /* output channels that are packed at a time in every run; 0: all, and kept */
-    int first;            /* of the group at hand */
-    struct dfi_conv part; /* its convolution */
+    int trains;                /* backward data is wanted */
+    int group;                 /* output channels that are packed at a time in every run; 0: all, and kept */
+    int first;                 /* of the group at hand */
+    struct dfi_conv part;      /* its convolution */
+    const void *scale, *shift; /* of a batch norm that is part of it; NULL without one, and the bias */
+    enum dfi_act act;
 };
 
 static size_t state_size(void)
@@ -203,7 +205,9 @@ static void forward_piece(struct dfi_exec *exec, int number, int index, int work
     const struct dfi_conv_job job = { .conv = &state->conv,
                                       .pass = DFI_CONV_FORWARD,
                                       .packed = packed_forward(exec, number),
-                                      .bias = dfi_param_value(exec, node, 1),
+                                      .scale = state->scale,
+                                      .bias = state->shift,
+                                      .act = state->act,
                                       .x = images(&x),
                                       .y = images(&y),
                                       .samples = y.samples };
@@ -260,9 +264,24 @@ static void forward_groups(struct dfi_exec *exec, int number, struct state *stat
     }
 }
 
+/* What is done to the sums while they are written: the bias, or a batch norm that takes it in. */
+static void find_epilogue(struct dfi_exec *exec, int number, struct state *state)
+{
+    const int norm = exec->plan.fused[number];
+    const void *bias = dfi_param_value(exec, dfi_node(exec, number), 1);
+    state->scale = NULL;
+    state->shift = bias;
+    state->act = DFI_ACT_NONE;
+    if (norm >= 0) {
+        dfi_batch_norm_affine(exec, norm, bias, &state->scale, &state->shift);
+        state->act = dfi_node(exec, norm)->act;
+    }
+}
+
 static void forward(struct dfi_exec *exec, int number)
 {
     struct state *state = dfi_state(exec, number);
+    find_epilogue(exec, number, state);
     if (state->group) {
         forward_groups(exec, number, state);
         return;

@@ -94,21 +94,40 @@ static void forward_piece(struct dfi_exec *exec, int number, int index, int work
                               (size_t)x.h * (size_t)x.w, x.c, state.scale, state.shift, node->act);
 }
 
-static void forward(struct dfi_exec *exec, int number)
+static void find_affine(struct dfi_exec *exec, int number, const struct state *state, const void *input_bias)
 {
     const struct dfi_node *node = dfi_node(exec, number);
-    const struct state state = state_of(exec, number);
     const void *weight = dfi_param_value(exec, node, 0), *bias = dfi_param_value(exec, node, 1);
+    for (int i = 0; i < node->c; i++) {
+        const double scale = dfi_get(exec, weight, (size_t)i) / sqrt(state->variance[i] + EPSILON);
+        const double before = input_bias ? dfi_get(exec, input_bias, (size_t)i) : 0;
+        dfi_set(exec, state->scale, (size_t)i, scale);
+        dfi_set(exec, state->shift, (size_t)i,
+                dfi_get(exec, bias, (size_t)i) + (before - state->mean[i]) * scale);
+    }
+}
+
+static void forward(struct dfi_exec *exec, int number)
+{
+    const struct state state = state_of(exec, number);
+    if (exec->plan.fused[number] >= 0)
+        return;
     if (exec->batch_statistics)
         batch_statistics(exec, number, &state);
     else
         running_statistics(exec, number, &state);
-    for (int i = 0; i < node->c; i++) {
-        const double scale = dfi_get(exec, weight, (size_t)i) / sqrt(state.variance[i] + EPSILON);
-        dfi_set(exec, state.scale, (size_t)i, scale);
-        dfi_set(exec, state.shift, (size_t)i, dfi_get(exec, bias, (size_t)i) - state.mean[i] * scale);
-    }
+    find_affine(exec, number, &state, NULL);
     dfi_node_parallel(exec, number, forward_piece, dfi_samples(exec, number));
+}
+
+void dfi_batch_norm_affine(struct dfi_exec *exec, int number, const void *input_bias, const void **scale,
+                           const void **shift)
+{
+    const struct state state = state_of(exec, number);
+    running_statistics(exec, number, &state);
+    find_affine(exec, number, &state, input_bias);
+    *scale = state.scale;
+    *shift = state.shift;
 }
 
 /* g = dy * act'(...), in place of dy, and its sums. */

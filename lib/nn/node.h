@@ -55,6 +55,11 @@ int dfi_conv_describe(const struct dfi_graph *graph, const struct dfi_node *node
                       const struct dfi_kernels *kernels, int dtype, enum dfi_numerics numerics,
                       struct dfi_conv *conv);
 
+/* For the convolution before a batch norm that is part of it: y = act(x * scale + shift), where x is the sum
+ * without the convolution's bias, which shift takes in. */
+void dfi_batch_norm_affine(struct dfi_exec *exec, int number, const void *input_bias, const void **scale,
+                           const void **shift);
+
 /* Where a value or a gradient lies: elements from the start of a buffer of the plan. */
 struct dfi_place {
     int root;      /* the value in whose buffer it lies; itself, or a concatenation; -1: has none */
@@ -64,6 +69,8 @@ struct dfi_place {
 
 struct dfi_plan {
     struct dfi_place *value, *gradient;
+    int *fused; /* of a convolution: the batch norm that it does as well; of that one: the convolution; -1:
+                   neither */
     size_t *state_offset;
     size_t shared_offset, worker_offset, worker_size, gradients_offset, ones_offset;
     size_t bytes;

@@ -68,6 +68,36 @@ static void place_in_concat(const struct dfi_graph *graph, int concat, const str
     }
 }
 
+static int users_of(const struct dfi_graph *graph, int value)
+{
+    int users = 0;
+    for (int i = value + 1; i < graph->count; i++)
+        for (int k = 0; k < graph->nodes[i].input_count; k++)
+            users += graph->nodes[i].input[k] == value;
+    return users;
+}
+
+/* A frozen batch norm is a scale and a shift, done while its convolution writes, into its own place. */
+static void fuse_norms(const struct dfi_graph *graph, const struct dfi_exec_options *options,
+                       struct dfi_plan *plan)
+{
+    for (int i = 0; i < graph->count; i++)
+        plan->fused[i] = -1;
+    for (int i = 0; options->frozen && !options->backward && !options->stream && i < graph->count; i++) {
+        const struct dfi_node *node = &graph->nodes[i];
+        if (node->kind != &dfi_kind_batch_norm)
+            continue;
+        const int conv = node->input[0];
+        const struct dfi_node_kind *kind = graph->nodes[conv].kind;
+        if ((kind == &dfi_kind_conv2d || kind == &dfi_kind_conv_transpose2d) && !graph->nodes[conv].keep &&
+            users_of(graph, conv) == 1) {
+            plan->fused[conv] = i;
+            plan->fused[i] = conv;
+            plan->value[conv] = plan->value[i];
+        }
+    }
+}
+
 static void choose_roots(const struct dfi_graph *graph, const struct dfi_exec_options *options,
                          struct dfi_plan *plan)
 {
@@ -80,6 +110,7 @@ static void choose_roots(const struct dfi_graph *graph, const struct dfi_exec_op
     for (int i = graph->count - 1; i >= 0; i--)
         if (graph->nodes[i].kind == &dfi_kind_concat)
             place_in_concat(graph, i, options, plan);
+    fuse_norms(graph, options, plan);
 }
 
 static void use(struct buffer *buffer, int time)
@@ -243,8 +274,10 @@ int dfi_plan_make(const struct dfi_graph *graph, int dtype, const struct dfi_exe
     memset(plan, 0, sizeof(*plan));
     plan->value = dfi_calloc(context, n, sizeof(*plan->value));
     plan->gradient = dfi_calloc(context, n, sizeof(*plan->gradient));
+    plan->fused = dfi_calloc(context, n, sizeof(*plan->fused));
     plan->state_offset = dfi_calloc(context, n, sizeof(*plan->state_offset));
-    int status = plan->value && plan->gradient && plan->state_offset ? DIFFC_OK : DIFFC_ERR_NOMEM;
+    int status = plan->value && plan->gradient && plan->fused && plan->state_offset ? DIFFC_OK
+                                                                                    : DIFFC_ERR_NOMEM;
     if (status == DIFFC_OK) {
         choose_roots(graph, options, plan);
         status = place_values(graph, element, options, plan, &bytes);
@@ -260,6 +293,7 @@ void dfi_plan_clear(struct diffc_context *context, struct dfi_plan *plan)
 {
     dfi_free(context, plan->value);
     dfi_free(context, plan->gradient);
+    dfi_free(context, plan->fused);
     dfi_free(context, plan->state_offset);
     memset(plan, 0, sizeof(*plan));
 }

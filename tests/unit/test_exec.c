@@ -137,7 +137,8 @@ static void test_batches(void **unused)
     (void)unused;
     for (int i = 0; i < 3 * 5; i++) {
         const enum dfi_numerics numerics = (enum dfi_numerics)(i % 3);
-        const struct dfi_exec_options whole = { 9, 1, 0, .numerics = numerics }, part = { 4, 1, 0, .numerics = numerics };
+        const struct dfi_exec_options whole = { 9, 1, 0, .numerics = numerics },
+                                      part = { 4, 1, 0, .numerics = numerics };
         struct pair pair;
         open_pair(&pair, i % 5, &whole, &part, masks[i / 5]);
         const struct dfi_block all = run_evaluation(&pair.whole, pair.out, 9, 1, 0, 0);
@@ -145,6 +146,30 @@ static void test_batches(void **unused)
             const struct dfi_block some = run_evaluation(&pair.part, pair.out, split[s], 1, first, 0);
             assert_same_samples(&all, first, &some, 0, split[s]);
         }
+        close_pair(&pair);
+    }
+}
+
+/* A frozen plan does the same sums: only the rounding differs, and no activation is left out or done twice.
+ */
+static void test_frozen(void **unused)
+{
+    (void)unused;
+    for (int i = 0; i < 2 * DFI_COUNT(masks); i++) {
+        const enum dfi_numerics numerics = (enum dfi_numerics)(i % 3);
+        const struct dfi_exec_options loose = { 3, 2, 0, .numerics = numerics };
+        const struct dfi_exec_options frozen = { 3, 2, 0, .numerics = numerics, .frozen = 1 };
+        struct pair pair;
+        open_pair(&pair, i % 2, &loose, &frozen, masks[i / 2]);
+        const struct dfi_block a = run_evaluation(&pair.whole, pair.out, 3, 2, 0, 0);
+        const struct dfi_block b = run_evaluation(&pair.part, pair.out, 3, 2, 0, 0);
+        double difference = 0, size = 0;
+        for (ptrdiff_t k = 0; k < a.samples * a.sample_stride; k++) {
+            const double x = (double)((float *)a.data)[k], y = (double)((float *)b.data)[k];
+            difference += (x - y) * (x - y);
+            size += x * x;
+        }
+        assert_true(difference > 0 && difference <= 1e-8 * size); /* none: nothing was fused */
         close_pair(&pair);
     }
 }
@@ -284,9 +309,11 @@ static void test_shared_parameters(void **unused)
 static void test_refused_plans(void **unused)
 {
     static const struct dfi_exec_options good = { 2, 1, 1, .numerics = 0 };
-    static const struct dfi_exec_options bad[] = {
-        { 0, 1, 0, .numerics = 0 }, { INT32_MAX, 2, 0, .numerics = 0 }, { 1, 0, 0, .numerics = 0 }, { 1, 65, 0, .numerics = 0 }, { 1, 2, 1, .numerics = 0 }
-    };
+    static const struct dfi_exec_options bad[] = { { 0, 1, 0, .numerics = 0 },
+                                                   { INT32_MAX, 2, 0, .numerics = 0 },
+                                                   { 1, 0, 0, .numerics = 0 },
+                                                   { 1, 65, 0, .numerics = 0 },
+                                                   { 1, 2, 1, .numerics = 0 } };
     struct net net;
     struct dfi_exec *exec = NULL;
     const int x = open_small(&net);
@@ -314,9 +341,13 @@ static void test_refused_plans(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads),        cmocka_unit_test(test_batches),
-        cmocka_unit_test(test_conditions),     cmocka_unit_test(test_session_in_training),
-        cmocka_unit_test(test_refused_graphs), cmocka_unit_test(test_shared_parameters),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_conditions),
+        cmocka_unit_test(test_session_in_training),
+        cmocka_unit_test(test_refused_graphs),
+        cmocka_unit_test(test_shared_parameters),
         cmocka_unit_test(test_refused_plans),
     };
     context = open_context(2, 0);

@@ -1,4 +1,4 @@
-#include "kernel/c/real.h"
+#include "kernel/c/activation.h"
 #include "kernel/winograd.h"
 
 #define N DFI_WINOGRAD_N
@@ -137,7 +137,7 @@ void KERNEL(winograd_gradient)(const struct dfi_winograd_args *args)
 void KERNEL(winograd_output)(const struct dfi_winograd_args *args)
 {
     const int n = args->scheme->n, m = args->scheme->m;
-    const real *bias = args->bias;
+    const real *bias = args->bias, *scale = args->scale;
     for (int index = 0; index < args->count; index++)
         for (int c = 0; c < args->channels; c++) {
             real x[N][N];
@@ -148,7 +148,9 @@ void KERNEL(winograd_output)(const struct dfi_winograd_args *args)
                 for (int j = 0; j < m; j++) {
                     real *pixel = pixel_of(args, index, i, j);
                     if (pixel)
-                        pixel[c] = x[i][j] + (bias ? bias[c] : 0) + (args->accumulate ? pixel[c] : 0);
+                        pixel[c] = act_value(args->act,
+                                             (scale ? scale[c] : 1) * x[i][j] + (bias ? bias[c] : 0)) +
+                                   (args->accumulate ? pixel[c] : 0);
                 }
         }
 }

@@ -3,7 +3,7 @@
 
 #include "kernel/winograd.h"
 
-#include "kernel/x86/vec.h"
+#include "kernel/x86/activation.h"
 
 #define N DFI_WINOGRAD_N
 #define M DFI_WINOGRAD_M
@@ -198,6 +198,17 @@ DFI_INLINE void gather(const struct dfi_winograd_args *args, const enum directio
     }
 }
 
+/* A function of its own: the tables of an activation would push the transform's values out of the registers.
+ */
+static DFI_NOINLINE void activate_row(vec *y, int n, enum dfi_act act)
+{
+#define ACTIVATE(ACT) \
+    for (int i = 0; i < n; i++) \
+    y[i] = activate(y[i], ACT)
+    FOR_EACH_ACT(act, ACTIVATE)
+#undef ACTIVATE
+}
+
 DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struct numbers *c,
                                const struct place *place, const float *values, int channel,
                                const int has_zero, const int pairs, const int m)
@@ -205,6 +216,7 @@ DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struc
     const int n = has_zero + 2 * pairs + 1, left = args->channels - channel;
     const mask full = first_lanes(left < LANES ? left : LANES);
     const vec bias = args->bias ? load_some((const float *)args->bias + channel, full) : zero();
+    const vec scale = args->scale ? load_some((const float *)args->scale + channel, full) : set(1);
     vec half[M][N], x[N], y[M];
     for (int j = 0; j < n; j++) {
 #pragma GCC unroll 9
@@ -219,13 +231,15 @@ DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struc
         float *pixel = place->pixel + i * args->tiles.row + channel;
         output_1d(c, has_zero, pairs, m, half[i], y);
 #pragma GCC unroll 7
+        for (int k = 0; k < m; k++)
+            y[k] = madd(y[k], scale, bias);
+        if (args->act != DFI_ACT_NONE)
+            activate_row(y, m, args->act);
+#pragma GCC unroll 7
         for (int j = 0; j < m; j++, pixel += args->tiles.pixel) {
             if (j >= place->right)
                 break;
-            vec sum = add(y[j], bias);
-            if (args->accumulate)
-                sum = add(sum, load_some(pixel, full));
-            store_some(pixel, full, sum);
+            store_some(pixel, full, args->accumulate ? add(y[j], load_some(pixel, full)) : y[j]);
         }
     }
 }
