@@ -51,14 +51,7 @@ enum { PIECES = 10, UNITS = 768, CHILD = 0x100 ^ 'A', LEAF = 0x200 };
 
 static inline void add_pieces(struct bytes *model)
 {
-    static const char *const texts[] = { "\xE2\x96\x81",
-                                         "a",
-                                         "b",
-                                         "\xE2\x96\x81"
-                                         "a",
-                                         "ab",
-                                         "\xC3\xA9",
-                                         "bb" };
+    static const char *const texts[] = { "\342\226\201", "a", "b", "\342\226\201a", "ab", "\303\251", "bb" };
     add_piece(model, "<pad>", 5, 0, 3);
     add_piece(model, "</s>", 4, 0, 3);
     add_piece(model, "<unk>", 5, 0, 2);

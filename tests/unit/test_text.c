@@ -355,12 +355,7 @@ static int open_and_use(void *work)
     const struct bytes *model = work;
     diffc_tokenizer *made = NULL;
     int32_t ids[77];
-    char out[64];
-    size_t count;
     int status = diffc_tokenizer_open_memory(io_context, model->data, model->size, &made);
-    if (status == DIFFC_OK)
-        status = prepare("<b>A</b> cat, 12x13 &eacute;.png a-b-c-d-e", DIFFC_NUL_TERMINATED, DIFFC_TEXT_CLEAN,
-                         out, sizeof(out), &count);
     if (status == DIFFC_OK)
         status = diffc_tokenizer_prompt(made, "A photo of</s> THE license \xF0\x9F\x98\x80",
                                         DIFFC_NUL_TERMINATED, NULL, 77, ids, NULL, NULL);
@@ -368,11 +363,20 @@ static int open_and_use(void *work)
     return status;
 }
 
+static int clean(void *work)
+{
+    char out[64];
+    size_t count;
+    return prepare(work, DIFFC_NUL_TERMINATED, DIFFC_TEXT_CLEAN, out, sizeof(out), &count);
+}
+
 static void test_memory_fails(void **state)
 {
+    char text[] = "<b>A</b> cat, 12x13 &eacute;.png a-b-c-d-e";
     struct bytes model = bytes_load(data_file("tiny_spiece.model"));
     (void)state;
     assert_true(io_fail_allocations(open_and_use, &model) > 10);
+    assert_true(io_fail_allocations(clean, text) > 100);
     bytes_free(&model);
 }
 
