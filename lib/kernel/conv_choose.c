@@ -8,8 +8,8 @@
 /* Fewer channels than this do not fill vectors and products. */
 #define LEAST_CHANNELS 16
 
-/* A gradient in transformed form has to stay in the third-level cache. */
-#define MOST_GRADIENT_BYTES (20 << 20)
+/* A gradient in transformed form has to come back from the third-level cache in time. */
+#define MOST_GRADIENT_BYTES (8 << 20)
 
 struct tier {
     enum dfi_numerics numerics;
