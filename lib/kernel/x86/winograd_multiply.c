@@ -9,23 +9,25 @@
 #define VECTORS 2 /* 12, 2 and 1 of 16 */
 #endif
 
-/* c[6][width] = a[6][k] b[k][width]; `vectors` is a constant where this is inlined. */
-DFI_INLINE void run_product(const float *a, const float *b, float *c, int k, const int vectors)
+/* c[6][width] (+)= sum over `count` steps of a's column times b's row: a at a[i * a_row + step * a_step].
+ * What does not vary is constant where this is inlined. */
+DFI_INLINE void run_tile(const float *a, ptrdiff_t a_row, ptrdiff_t a_step, const float *b, ptrdiff_t b_step,
+                         float *c, ptrdiff_t ldc, int count, const int accumulate, const int vectors)
 {
     vec sum[ROWS][VECTORS];
 #pragma GCC unroll 6
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
-            sum[i][v] = zero();
-    for (int p = 0; p < k; p++, b += vectors * LANES) {
+            sum[i][v] = accumulate ? load(c + i * ldc + v * LANES) : zero();
+    for (int step = 0; step < count; step++, a += a_step, b += b_step) {
         vec row[VECTORS];
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
             row[v] = load(b + v * LANES);
 #pragma GCC unroll 6
         for (int i = 0; i < ROWS; i++) {
-            const vec factor = set(a[i * (ptrdiff_t)k + p]);
+            const vec factor = set(a[i * a_row]);
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++)
                 sum[i][v] = madd(factor, row[v], sum[i][v]);
@@ -35,7 +37,7 @@ DFI_INLINE void run_product(const float *a, const float *b, float *c, int k, con
     for (int i = 0; i < ROWS; i++)
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++)
-            store(c + (i * vectors + v) * LANES, sum[i][v]);
+            store(c + i * ldc + v * LANES, sum[i][v]);
 }
 
 #define MULTIPLY(vectors) \
@@ -46,41 +48,12 @@ DFI_INLINE void run_product(const float *a, const float *b, float *c, int k, con
                 const int call = p * args->groups + g, calls = args->positions * args->groups; \
                 prefetch_part(&args->next[0], call, calls); \
                 prefetch_part(&args->next[1], call, calls); \
-                run_product((const float *)args->a + g * args->a_group + p * args->a_position, \
-                            (const float *)args->b + (ptrdiff_t)p * args->k * args->width, \
-                            (float *)args->c + g * args->c_group + p * args->c_position, args->k, vectors); \
+                run_tile((const float *)args->a + g * args->a_group + p * args->a_position, args->k, 1, \
+                         (const float *)args->b + (ptrdiff_t)p * args->k * args->width, vectors * LANES, \
+                         (float *)args->c + g * args->c_group + p * args->c_position, vectors * LANES, \
+                         args->k, 0, vectors); \
             } \
     }
-
-/* c[6][width] += sum over tiles of a[tile][6] b[tile][width]. */
-DFI_INLINE void run_outer(const struct dfi_winograd_outer_args *args, const float *a, const float *b,
-                          float *c, const int vectors)
-{
-    vec sum[ROWS][VECTORS];
-#pragma GCC unroll 6
-    for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++)
-            sum[i][v] = args->accumulate ? load(c + i * args->ldc + v * LANES) : zero();
-    for (int t = 0; t < args->tiles; t++, a += args->lda, b += args->ldb) {
-        vec row[VECTORS];
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++)
-            row[v] = load(b + v * LANES);
-#pragma GCC unroll 6
-        for (int i = 0; i < ROWS; i++) {
-            const vec factor = set(a[i]);
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++)
-                sum[i][v] = madd(factor, row[v], sum[i][v]);
-        }
-    }
-#pragma GCC unroll 6
-    for (int i = 0; i < ROWS; i++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++)
-            store(c + i * args->ldc + v * LANES, sum[i][v]);
-}
 
 #define OUTER(vectors) \
     static DFI_NOINLINE void outer_##vectors(const struct dfi_winograd_outer_args *args, const float *a, \
@@ -89,7 +62,8 @@ DFI_INLINE void run_outer(const struct dfi_winograd_outer_args *args, const floa
         for (int i = 0; i < args->rows; i += ROWS, call++) { \
             prefetch_part(&args->next[0], call, calls); \
             prefetch_part(&args->next[1], call, calls); \
-            run_outer(args, a + i, b, c + i * args->ldc, vectors); \
+            run_tile(a + i, 1, args->lda, b, args->ldb, c + i * args->ldc, args->ldc, args->tiles, \
+                     args->accumulate, vectors); \
         } \
     }
 
