@@ -5,6 +5,7 @@
 
 #include "base/float_mode.h"
 #include "base/random.h"
+#include "kernel/gaussian.h"
 
 const struct dfi_entry *dfi_factor_entry(int index)
 {
@@ -191,18 +192,6 @@ static int choose_size(struct diffc_factorization *factors, int64_t factor)
     return DIFFC_OK;
 }
 
-static void fill_taps(double *taps, int size, double sigma)
-{
-    double sum = 0;
-    for (int i = 0; i < size; i++) {
-        const double x = i - size / 2;
-        taps[i] = exp(-0.5 * (x / sigma) * (x / sigma));
-        sum += taps[i];
-    }
-    for (int i = 0; i < size; i++)
-        taps[i] /= sum;
-}
-
 static int make_filters(struct diffc_factorization *factors)
 {
     struct diffc_context *context = factors->object.context;
@@ -220,7 +209,7 @@ static int make_filters(struct diffc_factorization *factors)
         factors->taps[i] = dfi_calloc(context, (size_t)factors->size, sizeof(double));
         if (!factors->taps[i])
             return DIFFC_ERR_NOMEM;
-        fill_taps(factors->taps[i], factors->size, factors->sigma[i] * (double)factor);
+        dfi_gaussian_taps(factors->taps[i], factors->size, factors->sigma[i] * (double)factor);
     }
     return DIFFC_OK;
 }

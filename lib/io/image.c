@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "kernel/gaussian.h"
 #include "kernel/kernels.h"
 
 #include "io/image.h"
@@ -168,16 +169,9 @@ static void blur_plane(void *work, int index, int worker)
 
 static double *make_taps(struct diffc_context *context, int size, double sigma)
 {
-    double sum = 0, *const taps = dfi_alloc(context, (size_t)size * sizeof(*taps));
-    if (!taps)
-        return NULL;
-    for (int i = 0; i < size; i++) {
-        const double x = i - size / 2;
-        taps[i] = exp(-0.5 * (x / sigma) * (x / sigma));
-        sum += taps[i];
-    }
-    for (int i = 0; i < size; i++)
-        taps[i] /= sum;
+    double *const taps = dfi_alloc(context, (size_t)size * sizeof(*taps));
+    if (taps)
+        dfi_gaussian_taps(taps, size, sigma);
     return taps;
 }
 
