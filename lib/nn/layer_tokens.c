@@ -55,28 +55,70 @@ static void layer_norm_forward(struct dfi_exec *exec, int number)
     dfi_node_parallel(exec, number, layer_norm_piece, dfi_samples(exec, number));
 }
 
-static void layer_norm_backward_piece(struct dfi_exec *exec, int number, int index, int worker)
+/* One sample of a norm's backward pass, and its row of sums for weight and bias. */
+struct norm_sample {
+    const void *x, *dy;
+    void *dx; /* NULL: not wanted */
+    ptrdiff_t ldx, lddy, lddx;
+    size_t pixels;
+    double *row;
+};
+
+static struct norm_sample norm_sample_at(const struct dfi_exec *exec, int number, int index)
 {
-    (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const int input = node->input[0], wanted = dfi_wants_gradient(exec, input);
     const struct dfi_block x = dfi_exec_value(exec, input), dy = dfi_exec_gradient_of(exec, number);
     const struct dfi_block dx = wanted ? dfi_exec_gradient_of(exec, input) : dy;
     double *row = (double *)dfi_shared(exec) + (size_t)index * 2 * (size_t)node->c;
     memset(row, 0, 2 * (size_t)node->c * sizeof(*row));
-    exec->kernels->layer_norm_backward(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &dy, index), dy.ld,
-                                       wanted ? dfi_sample(exec, &dx, index) : NULL, dx.ld, pixels_of(&dy),
-                                       dy.c, dfi_param_value(exec, node, 0), node->epsilon,
-                                       dfi_gradient_adds(exec, input), row, row + node->c);
+    return (struct norm_sample) { dfi_sample(exec, &x, index),
+                                  dfi_sample(exec, &dy, index),
+                                  wanted ? dfi_sample(exec, &dx, index) : NULL,
+                                  x.ld,
+                                  dy.ld,
+                                  dx.ld,
+                                  pixels_of(&dy),
+                                  row };
 }
 
-static void layer_norm_backward(struct dfi_exec *exec, int number)
+/* `vectors` parameters get gradients: the weight, and the bias. */
+static void norm_backward(struct dfi_exec *exec, int number, dfi_node_task piece, int vectors)
 {
     const int input = dfi_node(exec, number)->input[0];
     if (dfi_wants_gradient(exec, input))
         dfi_gradient_begin(exec, input);
-    dfi_node_parallel(exec, number, layer_norm_backward_piece, dfi_samples(exec, number));
-    reduce_vectors(exec, number, 2);
+    dfi_node_parallel(exec, number, piece, dfi_samples(exec, number));
+    reduce_vectors(exec, number, vectors);
+}
+
+static int add_norm(struct dfi_graph *graph, const struct dfi_node_kind *kind, int x, const char *name,
+                    double epsilon, int vectors)
+{
+    struct dfi_node *node = dfi_build_node(graph, kind, name, 1, &x);
+    if (!node)
+        return -1;
+    const int64_t shape[1] = { node->c };
+    node->epsilon = epsilon;
+    dfi_build_param(graph, node, 0, 1, shape, DFI_INIT_ONE, 0);
+    if (vectors > 1)
+        dfi_build_param(graph, node, 1, 1, shape, DFI_INIT_ZERO, 0);
+    return dfi_build_close(graph, node);
+}
+
+static void layer_norm_backward_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct norm_sample s = norm_sample_at(exec, number, index);
+    exec->kernels->layer_norm_backward(s.x, s.ldx, s.dy, s.lddy, s.dx, s.lddx, s.pixels, node->c,
+                                       dfi_param_value(exec, node, 0), node->epsilon,
+                                       dfi_gradient_adds(exec, node->input[0]), s.row, s.row + node->c);
+}
+
+static void layer_norm_backward(struct dfi_exec *exec, int number)
+{
+    norm_backward(exec, number, layer_norm_backward_piece, 2);
 }
 
 const struct dfi_node_kind dfi_kind_layer_norm = {
@@ -87,14 +129,7 @@ const struct dfi_node_kind dfi_kind_layer_norm = {
 
 int dfi_layer_norm(struct dfi_graph *graph, int x, const char *name, double epsilon)
 {
-    struct dfi_node *node = dfi_build_node(graph, &dfi_kind_layer_norm, name, 1, &x);
-    if (!node)
-        return -1;
-    const int64_t shape[1] = { node->c };
-    node->epsilon = epsilon;
-    dfi_build_param(graph, node, 0, 1, shape, DFI_INIT_ONE, 0);
-    dfi_build_param(graph, node, 1, 1, shape, DFI_INIT_ZERO, 0);
-    return dfi_build_close(graph, node);
+    return add_norm(graph, &dfi_kind_layer_norm, x, name, epsilon, 2);
 }
 
 /* RMS norm (Zhang and Sennrich 2019) over the channels of each token. */
@@ -117,24 +152,15 @@ static void rms_norm_backward_piece(struct dfi_exec *exec, int number, int index
 {
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
-    const int input = node->input[0], wanted = dfi_wants_gradient(exec, input);
-    const struct dfi_block x = dfi_exec_value(exec, input), dy = dfi_exec_gradient_of(exec, number);
-    const struct dfi_block dx = wanted ? dfi_exec_gradient_of(exec, input) : dy;
-    double *row = (double *)dfi_shared(exec) + (size_t)index * 2 * (size_t)node->c;
-    memset(row, 0, 2 * (size_t)node->c * sizeof(*row));
-    exec->kernels->rms_norm_backward(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &dy, index), dy.ld,
-                                     wanted ? dfi_sample(exec, &dx, index) : NULL, dx.ld, pixels_of(&dy),
-                                     dy.c, dfi_param_value(exec, node, 0), node->epsilon,
-                                     dfi_gradient_adds(exec, input), row);
+    const struct norm_sample s = norm_sample_at(exec, number, index);
+    exec->kernels->rms_norm_backward(s.x, s.ldx, s.dy, s.lddy, s.dx, s.lddx, s.pixels, node->c,
+                                     dfi_param_value(exec, node, 0), node->epsilon,
+                                     dfi_gradient_adds(exec, node->input[0]), s.row);
 }
 
 static void rms_norm_backward(struct dfi_exec *exec, int number)
 {
-    const int input = dfi_node(exec, number)->input[0];
-    if (dfi_wants_gradient(exec, input))
-        dfi_gradient_begin(exec, input);
-    dfi_node_parallel(exec, number, rms_norm_backward_piece, dfi_samples(exec, number));
-    reduce_vectors(exec, number, 1);
+    norm_backward(exec, number, rms_norm_backward_piece, 1);
 }
 
 const struct dfi_node_kind dfi_kind_rms_norm = {
@@ -145,13 +171,7 @@ const struct dfi_node_kind dfi_kind_rms_norm = {
 
 int dfi_rms_norm(struct dfi_graph *graph, int x, const char *name, double epsilon)
 {
-    struct dfi_node *node = dfi_build_node(graph, &dfi_kind_rms_norm, name, 1, &x);
-    if (!node)
-        return -1;
-    const int64_t shape[1] = { node->c };
-    node->epsilon = epsilon;
-    dfi_build_param(graph, node, 0, 1, shape, DFI_INIT_ONE, 0);
-    return dfi_build_close(graph, node);
+    return add_norm(graph, &dfi_kind_rms_norm, x, name, epsilon, 1);
 }
 
 /* Offset: a parameter of one value per channel is added. */
