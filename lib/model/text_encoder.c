@@ -106,8 +106,9 @@ static int load(struct diffc_text_encoder *encoder, const char *folder,
     return dfi_exec_create(encoder->graph, &encoder->params, &options, &encoder->exec);
 }
 
-int dfi_text_encoder_open(struct diffc_context *context, const char *folder,
-                          const struct dfi_text_encoder_config *config, struct diffc_text_encoder **encoder)
+/* An encoder with its graph, without weights. */
+static int begin(struct diffc_context *context, const char *folder,
+                 const struct dfi_text_encoder_config *config, struct diffc_text_encoder **encoder)
 {
     struct diffc_text_encoder *made = dfi_object_new(context, sizeof(*made), destroy);
     if (!made)
@@ -117,8 +118,20 @@ int dfi_text_encoder_open(struct diffc_context *context, const char *folder,
     int status = read_config(context, folder, &made->config);
     if (status == DIFFC_OK)
         status = build(made);
-    if (status == DIFFC_OK)
-        status = load(made, folder, config);
+    if (status < 0) {
+        dfi_release(made);
+        return status;
+    }
+    *encoder = made;
+    return DIFFC_OK;
+}
+
+int dfi_text_encoder_open(struct diffc_context *context, const char *folder,
+                          const struct dfi_text_encoder_config *config, struct diffc_text_encoder **encoder)
+{
+    struct diffc_text_encoder *made;
+    DFI_TRY(begin(context, folder, config, &made));
+    const int status = load(made, folder, config);
     if (status < 0) {
         dfi_release(made);
         return status;
@@ -130,21 +143,16 @@ int dfi_text_encoder_open(struct diffc_context *context, const char *folder,
 int dfi_text_encoder_bytes(struct diffc_context *context, const char *folder,
                            const struct dfi_text_encoder_config *config, uint64_t *bytes)
 {
-    struct diffc_text_encoder *made = dfi_object_new(context, sizeof(*made), destroy);
     const struct dfi_exec_options options = { .batch = config->batch, .conditions = 1 };
+    struct diffc_text_encoder *made;
+    uint64_t weights = 0;
     size_t plan = 0;
-    if (!made)
-        return DIFFC_ERR_NOMEM;
-    made->length = config->length;
-    made->batch = config->batch;
-    int status = read_config(context, folder, &made->config);
-    if (status == DIFFC_OK)
-        status = build(made);
-    if (status == DIFFC_OK)
-        status = dfi_folder_weight_bytes(context, folder, config->variant, bytes);
+    DFI_TRY(begin(context, folder, config, &made));
+    int status = dfi_folder_weight_bytes(context, folder, config->variant, &weights);
     if (status == DIFFC_OK)
         status = dfi_exec_bytes(made->graph, &options, &plan);
-    *bytes += status == DIFFC_OK ? plan : 0;
+    if (status == DIFFC_OK)
+        *bytes = weights + plan;
     dfi_release(made);
     return status;
 }
