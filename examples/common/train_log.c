@@ -31,16 +31,24 @@ static long find_end(FILE *file, int64_t step, double *seconds)
     return end;
 }
 
-int ex_log_open(struct ex_log *log, const char *directory, int64_t step)
+int ex_log_open(struct ex_log *log, const char *directory, int create)
 {
     ex_path(log->path, directory, "loss.csv");
-    log->seconds = 0;
-    int fd = open(log->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    int fd = open(log->path, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0666);
+    if (fd < 0 && errno == ENOENT && !create)
+        return 0;
     log->file = fd < 0 ? NULL : fdopen(fd, "r+");
     if (!log->file)
         return ex_error(EX_FAILED, log->path, "%s", strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB)) /* held until the file is closed */
         return ex_error(EX_FAILED, directory, "another program trains in it");
+    return 0;
+}
+
+int ex_log_begin(struct ex_log *log, int64_t step)
+{
+    if (!log->file)
+        return 0;
     long end = step > 0 ? find_end(log->file, step, &log->seconds) : 0;
     if (fseek(log->file, end, SEEK_SET) || ftruncate(fileno(log->file), end) ||
         (end == 0 && fputs(HEADER, log->file) < 0))

@@ -12,8 +12,11 @@ struct ex_log {
     double seconds; /* of training, over all sessions */
 };
 
-/* Opens it for writing; keeps the lines up to `step` (0: starts afresh). */
-int ex_log_open(struct ex_log *log, const char *directory, int64_t step);
+/* Takes the folder for this program alone by the lock on its loss.csv, made if asked for. Without one the log
+ * stays closed: nothing is written. */
+int ex_log_open(struct ex_log *log, const char *directory, int create);
+/* Keeps the lines up to `step` (0: starts afresh). */
+int ex_log_begin(struct ex_log *log, int64_t step);
 int ex_log_add(struct ex_log *log, const diffc_train_report *report, double seconds);
 int ex_log_flush(struct ex_log *log);
 void ex_log_close(struct ex_log *log);

@@ -17,19 +17,22 @@ static int writes(void)
     return ex_ranks()->rank == 0;
 }
 
-/* Refuses a folder that holds another run, or makes it. */
-static int prepare(const char *out, int resume)
+/* Refuses a folder that holds another run, or makes it, and takes it. */
+static int prepare(const char *out, int resume, struct ex_log *log)
 {
     char pattern[EX_PATH];
     glob_t found = { 0 };
     int any = glob(ex_path(pattern, out, "checkpoints/ckpt-*.safetensors"), 0, NULL, &found) == 0;
     globfree(&found);
-    if (resume && !any)
-        return ex_error(EX_FAILED, "--resume", "no checkpoint in %s/checkpoints", out);
     if (!resume && any)
         return ex_error(EX_FAILED, out,
                         "holds a run already: --resume goes on with it, another --out starts afresh");
-    return ex_make_folder(out);
+    int code = resume ? 0 : ex_make_folder(out);
+    if (!code)
+        code = ex_log_open(log, out, any || !resume);
+    if (!code && !any && resume)
+        code = ex_error(EX_FAILED, "--resume", "no checkpoint in %s/checkpoints", out);
+    return code;
 }
 
 static int save_checkpoint(const struct ex_training *run, struct ex_log *log)
@@ -286,11 +289,10 @@ static int finish(const struct ex_training *run, double images_per_second)
     return ex_metrics_save(run->metrics, run->out);
 }
 
-static int train(struct ex_training *run)
+static int train(struct ex_training *run, struct ex_log *log)
 {
     char path[EX_PATH];
     diffc_train_report report = DIFFC_TRAIN_REPORT;
-    struct ex_log log = { 0 };
     double spent = 0;
     int status = 0;
     if (run->options->resume)
@@ -301,10 +303,9 @@ static int train(struct ex_training *run)
     if (status)
         return ex_failed("training", status);
     int64_t first = report.step;
-    int code = writes() ? ex_log_open(&log, run->out, first) : 0;
+    int code = ex_log_begin(log, first);
     if (!code)
-        code = run_steps(run, &log, &report, &spent);
-    ex_log_close(&log);
+        code = run_steps(run, log, &report, &spent);
     if (code && code == ex_stopped())
         fprintf(stderr, "%s: stopped after step %lld, --resume goes on from there\n", run->name,
                 (long long)report.step);
@@ -320,11 +321,13 @@ int ex_train(struct ex_training *run)
     if (run->options->weights)
         return ex_error(EX_USAGE, "--weights",
                         "training begins with fresh weights (--resume goes on with a run)");
-    int code = ex_ranks_agree(writes() ? prepare(run->out, run->options->resume) : 0);
-    if (code)
-        return code;
-    run->metrics = ex_metrics_open(run->out, run->options->resume);
-    code = train(run);
-    json_decref(run->metrics);
+    struct ex_log log = { 0 };
+    int code = ex_ranks_agree(writes() ? prepare(run->out, run->options->resume, &log) : 0);
+    if (!code) {
+        run->metrics = ex_metrics_open(run->out, run->options->resume);
+        code = train(run, &log);
+        json_decref(run->metrics);
+    }
+    ex_log_close(&log);
     return code;
 }
