@@ -149,3 +149,22 @@ void ex_cancel_on_signal(diffc_context *context)
     if (context && stop_signal)
         diffc_context_cancel(context);
 }
+
+static void print_line(void *opaque, int level, const char *line)
+{
+    (void)opaque;
+    (void)level;
+    fprintf(stderr, "%s: note: %s\n", program_invocation_short_name, line);
+}
+
+int ex_context_create(int threads, int memory_mib, diffc_context **context)
+{
+    diffc_context_options settings = DIFFC_CONTEXT_OPTIONS;
+    diffc_limits limits = DIFFC_LIMITS;
+    limits.memory = (int64_t)memory_mib << 20;
+    settings.threads = threads;
+    settings.log = print_line;
+    settings.limits = &limits;
+    int status = diffc_context_create(&settings, context);
+    return status ? ex_failed("context", status) : 0;
+}

@@ -42,4 +42,7 @@ int ex_stopped(void); /* 0, or the exit code 128 + signal */
  * runs. */
 void ex_cancel_on_signal(diffc_context *context);
 
+/* A context; its warnings go to stderr. 0 threads: the CPUs of this process; 0 MiB: the library's limit. */
+int ex_context_create(int threads, int memory_mib, diffc_context **context);
+
 #endif

@@ -1,5 +1,6 @@
-/* Writes a model folder with the official shapes and names of DeepFloyd IF and T5-XXL and random weights, for
- * measurements. One tensor after another goes to the file: the model is never held as a whole. */
+/* Writes a model folder with random weights: with the official shapes and names of DeepFloyd IF and T5-XXL,
+ * for measurements, or with small ones of the same kind (deepfloyd-if.md, 8.2) for tests. One tensor after
+ * another goes to the file: the model is never held as a whole. */
 
 #include <math.h>
 #include <stdio.h>
@@ -43,13 +44,42 @@ static const char stage_two[] =
     " \"resnet_skip_time_act\": true, \"resnet_out_scale_factor\": 1.4142271248762552,"
     " \"mid_block_scale_factor\": 1.4142271248762552}\n";
 
+/* Both take the text states of the tests' small T5. */
+static const char tiny_one[] =
+    "{\"_class_name\": \"UNet2DConditionModel\", \"sample_size\": 16, \"in_channels\": 3, \"out_channels\": "
+    "6,"
+    " \"layers_per_block\": 2, \"block_out_channels\": [32, 64, 96], \"cross_attention_dim\": 64,"
+    " \"down_block_types\": [\"ResnetDownsampleBlock2D\", \"SimpleCrossAttnDownBlock2D\","
+    " \"SimpleCrossAttnDownBlock2D\"],"
+    " \"up_block_types\": [\"SimpleCrossAttnUpBlock2D\", \"SimpleCrossAttnUpBlock2D\","
+    " \"ResnetUpsampleBlock2D\"],"
+    " \"mid_block_type\": \"UNetMidBlock2DSimpleCrossAttn\", \"encoder_hid_dim\": 32,"
+    " \"attention_head_dim\": 16, \"addition_embed_type\": \"text\", \"addition_embed_type_num_heads\": 4,"
+    " \"cross_attention_norm\": \"group_norm\", \"resnet_time_scale_shift\": \"scale_shift\","
+    " \"act_fn\": \"gelu\"}\n";
+
+static const char tiny_two[] =
+    "{\"_class_name\": \"UNet2DConditionModel\", \"sample_size\": 32, \"in_channels\": 6, \"out_channels\": "
+    "6,"
+    " \"layers_per_block\": [1, 2, 1], \"block_out_channels\": [32, 64, 64], \"cross_attention_dim\": 64,"
+    " \"down_block_types\": [\"ResnetDownsampleBlock2D\", \"SimpleCrossAttnDownBlock2D\","
+    " \"SimpleCrossAttnDownBlock2D\"],"
+    " \"up_block_types\": [\"SimpleCrossAttnUpBlock2D\", \"SimpleCrossAttnUpBlock2D\","
+    " \"ResnetUpsampleBlock2D\"],"
+    " \"mid_block_type\": \"UNetMidBlock2DSimpleCrossAttn\", \"encoder_hid_dim\": 32,"
+    " \"attention_head_dim\": 16, \"addition_embed_type\": \"text\", \"addition_embed_type_num_heads\": 4,"
+    " \"cross_attention_norm\": \"group_norm\", \"resnet_time_scale_shift\": \"scale_shift\","
+    " \"act_fn\": \"gelu\", \"class_embed_type\": \"timestep\", \"time_embedding_dim\": 64,"
+    " \"time_embedding_act_fn\": \"gelu\", \"resnet_skip_time_act\": true,"
+    " \"resnet_out_scale_factor\": 1.4142271248762552, \"mid_block_scale_factor\": 1.4142271248762552}\n";
+
 static const char t5_xxl[] =
     "{\"model_type\": \"t5\", \"architectures\": [\"T5EncoderModel\"], \"d_model\": 4096, \"d_kv\": 64,"
     " \"d_ff\": 10240, \"num_layers\": 24, \"num_heads\": 64, \"vocab_size\": 32128,"
     " \"relative_attention_num_buckets\": 32, \"relative_attention_max_distance\": 128,"
     " \"layer_norm_epsilon\": 1e-06, \"feed_forward_proj\": \"gated-gelu\"}\n";
 
-/* deepfloyd-if.md, 1.3 */
+/* deepfloyd-if.md, 1.3 and 8.2 */
 static const struct official {
     const char *name, *form, *channels, *cross, *layers, *time, *only_cross;
 } officials[] = {
@@ -59,6 +89,8 @@ static const struct official {
     { "II-M", stage_two, "128, 256, 512, 768, 768", "768", "2, 2, 3, 3, 3", "768", "false" },
     { "II-L", stage_two, "192, 384, 768, 1152, 1152", "1152", "2, 2, 3, 5, 5", "1152", "true" },
     { "T5-XXL", t5_xxl, NULL, NULL, NULL, NULL, NULL },
+    { "tiny-I", tiny_one, NULL, NULL, NULL, NULL, NULL },
+    { "tiny-II", tiny_two, NULL, NULL, NULL, NULL, NULL },
 };
 
 static int fail(const char *what)
@@ -69,8 +101,8 @@ static int fail(const char *what)
 
 static void config_text(const struct official *official, char *text, size_t size)
 {
-    if (official->form == t5_xxl)
-        snprintf(text, size, "%s", t5_xxl);
+    if (!official->channels)
+        snprintf(text, size, "%s", official->form);
     else if (official->form == stage_one)
         snprintf(text, size, stage_one, official->channels, official->cross);
     else
@@ -185,7 +217,7 @@ int main(int argc, char **argv)
         if (strcmp(argv[3], dtypes[i].name) == 0)
             dtype = dtypes[i].dtype;
     if (!official || !dtype) {
-        fprintf(stderr, "usage: make_model I-M|I-L|I-XL|II-M|II-L|T5-XXL DIR f32|f16|bf16\n");
+        fprintf(stderr, "usage: make_model I-M|I-L|I-XL|II-M|II-L|T5-XXL|tiny-I|tiny-II DIR f32|f16|bf16\n");
         return 2;
     }
     diffc_context *context = NULL;

@@ -1,0 +1,93 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cascade.h"
+
+static int write_pictures(const struct ex_cascade *cascade, const struct ex_job *job,
+                          const struct ex_stage *stage, const diffc_tensor *images)
+{
+    char name[160], prompt[1024], number[16] = "";
+    int code = 0;
+    ex_join_prompts(cascade->studio, job->prompts, job->prompt_count, prompt, sizeof prompt);
+    for (int k = 0; k < job->count && !code; k++) {
+        if (job->count > 1)
+            snprintf(number, sizeof number, "-%d", k + 1);
+        snprintf(name, sizeof name, "%s%s%s", job->name, number, stage->number == 2 ? "-stage2" : "");
+        struct ex_result result = { name, images, k, prompt, stage, k, diffc_sampler_steps(stage->sampler) };
+        code = ex_result_write(cascade->studio, &result, NULL);
+    }
+    return code;
+}
+
+static int run_job(const struct ex_cascade *cascade, struct ex_job *job, struct ex_stage *stage)
+{
+    diffc_sample_options options = DIFFC_SAMPLE_OPTIONS;
+    diffc_guide *guide = diffc_retain(stage->cfg);
+    diffc_tensor **images = &job->images[stage->number - 1];
+    int code = ex_stage_steps(stage, job->steps);
+    if (!code)
+        code = ex_stage_prompts(stage, job->prompts, job->prompt_count);
+    if (!code && cascade->arrange)
+        code = cascade->arrange(cascade->opaque, stage, &guide);
+    if (!code) {
+        options.guide = guide;
+        if (stage->number == 2) {
+            options.low = job->images[0];
+            options.low_schedule = stage->low_schedule;
+            options.low_level = (float)cascade->studio->noise_level;
+        }
+        code = ex_stage_sample(stage, &options, job->count, images);
+    }
+    diffc_release(&guide);
+    return code ? code : write_pictures(cascade, job, stage, *images);
+}
+
+static int run_stage(const struct ex_cascade *cascade, int number)
+{
+    struct ex_stage stage;
+    int most = 1;
+    for (int i = 0; i < cascade->job_count; i++)
+        most = cascade->jobs[i].count > most ? cascade->jobs[i].count : most;
+    int code = ex_stage_open(cascade->studio, number, most, cascade->sharing, 0, 0, &stage);
+    for (int i = 0; i < cascade->job_count && !code; i++)
+        code = run_job(cascade, &cascade->jobs[i], &stage);
+    ex_stage_close(&stage);
+    return code;
+}
+
+int ex_cascade_jobs(struct ex_cascade *cascade, int count)
+{
+    cascade->jobs = calloc((size_t)count, sizeof *cascade->jobs);
+    if (!cascade->jobs)
+        return ex_error(EX_FAILED, "pictures", "out of memory");
+    cascade->job_count = count;
+    return 0;
+}
+
+/* Is stage II there? Better said before stage I has worked for an hour. */
+static int check_stage2(const struct ex_studio *studio)
+{
+    diffc_model *model = NULL;
+    diffc_model_options options = DIFFC_MODEL_OPTIONS;
+    options.without_weights = 1;
+    options.variant = studio->variant;
+    int status = diffc_model_open(studio->context, studio->model2, &options, &model);
+    diffc_release(&model);
+    return status ? ex_failed(studio->model2, status) : 0;
+}
+
+int ex_cascade_run(struct ex_cascade *cascade)
+{
+    int two = cascade->studio->model2 != NULL, code = two ? check_stage2(cascade->studio) : 0;
+    if (!code)
+        code = run_stage(cascade, 1);
+    return code || !two ? code : run_stage(cascade, 2);
+}
+
+void ex_cascade_free(struct ex_cascade *cascade)
+{
+    for (int i = 0; i < cascade->job_count; i++)
+        for (int stage = 0; stage < 2; stage++)
+            diffc_release(&cascade->jobs[i].images[stage]);
+    free(cascade->jobs);
+}

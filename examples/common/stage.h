@@ -1,0 +1,61 @@
+#ifndef EX_STAGE_H
+#define EX_STAGE_H
+
+#include "progress.h"
+#include "studio.h"
+
+/* A UNet that is ready to sample: stage I makes small pictures, stage II enlarges them. */
+struct ex_stage {
+    struct ex_studio *studio;
+    int number; /* 1 or 2 */
+    diffc_model *model;
+    diffc_session *session;
+    diffc_denoiser denoiser;
+    diffc_sampler *sampler;       /* see ex_stage_steps() */
+    diffc_schedule *low_schedule; /* of the noise on what stage II is shown; may be NULL */
+    diffc_guide *cfg;             /* classifier-free guidance with the studio's strength */
+    double guidance;
+    int64_t channels, height, width;
+    int batch;     /* pictures made at once */
+    int steps;     /* steps of the loop; the course makes none from the last timestep */
+    char hash[17]; /* of the weights, "" with --no-text */
+    double load_seconds, sample_seconds;
+    int64_t steps_made;    /* of single pictures */
+    diffc_sample_fn watch; /* sees every step; may be NULL */
+    void *watch_opaque;
+    struct ex_progress bar;
+    int bar_before, bar_begin; /* steps of earlier batches; the first step of this loop */
+};
+
+/* Opens stage `number` for `count` pictures of one loop, `sharing` prompts of which are asked at the same x.
+ * height 0: the size that the model was made for. */
+int ex_stage_open(struct ex_studio *studio, int number, int count, int sharing, int64_t height, int64_t width,
+                  struct ex_stage *stage);
+void ex_stage_close(struct ex_stage *stage);
+
+/* Makes the sampler for `steps` timesteps (0: the default of the loop), or for --timesteps. */
+int ex_stage_steps(struct ex_stage *stage, int steps);
+
+/* Prompts numbered `prompts` become the conditions 0, 1, ... and the negative one DIFFC_UNCONDITIONAL. */
+int ex_stage_prompts(struct ex_stage *stage, const int *prompts, int count);
+
+/* `count` pictures. Sizes, seed and progress are filled in, and the guide if there is none.
+ *
+ * --rng philox: picture k has the seed and the stream k; they are made in batches.
+ * --rng torch: picture k is the one that diffusers makes with a generator of seed + k; one after the other.
+ * A generator in the options is used as it is, for one picture. */
+int ex_stage_sample(struct ex_stage *stage, const diffc_sample_options *options, int count,
+                    diffc_tensor **images);
+
+/* The seed that goes with picture k, and its number under that seed. */
+uint64_t ex_stage_seed(const struct ex_stage *stage, int k);
+int ex_stage_stream(const struct ex_stage *stage, int k);
+
+/* A new tensor of `count` pictures of the stage's size. */
+int ex_stage_tensor(const struct ex_stage *stage, int64_t count, diffc_tensor **tensor);
+
+/* SHA-256 of the names and bytes of all tensors of a folder's weights, in the order of their names: the first
+ * 16 digits. */
+int ex_model_hash(diffc_context *context, const char *folder, const char *variant, char hash[17]);
+
+#endif
