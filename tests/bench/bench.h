@@ -10,6 +10,7 @@ struct bench_row {
     char shape[64];
     const char *algorithm; /* NULL: none to name */
     const char *numerics;  /* of a whole step; NULL: does not matter */
+    const char *dtype;     /* of the weights; NULL: f32 */
     double gflop;          /* of one run, counted as a direct computation; 0: no arithmetic to speak of */
     double gigabytes;      /* moved by one run; 0: not counted */
     double images;         /* of one run; 0: none */
@@ -39,7 +40,13 @@ void bench_report(struct bench *bench, const struct bench_row *row, double secon
  * the row. */
 double bench_roof(const struct bench *bench);
 
+/* Measures it some times for bench->roof. */
+void bench_see_roof(struct bench *bench, int times);
+
 double bench_now(void);
+void bench_check(int status);     /* ends the program with the library's message if status is negative */
+void bench_reset_peak(void);      /* makes the peak resident set what is resident now */
+double bench_peak_memory(void);   /* peak resident set, bytes */
 void *bench_memory(size_t bytes); /* touched, filled with small numbers; never freed */
 
 void bench_kernels(struct bench *bench);
@@ -48,5 +55,16 @@ void bench_steps(struct bench *bench);
 /* Prints the training plan of the course's UNet: for each node its algorithms, work, bytes, the time that the
  * roof predicts, and the time it took. */
 void bench_plan(struct bench *bench, int width, int batch, const char *numerics);
+
+/* Work of the forward pass of a node in a run of the present size, counted as a direct computation. */
+struct dfi_exec;
+double bench_node_gflop(const struct dfi_exec *exec, int number);
+
+/* Runs the forward pass node by node and prints the time of each kind of node. */
+void bench_profile(struct bench *bench, struct dfi_exec *exec);
+
+/* Rows and plans of the networks in folders; `numerics` NULL: all that there are. */
+void bench_if(struct bench *bench, const char *folders, const char *numerics);
+void bench_if_plan(struct bench *bench, const char *folders, const char *numerics);
 
 #endif

@@ -1,12 +1,14 @@
 /* Kernels: convolutions through kernel/conv.h (packing of the image included), matrix products, passes over
  * pixels. */
 
+#include <diffc/tensor.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "bench.h"
 #include "kernel/conv.h"
 #include "kernel/gemm.h"
+#include "kernel/gemm_wide.h"
 
 #define BATCH 64
 #define LANES 8
@@ -188,6 +190,66 @@ static void bench_gemm(struct bench *bench)
     bench_measure(bench, &row, run_gemm, &run);
 }
 
+/* A linear layer with weights as a file has them. */
+struct wide_run {
+    struct diffc_context *context;
+    struct dfi_wide wide;
+    const float *x;
+    float *packed, *scratch;
+};
+
+static void wide_pack_piece(void *work, int panel, int worker)
+{
+    const struct wide_run *run = work;
+    (void)worker;
+    dfi_wide_pack(run->context->cpu_flags, run->x, (ptrdiff_t)run->wide.k, run->wide.m, run->wide.k,
+                  (size_t)panel, run->packed);
+}
+
+static void wide_band_piece(void *work, int band, int worker)
+{
+    const struct wide_run *run = work;
+    dfi_wide_band(run->context->cpu_flags, &run->wide, (size_t)band,
+                  run->scratch + (size_t)worker * DFI_WIDE_SCRATCH);
+}
+
+static void run_wide(void *argument)
+{
+    struct wide_run *run = argument;
+    const int panel = dfi_wide_panel(run->context->cpu_flags, run->wide.m);
+    dfi_parallel(run->context, wide_pack_piece, run, ((int)run->wide.m + panel - 1) / panel);
+    dfi_parallel(run->context, wide_band_piece, run, ((int)run->wide.n + DFI_WIDE_BAND - 1) / DFI_WIDE_BAND);
+}
+
+static void bench_wide(struct bench *bench)
+{
+    static const size_t cases[][3] = {
+        { 2048, 384, 384 }, { 2048, 768, 768 }, { 128, 768, 768 }, { 77, 4096, 4096 }
+    };
+    for (int i = 0; i < DFI_COUNT(cases) && bench_wants(bench, "linear_f16"); i++) {
+        const size_t m = cases[i][0], n = cases[i][1], k = cases[i][2];
+        struct wide_run run = {
+            .context = bench->context,
+            .x = bench_memory(m * k * sizeof(float)),
+            .packed = bench_memory(dfi_wide_packed(bench->context->cpu_flags, m, k) * sizeof(float)),
+            .scratch = bench_memory((size_t)bench->threads * DFI_WIDE_SCRATCH * sizeof(float)),
+        };
+        run.wide = (struct dfi_wide) { m,
+                                       n,
+                                       k,
+                                       run.packed,
+                                       bench_memory(n * k * 2),
+                                       DIFFC_F16,
+                                       (ptrdiff_t)k,
+                                       bench_memory(m * n * sizeof(float)),
+                                       (ptrdiff_t)n };
+        memset((void *)(uintptr_t)run.wide.w, 0x3c, n * k * 2);
+        struct bench_row row = { .name = "linear_f16", .dtype = "f16", .gflop = 2e-9 * (double)(m * n * k) };
+        snprintf(row.shape, sizeof(row.shape), "%zux%zux%zu", m, n, k);
+        bench_measure(bench, &row, run_wide, &run);
+    }
+}
+
 /* Passes over pixels, 64 channels of 28 x 28, an image a piece. */
 struct pass_run {
     struct diffc_context *context;
@@ -256,5 +318,6 @@ void bench_kernels(struct bench *bench)
 {
     bench_convolutions(bench);
     bench_gemm(bench);
+    bench_wide(bench);
     bench_passes(bench);
 }

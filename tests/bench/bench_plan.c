@@ -14,14 +14,6 @@ struct times {
     double forward, backward;
 };
 
-static void check(int status)
-{
-    if (status < 0) {
-        fprintf(stderr, "diffc-bench: %s\n", diffc_message());
-        exit(1);
-    }
-}
-
 static double time_call(void (*call)(struct dfi_exec *exec, int number), struct dfi_exec *exec, int number,
                         double best)
 {
@@ -85,13 +77,10 @@ void bench_plan(struct bench *bench, int width, int batch, const char *numerics)
     options.condition = "class";
     options.objective = "ddpm";
     options.train_steps = 300;
-    check(dfi_numerics_find(numerics, &how.numerics));
-    check(diffc_model_create(bench->context, "cs180_unet", &options, &model));
-    check(dfi_exec_create(model->loss_graph, &model->params, &how, &exec));
-    for (int i = 0; i < 5; i++) {
-        const double roof = bench_roof(bench);
-        bench->roof = roof > bench->roof ? roof : bench->roof;
-    }
+    bench_check(dfi_numerics_find(numerics, &how.numerics));
+    bench_check(diffc_model_create(bench->context, "cs180_unet", &options, &model));
+    bench_check(dfi_exec_create(model->loss_graph, &model->params, &how, &exec));
+    bench_see_roof(bench, 5);
     struct times *times = calloc((size_t)model->loss_graph->count, sizeof(*times));
     double forward = 0, backward = 0;
     if (!times)

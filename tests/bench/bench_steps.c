@@ -2,7 +2,6 @@
 
 #include <diffc/diffc.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "bench.h"
@@ -10,14 +9,6 @@
 #define GFLOP_FORWARD_64 \
     0.536 /* of one 28 x 28 image at width 64, by multiply-adds of a direct computation; training takes \
              three times it */
-
-static void check(int status)
-{
-    if (status < 0) {
-        fprintf(stderr, "diffc-bench: %s\n", diffc_message());
-        exit(1);
-    }
-}
 
 static int read_sample(void *opaque, int64_t index, float *image, int32_t *label)
 {
@@ -36,37 +27,13 @@ static diffc_model *make_model(struct bench *bench, int width)
     options.condition = "class";
     options.objective = "ddpm";
     options.train_steps = 300;
-    check(diffc_model_create(bench->context, "cs180_unet", &options, &model));
+    bench_check(diffc_model_create(bench->context, "cs180_unet", &options, &model));
     return model;
 }
 
 static void run_step(void *argument)
 {
-    check(diffc_trainer_step(argument, NULL));
-}
-
-/* Makes the peak resident set what is resident now. */
-static void reset_peak(void)
-{
-    FILE *control = fopen("/proc/self/clear_refs", "w");
-    if (control) {
-        fputs("5", control);
-        fclose(control);
-    }
-}
-
-/* Peak resident set, bytes. */
-static double peak_memory(void)
-{
-    char line[256];
-    double kilobytes = 0;
-    FILE *status = fopen("/proc/self/status", "r");
-    while (status && fgets(line, sizeof(line), status))
-        if (sscanf(line, "VmHWM: %lf kB", &kilobytes) == 1)
-            break;
-    if (status)
-        fclose(status);
-    return kilobytes * 1024;
+    bench_check(diffc_trainer_step(argument, NULL));
 }
 
 static void bench_training(struct bench *bench, int width, int batch, const char *numerics)
@@ -77,8 +44,8 @@ static void bench_training(struct bench *bench, int width, int batch, const char
     const int wants_time = bench_wants(bench, name), wants_memory = bench_wants(bench, memory_name);
     if (!wants_time && !wants_memory)
         return;
-    reset_peak();
-    const double before = peak_memory();
+    bench_reset_peak();
+    const double before = bench_peak_memory();
     diffc_model *model = make_model(bench, width);
     diffc_dataset *dataset = NULL;
     diffc_trainer *trainer = NULL;
@@ -87,9 +54,10 @@ static void bench_training(struct bench *bench, int width, int batch, const char
     options.batch = batch;
     options.numerics = numerics;
     options.epochs = 1000000;
-    check(diffc_dataset_from_function(bench->context, 4 * batch, 1, 28, 28, read_sample, NULL, &dataset));
-    check(diffc_trainer_bytes(model, dataset, &options, &bytes));
-    check(diffc_trainer_create(model, dataset, &options, &trainer));
+    bench_check(
+        diffc_dataset_from_function(bench->context, 4 * batch, 1, 28, 28, read_sample, NULL, &dataset));
+    bench_check(diffc_trainer_bytes(model, dataset, &options, &bytes));
+    bench_check(diffc_trainer_create(model, dataset, &options, &trainer));
 
     struct bench_row row = { .name = name, .numerics = numerics, .images = batch };
     row.gflop = 3 * GFLOP_FORWARD_64 * batch * (width / 64.0) * (width / 64.0);
@@ -102,7 +70,7 @@ static void bench_training(struct bench *bench, int width, int batch, const char
         row.name = memory_name;
         row.gflop = row.images = 0;
         row.predicted_bytes = (double)bytes + (double)diffc_model_parameter_count(model) * sizeof(float);
-        row.measured_bytes = peak_memory() - before;
+        row.measured_bytes = bench_peak_memory() - before;
         bench_report(bench, &row, 0, 0);
     }
     diffc_release(&trainer);
@@ -120,8 +88,8 @@ struct sampling {
 static void run_guided(void *argument)
 {
     struct sampling *sampling = argument;
-    check(diffc_guide_predict(sampling->guide, &sampling->denoiser, 0, sampling->t, sampling->x,
-                              sampling->out));
+    bench_check(diffc_guide_predict(sampling->guide, &sampling->denoiser, 0, sampling->t, sampling->x,
+                                    sampling->out));
 }
 
 /* One guided prediction of a batch of digits; a picture takes 300. */
@@ -139,11 +107,11 @@ static void bench_sampling(struct bench *bench, int width, int batch, const char
     diffc_session_options options = DIFFC_SESSION_OPTIONS;
     options.batch = batch;
     options.numerics = numerics;
-    check(diffc_session_create(model, &options, &session));
-    check(diffc_session_denoiser(session, &sampling.denoiser));
-    check(diffc_guide_create_cfg(bench->context, &scale, 1, &sampling.guide));
-    check(diffc_tensor_create(bench->context, DIFFC_F32, 4, shape, &sampling.x));
-    check(diffc_tensor_create(bench->context, DIFFC_F32, 4, shape, &sampling.out));
+    bench_check(diffc_session_create(model, &options, &session));
+    bench_check(diffc_session_denoiser(session, &sampling.denoiser));
+    bench_check(diffc_guide_create_cfg(bench->context, &scale, 1, &sampling.guide));
+    bench_check(diffc_tensor_create(bench->context, DIFFC_F32, 4, shape, &sampling.x));
+    bench_check(diffc_tensor_create(bench->context, DIFFC_F32, 4, shape, &sampling.out));
     for (int i = 0; i < batch; i++)
         sampling.t[i] = 150;
     struct bench_row row = { .name = name, .numerics = numerics, .images = batch / 300.0 };

@@ -17,6 +17,36 @@ double bench_now(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+void bench_check(int status)
+{
+    if (status < 0) {
+        fprintf(stderr, "diffc-bench: %s\n", diffc_message());
+        exit(1);
+    }
+}
+
+void bench_reset_peak(void)
+{
+    FILE *control = fopen("/proc/self/clear_refs", "w");
+    if (control) {
+        fputs("5", control);
+        fclose(control);
+    }
+}
+
+double bench_peak_memory(void)
+{
+    char line[256];
+    double kilobytes = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status && fgets(line, sizeof(line), status))
+        if (sscanf(line, "VmHWM: %lf kB", &kilobytes) == 1)
+            break;
+    if (status)
+        fclose(status);
+    return kilobytes * 1024;
+}
+
 void *bench_memory(size_t bytes)
 {
     float *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -67,8 +97,9 @@ void bench_report(struct bench *bench, const struct bench_row *row, double secon
 {
     const double rate = seconds > 0 ? row->gflop / seconds : 0;
     json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s, s:f}", "name", row->name, "shape", row->shape,
-                               "dtype", "f32", "isa", bench->isa, "threads", bench->threads, "algorithm",
-                               row->algorithm ? row->algorithm : "", "seconds", seconds);
+                               "dtype", row->dtype ? row->dtype : "f32", "isa", bench->isa, "threads",
+                               bench->threads, "algorithm", row->algorithm ? row->algorithm : "", "seconds",
+                               seconds);
     printf("%-28s %-26s %-12s %-7s x%d %10.3f ms", row->name, row->shape,
            row->numerics    ? row->numerics
            : row->algorithm ? row->algorithm
@@ -101,7 +132,7 @@ void bench_report(struct bench *bench, const struct bench_row *row, double secon
     json_array_append_new(bench->rows, object);
 }
 
-static void see_roof(struct bench *bench, int times)
+void bench_see_roof(struct bench *bench, int times)
 {
     for (int i = 0; i < times; i++) {
         const double roof = bench_roof(bench);
@@ -115,14 +146,14 @@ void bench_measure(struct bench *bench, const struct bench_row *row, void (*work
     const double start = bench_now();
     work(argument);
     if (row->gflop > 0)
-        see_roof(bench, 5); /* the first ones wake the threads */
+        bench_see_roof(bench, 5); /* the first ones wake the threads */
     for (int run = 0; run < 3 || bench_now() - start < bench->seconds; run++) {
         const double begin = bench_now();
         work(argument);
         const double seconds = bench_now() - begin;
         best = seconds < best ? seconds : best;
         if (row->gflop > 0)
-            see_roof(bench, 1);
+            bench_see_roof(bench, 1);
     }
     bench_report(bench, row, best, bench->roof);
 }
@@ -133,18 +164,22 @@ static void usage(FILE *stream)
           "S] [--list]\n"
           "       diffc-bench --plan [--width D] [--batch N] [--numerics exact|default|fast] [--threads N] "
           "[--isa ...]\n"
+          "       diffc-bench [--plan] --models DIR [...]\n"
           "Runs every kernel and whole steps, best of many runs, beside the machine's register-only roof "
           "measured in\n"
           "between. --filter takes the rows whose name contains NAME; --threads 0, the default, measures "
           "with one thread\n"
           "and with all; --seconds is the time for a row, default 0.6. --plan prints what training the "
           "course's UNet\n"
-          "(width 64, batch 128) does node by node, and the time that each took.\n",
+          "(width 64, batch 128) does node by node, and the time that each took.\n"
+          "--models takes instead the networks whose folders lie in DIR: I-M, I-L, I-XL, II-M, II-L, T5-XXL, "
+          "as\n"
+          "make_model writes them.\n",
           stream);
 }
 
 struct settings {
-    const char *json, *filter, *isa;
+    const char *json, *filter, *isa, *models;
     const char *numerics; /* with --plan */
     int plan, width, batch;
     int threads, list_only;
@@ -154,12 +189,19 @@ struct settings {
 static void read_arguments(int argc, char **argv, struct settings *settings)
 {
     static const struct option options[] = {
-        { "json", required_argument, NULL, 'j' },    { "filter", required_argument, NULL, 'f' },
-        { "threads", required_argument, NULL, 't' }, { "isa", required_argument, NULL, 'i' },
-        { "seconds", required_argument, NULL, 's' }, { "list", no_argument, NULL, 'l' },
-        { "plan", no_argument, NULL, 'p' },          { "width", required_argument, NULL, 'w' },
-        { "batch", required_argument, NULL, 'b' },   { "numerics", required_argument, NULL, 'n' },
-        { "help", no_argument, NULL, 'h' },          { NULL, 0, NULL, 0 },
+        { "json", required_argument, NULL, 'j' },
+        { "filter", required_argument, NULL, 'f' },
+        { "threads", required_argument, NULL, 't' },
+        { "isa", required_argument, NULL, 'i' },
+        { "seconds", required_argument, NULL, 's' },
+        { "list", no_argument, NULL, 'l' },
+        { "plan", no_argument, NULL, 'p' },
+        { "width", required_argument, NULL, 'w' },
+        { "batch", required_argument, NULL, 'b' },
+        { "numerics", required_argument, NULL, 'n' },
+        { "models", required_argument, NULL, 'm' },
+        { "help", no_argument, NULL, 'h' },
+        { NULL, 0, NULL, 0 },
     };
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -173,6 +215,7 @@ static void read_arguments(int argc, char **argv, struct settings *settings)
         case 'w': settings->width = atoi(optarg); break;
         case 'b': settings->batch = atoi(optarg); break;
         case 'n': settings->numerics = optarg; break;
+        case 'm': settings->models = optarg; break;
         case 'l': settings->list_only = 1; break;
         case 'h': usage(stdout); exit(0);
         default: usage(stderr); exit(2);
@@ -200,7 +243,11 @@ static void run_all(const struct settings *settings, const char *isa, uint32_t m
     const uint32_t flags = diffc_context_cpu_flags(bench.context);
     const int have = strcmp(isa, "c") == 0 || (strcmp(isa, "avx2") == 0 && (flags & DIFFC_CPU_AVX2)) ||
                      (strcmp(isa, "avx512") == 0 && (flags & DIFFC_CPU_AVX512));
-    if (have && settings->plan) {
+    if (have && settings->models && settings->plan) {
+        bench_if_plan(&bench, settings->models, settings->numerics);
+    } else if (have && settings->models) {
+        bench_if(&bench, settings->models, settings->numerics);
+    } else if (have && settings->plan) {
         bench_plan(&bench, settings->width, settings->batch, settings->numerics);
     } else if (have) {
         bench_kernels(&bench);

@@ -1,0 +1,295 @@
+/* Steps of the networks of DeepFloyd IF at their full size: folders I-M, I-L, I-XL, II-M, II-L and T5-XXL as
+ * tests/tools/make_model writes them. A step is one guided prediction: two conditions, 77 tokens. */
+
+#include <diffc/diffc.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "bench.h"
+#include "model/session.h"
+#include "model/t5.h"
+#include "nn/node.h"
+
+#define TOKENS 77
+
+static const struct {
+    const char *folder, *row;
+} networks[] = { { "I-M", "if_i_m" },   { "I-L", "if_i_l" },   { "I-XL", "if_i_xl" },
+                 { "II-M", "if_ii_m" }, { "II-L", "if_ii_l" }, { "T5-XXL", "t5_xxl_77" } };
+
+struct network {
+    struct bench *bench;
+    char path[1024];
+    const char *name;
+    double before, ended; /* resident bytes; time of a cancelled step's end, -1: it was not */
+    int64_t predicted;    /* bytes of the plan, of an encoder with its weights */
+    diffc_model *model;   /* or the encoder */
+    diffc_session *session;
+    diffc_text_encoder *encoder;
+    diffc_guide *guide;
+    diffc_denoiser denoiser;
+    diffc_tensor *x, *out;
+};
+
+static diffc_tensor *noise(struct bench *bench, int ndim, const int64_t *shape)
+{
+    diffc_tensor *tensor = NULL;
+    bench_check(diffc_tensor_create(bench->context, DIFFC_F32, ndim, shape, &tensor));
+    float *values = diffc_tensor_data(tensor);
+    for (int64_t i = 0; i < diffc_tensor_count(tensor); i++)
+        values[i] = (float)(i * 7919 % 2001) / 1000.0f - 1;
+    return tensor;
+}
+
+static int run_step(void *argument)
+{
+    struct network *network = argument;
+    const float t = 500;
+    int32_t ids[TOKENS] = { 3, 4, 1 }, used = TOKENS;
+    if (!network->encoder)
+        return diffc_guide_predict(network->guide, &network->denoiser, 0, &t, network->x, network->out);
+    return diffc_text_encoder_run(network->encoder, ids, &used, 1, diffc_tensor_data(network->out));
+}
+
+static void run_checked(void *argument)
+{
+    bench_check(run_step(argument));
+}
+
+/* The least that a session can do with. */
+static void find_least(const diffc_model *model, diffc_session_options *options)
+{
+    int64_t least = 0;
+    bench_check(diffc_session_bytes(model, options, &least));
+    for (options->memory = least - 1; diffc_session_bytes(model, options, &least) == 0;)
+        options->memory = least - 1;
+    options->memory = least;
+}
+
+static void set_conditions(struct network *network)
+{
+    const diffc_model *model = network->model;
+    const int64_t shape[3] = { 1, TOKENS, model->config.unet.text_width };
+    const int32_t level = 250;
+    const float scale = 7;
+    diffc_tensor *text = noise(network->bench, 3, shape);
+    bench_check(diffc_session_set_text(network->session, 0, text));
+    bench_check(diffc_session_set_text(network->session, DIFFC_UNCONDITIONAL, text));
+    if (model->config.unet.classes)
+        bench_check(diffc_session_set_labels(network->session, &level, 1));
+    bench_check(diffc_session_denoiser(network->session, &network->denoiser));
+    bench_check(diffc_guide_create_cfg(network->bench->context, &scale, 1, &network->guide));
+    diffc_release(&text);
+}
+
+static void open_unet(struct network *network, const char *numerics, int least)
+{
+    struct bench *bench = network->bench;
+    diffc_session_options options = DIFFC_SESSION_OPTIONS;
+    int64_t plan = 0;
+    options.numerics = numerics;
+    bench_check(diffc_model_open(bench->context, network->path, NULL, &network->model));
+    const struct dfi_model_config *config = &network->model->config;
+    const int channels = config->unet.in_channels, out_channels = config->unet.out_channels;
+    if (least)
+        find_least(network->model, &options);
+    bench_check(diffc_session_bytes(network->model, &options, &plan));
+    network->predicted += plan;
+    bench_check(diffc_session_create(network->model, &options, &network->session));
+    set_conditions(network);
+    network->x = noise(bench, 4,
+                       (const int64_t[]) { 1, channels, config->image_height, config->image_width });
+    network->out = noise(bench, 4,
+                         (const int64_t[]) { 1, out_channels, config->image_height, config->image_width });
+}
+
+static void open_encoder(struct network *network)
+{
+    bench_check(diffc_text_encoder_bytes(network->bench->context, network->path, NULL, &network->predicted));
+    bench_check(diffc_text_encoder_open(network->bench->context, network->path, NULL, &network->encoder));
+    network->out = noise(network->bench, 3,
+                         (const int64_t[]) { 1, TOKENS, diffc_text_encoder_width(network->encoder) });
+}
+
+static struct dfi_exec *exec_of(const struct network *network)
+{
+    return network->encoder ? network->encoder->exec : network->session->exec;
+}
+
+static double file_bytes(const struct network *network)
+{
+    struct stat file = { 0 };
+    char path[1100];
+    snprintf(path, sizeof(path), "%s/diffusion_pytorch_model.safetensors", network->path);
+    return stat(path, &file) == 0 ? (double)file.st_size : 0;
+}
+
+/* Of the weights that stay where the file has them. */
+static const char *dtype_of(const struct network *network)
+{
+    const struct dfi_params *params = exec_of(network)->params;
+    for (int i = 0; i < params->count; i++)
+        if (params->list[i].stored && params->list[i].stored_dtype != DIFFC_F32)
+            return params->list[i].stored_dtype == DIFFC_F16 ? "f16" : "bf16";
+    return "f32";
+}
+
+static struct network *open_network(struct bench *bench, const char *folders, int which, const char *numerics,
+                                    int least)
+{
+    struct network *network = calloc(1, sizeof(*network));
+    if (!network)
+        exit(1);
+    network->bench = bench;
+    network->name = networks[which].row;
+    snprintf(network->path, sizeof(network->path), "%s/%s", folders, networks[which].folder);
+    bench_reset_peak();
+    const double before = bench_peak_memory();
+    if (strcmp(networks[which].folder, "T5-XXL") == 0)
+        open_encoder(network);
+    else
+        open_unet(network, numerics, least);
+    network->before = before;
+    return network;
+}
+
+static void close_network(struct network *network)
+{
+    diffc_release(&network->guide);
+    diffc_release(&network->x);
+    diffc_release(&network->out);
+    diffc_release(&network->session);
+    diffc_release(&network->model);
+    diffc_release(&network->encoder);
+    free(network);
+}
+
+static double gflop_of(const struct network *network)
+{
+    const struct dfi_exec *exec = exec_of(network);
+    double sum = 0;
+    for (int i = 0; i < exec->graph->count; i++)
+        sum += bench_node_gflop(exec, i);
+    /* With one condition at a time a step takes several runs. */
+    return network->session && exec->options.conditions == 1 ? 2 * sum : sum;
+}
+
+static void bench_network(struct bench *bench, const char *folders, int which, const char *numerics,
+                          int least)
+{
+    char name[64];
+    const int encodes = strcmp(networks[which].folder, "T5-XXL") == 0;
+    snprintf(name, sizeof(name),
+             encodes ? "%s"
+             : least ? "%s_step_cfg_least"
+                     : "%s_step_cfg",
+             networks[which].row);
+    if ((encodes && (least || strcmp(numerics, "default") != 0)) || !bench_wants(bench, name))
+        return;
+    struct network *network = open_network(bench, folders, which, numerics, least);
+    struct bench_row row = { .name = name, .numerics = numerics, .dtype = dtype_of(network) };
+    snprintf(row.shape, sizeof(row.shape), encodes ? "%d tokens" : "2 x %d tokens", TOKENS);
+    row.gflop = gflop_of(network);
+    run_checked(network);
+    row.predicted_bytes = (double)network->predicted + (encodes ? 0 : file_bytes(network));
+    row.measured_bytes = bench_peak_memory() - network->before;
+    bench_measure(bench, &row, run_checked, network);
+    close_network(network);
+}
+
+/* From diffc_context_cancel() to the end of the step, at times spread over a step: the 99th percentile. */
+
+#define CANCELS 100
+
+static void *run_apart(void *argument)
+{
+    struct network *network = argument;
+    if (run_step(network) != DIFFC_ERR_CANCELLED)
+        network->ended = -1;
+    else
+        network->ended = bench_now();
+    return NULL;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double cancel_at(struct network *network, double seconds)
+{
+    const struct timespec wait = { (time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9) };
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, run_apart, network))
+        exit(1);
+    nanosleep(&wait, NULL);
+    const double asked = bench_now();
+    diffc_context_cancel(network->bench->context);
+    pthread_join(thread, NULL);
+    return network->ended < 0 ? 0 : network->ended - asked;
+}
+
+static void bench_cancel(struct bench *bench, const char *folders, int which, int least)
+{
+    char name[64];
+    double latency[CANCELS];
+    snprintf(name, sizeof(name), least ? "%s_cancel_least" : "%s_cancel", networks[which].row);
+    if (!bench_wants(bench, name))
+        return;
+    struct network *network = open_network(bench, folders, which, "default", least);
+    run_checked(network);
+    const double begin = bench_now();
+    run_checked(network);
+    const double step = bench_now() - begin;
+    for (int i = 0; i < CANCELS; i++)
+        latency[i] = cancel_at(network, step * 0.95 * i / CANCELS);
+    qsort(latency, CANCELS, sizeof(*latency), by_value);
+    struct bench_row row = { .name = name, .numerics = "default", .dtype = dtype_of(network) };
+    snprintf(row.shape, sizeof(row.shape), "p99; median %.1f ms", latency[CANCELS / 2] * 1e3);
+    bench_report(bench, &row, latency[CANCELS - 2], 0);
+    close_network(network);
+}
+
+static int exists(const char *folders, int which)
+{
+    char path[1100];
+    struct stat file;
+    snprintf(path, sizeof(path), "%s/%s/config.json", folders, networks[which].folder);
+    return stat(path, &file) == 0;
+}
+
+void bench_if(struct bench *bench, const char *folders, const char *only)
+{
+    static const char *const numerics[] = { "exact", "default", "fast" };
+    for (int which = 0; which < DFI_COUNT(networks); which++) {
+        if (!exists(folders, which))
+            continue;
+        for (int i = 0; i < DFI_COUNT(numerics); i++)
+            if (!only || strcmp(only, numerics[i]) == 0)
+                bench_network(bench, folders, which, numerics[i], 0);
+        bench_network(bench, folders, which, "default", 1);
+        for (int least = 0; least < 2; least++)
+            bench_cancel(bench, folders, which, least);
+    }
+}
+
+void bench_if_plan(struct bench *bench, const char *folders, const char *numerics)
+{
+    for (int which = 0; which < DFI_COUNT(networks); which++) {
+        if (!exists(folders, which) || !bench_wants(bench, networks[which].row))
+            continue;
+        struct network *network = open_network(bench, folders, which, numerics, 0);
+        run_checked(network);
+        bench_see_roof(bench, 5);
+        printf("%s, %s, numerics %s, %s, %d threads, roof %.1f GFLOP/s, plan %.1f MB\n", network->name,
+               dtype_of(network), numerics ? numerics : "default", bench->isa, bench->threads, bench->roof,
+               1e-6 * (double)exec_of(network)->plan.bytes);
+        bench_profile(bench, exec_of(network));
+        close_network(network);
+    }
+}
