@@ -21,10 +21,11 @@ const char *dfi_gemm_blis_prepare(uint32_t cpu_flags);
 void dfi_gemm_tile_avx2(size_t k, const float *a, const float *b, float *c, ptrdiff_t ldc, int accumulate);
 void dfi_gemm_tile_avx512(size_t k, const float *a, const float *b, float *c, ptrdiff_t ldc, int accumulate);
 
-/* The same for 1 to MR rows, a[k][stride]. */
-void dfi_gemm_rows_avx2(int rows, size_t k, const float *a, int stride, const float *b, float *c,
-                        ptrdiff_t ldc, int accumulate);
-void dfi_gemm_rows_avx512(int rows, size_t k, const float *a, int stride, const float *b, float *c,
-                          ptrdiff_t ldc, int accumulate);
+/* The same for 1 to MR rows, a[k][stride]; what the sums begin with: c itself, or where `start` is not c a
+ * row for all of them, [columns]. */
+void dfi_gemm_rows_avx2(int rows, size_t k, const float *a, int stride, const float *b, const float *start,
+                        float *c, ptrdiff_t ldc);
+void dfi_gemm_rows_avx512(int rows, size_t k, const float *a, int stride, const float *b, const float *start,
+                          float *c, ptrdiff_t ldc);
 
 #endif

@@ -11,8 +11,8 @@
 #define LINE 64 /* bytes of a cache line */
 #define MAX_COLUMNS DFI_TILE_COLUMNS_AVX512
 
-typedef void (*tile_function)(int rows, size_t k, const float *a, int stride, const float *b, float *c,
-                              ptrdiff_t ldc, int accumulate);
+typedef void (*tile_function)(int rows, size_t k, const float *a, int stride, const float *b,
+                              const float *start, float *c, ptrdiff_t ldc);
 
 struct tile {
     int rows, columns;
@@ -23,12 +23,13 @@ struct tile {
 #define ROWS_C 4
 #define COLUMNS_C 8
 
-static void rows_c(int rows, size_t k, const float *a, int stride, const float *b, float *c, ptrdiff_t ldc,
-                   int accumulate)
+static void rows_c(int rows, size_t k, const float *a, int stride, const float *b, const float *start,
+                   float *c, ptrdiff_t ldc)
 {
+    const ptrdiff_t start_row = start == c ? ldc : 0;
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < COLUMNS_C; j++) {
-            float sum = accumulate ? c[i * ldc + j] : 0;
+            float sum = start[i * start_row + j];
             for (size_t l = 0; l < k; l++)
                 sum += a[l * (size_t)stride + (size_t)i] * b[l * COLUMNS_C + (size_t)j];
             c[i * ldc + j] = sum;
@@ -83,31 +84,28 @@ void dfi_wide_pack(uint32_t cpu_flags, const float *a, ptrdiff_t a_ld, size_t m,
 {
     const size_t rows = (size_t)dfi_wide_panel(cpu_flags, m), panels = panels_of(m, rows);
     const size_t filled = least(m - panel * rows, rows);
+    const struct dfi_kernels *kernels = dfi_kernels_get(cpu_flags, DIFFC_F32);
     for (size_t from = 0; from < k; from += DFI_WIDE_DEPTH) {
         const size_t depth = least(k - from, DFI_WIDE_DEPTH);
-        float *to = packed + packed_at(rows, panels, k, from, panel);
-        for (size_t i = 0; i < rows; i++) {
-            const float *row = a + (ptrdiff_t)(panel * rows + i) * a_ld + from;
-            for (size_t l = 0; l < depth; l++)
-                to[l * rows + i] = i < filled ? row[l] : 0;
-        }
+        kernels->widen_panel(a + (ptrdiff_t)(panel * rows) * a_ld + from, DIFFC_F32, a_ld, (int)filled, depth,
+                             (int)rows, packed + packed_at(rows, panels, k, from, panel));
     }
 }
 
-/* One tile of C; `panel` rows lie in a step of A. */
+/* One tile of C; `panel` rows lie in a step of A. `start`: what the sums begin with, NULL: C. */
 static void run_tile(const struct tile *tile, const struct dfi_wide *args, size_t row, size_t column,
-                     size_t panel, size_t depth, const float *a, const float *b, int accumulate)
+                     size_t panel, size_t depth, const float *a, const float *b, const float *start)
 {
     float *c = args->c + (ptrdiff_t)row * args->c_ld + column, edge[MAX_ROWS * MAX_COLUMNS];
     const size_t rows = least(args->m - row, panel), columns = least(args->n - column, (size_t)tile->columns);
     if (columns == (size_t)tile->columns) {
-        tile->run((int)rows, depth, a, (int)panel, b, c, args->c_ld, accumulate);
+        tile->run((int)rows, depth, a, (int)panel, b, start ? start : c, c, args->c_ld);
         return;
     }
     memset(edge, 0, sizeof(edge));
-    for (size_t i = 0; accumulate && i < rows; i++)
+    for (size_t i = 0; !start && i < rows; i++)
         memcpy(edge + i * MAX_COLUMNS, c + (ptrdiff_t)i * args->c_ld, columns * sizeof(*c));
-    tile->run((int)rows, depth, a, (int)panel, b, edge, MAX_COLUMNS, accumulate);
+    tile->run((int)rows, depth, a, (int)panel, b, start ? start : edge, edge, MAX_COLUMNS);
     for (size_t i = 0; i < rows; i++)
         memcpy(c + (ptrdiff_t)i * args->c_ld, edge + i * MAX_COLUMNS, columns * sizeof(*c));
 }
@@ -150,8 +148,11 @@ void dfi_wide_band(uint32_t cpu_flags, const struct dfi_wide *args, size_t band,
     const struct tile tile = choose(cpu_flags);
     const size_t rows = (size_t)dfi_wide_panel(cpu_flags, args->m), width = (size_t)tile.columns;
     const size_t panels = panels_of(args->m, rows), first = band * DFI_WIDE_BAND;
+    float bias[DFI_WIDE_BAND] = { 0 };
     struct weights w = { args, args->w_dtype == DIFFC_F32 ? 4 : 2, first,
                          least(first + DFI_WIDE_BAND, args->n), 0 };
+    if (args->bias)
+        memcpy(bias, args->bias + first, (w.end - first) * sizeof(*bias));
     for (; w.from < args->k; w.from += DFI_WIDE_DEPTH) {
         const size_t depth = least(args->k - w.from, DFI_WIDE_DEPTH);
         widen(&w, dfi_kernels_get(cpu_flags, DIFFC_F32), width, depth, scratch);
@@ -160,7 +161,8 @@ void dfi_wide_band(uint32_t cpu_flags, const struct dfi_wide *args, size_t band,
             for (size_t column = first; column < w.end; column += width)
                 run_tile(&tile, args, panel * rows, column, rows, depth,
                          (const float *)args->a_packed + packed_at(rows, panels, args->k, w.from, panel),
-                         scratch + (column - first) * DFI_WIDE_DEPTH, w.from > 0);
+                         scratch + (column - first) * DFI_WIDE_DEPTH,
+                         w.from > 0 ? NULL : bias + (column - first));
         }
     }
 }

@@ -4,9 +4,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* C[m][n] = A[m][k] W[n][k]' in float with weights as a file stores them: F32, F16 or BF16 (diffc_dtype). A
- * is packed once; then every band of columns widens its weights piece by piece while it packs them, so no
- * widened copy exists. A row of C has the same bits alone as among others, and a column too. */
+/* C[m][n] = A[m][k] W[n][k]' + bias[n] in float with weights as a file stores them: F32, F16 or BF16
+ * (diffc_dtype). A is packed once; then every band of columns widens its weights piece by piece while it
+ * packs them, so no widened copy exists. A row of C has the same bits alone as among others, and a column
+ * too. */
 struct dfi_wide {
     size_t m, n, k;
     const void *a_packed; /* of dfi_wide_pack() */
@@ -15,6 +16,7 @@ struct dfi_wide {
     ptrdiff_t w_ld; /* elements between rows of W */
     float *c;
     ptrdiff_t c_ld;
+    const float *bias; /* NULL: none */
 };
 
 /* Rows of a panel when m rows are shared out evenly; floats that A takes when packed; and packs rows
@@ -26,7 +28,7 @@ void dfi_wide_pack(uint32_t cpu_flags, const float *a, ptrdiff_t a_ld, size_t m,
 
 /* Columns band * DFI_WIDE_BAND and following; scratch: DFI_WIDE_SCRATCH floats. */
 #define DFI_WIDE_BAND 64
-#define DFI_WIDE_DEPTH 256 /* of k at a time */
+#define DFI_WIDE_DEPTH 128 /* of k at a time: panels of A and of weights share a first-level cache */
 #define DFI_WIDE_SCRATCH (DFI_WIDE_BAND * DFI_WIDE_DEPTH)
 void dfi_wide_band(uint32_t cpu_flags, const struct dfi_wide *args, size_t band, float *scratch);
 

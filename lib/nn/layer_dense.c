@@ -143,22 +143,17 @@ static void band_piece(struct dfi_exec *exec, int number, int band, int worker)
 {
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    const size_t rows = (size_t)(y.samples * y.h * y.w);
-    const int first = band * DFI_WIDE_BAND, left = y.c - first;
-    const struct dfi_wide wide = { rows,
-                                   (size_t)y.c,
-                                   (size_t)x.c,
-                                   dfi_shared(exec),
-                                   dfi_param_value(exec, node, 0),
-                                   dfi_param_dtype(exec, node, 0),
-                                   x.c,
-                                   y.data,
-                                   y.ld };
+    const struct dfi_wide wide = { .m = (size_t)(y.samples * y.h * y.w),
+                                   .n = (size_t)y.c,
+                                   .k = (size_t)x.c,
+                                   .a_packed = dfi_shared(exec),
+                                   .w = dfi_param_value(exec, node, 0),
+                                   .w_dtype = dfi_param_dtype(exec, node, 0),
+                                   .w_ld = x.c,
+                                   .c = y.data,
+                                   .c_ld = y.ld,
+                                   .bias = node->param[1] >= 0 ? dfi_param_value(exec, node, 1) : NULL };
     dfi_wide_band(exec->context->cpu_flags, &wide, (size_t)band, dfi_worker(exec, worker));
-    if (node->param[1] >= 0)
-        exec->kernels->affine_act(dfi_at(exec, y.data, first), y.ld, dfi_at(exec, y.data, first), y.ld, rows,
-                                  left < DFI_WIDE_BAND ? left : DFI_WIDE_BAND, NULL,
-                                  dfi_at(exec, dfi_param_value(exec, node, 1), first), DFI_ACT_NONE);
 }
 
 static void linear_wide(struct dfi_exec *exec, int number)

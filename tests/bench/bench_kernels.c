@@ -234,15 +234,16 @@ static void bench_wide(struct bench *bench)
             .packed = bench_memory(dfi_wide_packed(bench->context->cpu_flags, m, k) * sizeof(float)),
             .scratch = bench_memory((size_t)bench->threads * DFI_WIDE_SCRATCH * sizeof(float)),
         };
-        run.wide = (struct dfi_wide) { m,
-                                       n,
-                                       k,
-                                       run.packed,
-                                       bench_memory(n * k * 2),
-                                       DIFFC_F16,
-                                       (ptrdiff_t)k,
-                                       bench_memory(m * n * sizeof(float)),
-                                       (ptrdiff_t)n };
+        run.wide = (struct dfi_wide) { .m = m,
+                                       .n = n,
+                                       .k = k,
+                                       .a_packed = run.packed,
+                                       .w = bench_memory(n * k * 2),
+                                       .w_dtype = DIFFC_F16,
+                                       .w_ld = (ptrdiff_t)k,
+                                       .c = bench_memory(m * n * sizeof(float)),
+                                       .c_ld = (ptrdiff_t)n,
+                                       .bias = bench_memory(n * sizeof(float)) };
         memset((void *)(uintptr_t)run.wide.w, 0x3c, n * k * 2);
         struct bench_row row = { .name = "linear_f16", .dtype = "f16", .gflop = 2e-9 * (double)(m * n * k) };
         snprintf(row.shape, sizeof(row.shape), "%zux%zux%zu", m, n, k);

@@ -42,14 +42,15 @@ void TILE(size_t k, const float *a, const float *b, float *c, ptrdiff_t ldc, int
 #define TILE_ROWS dfi_gemm_rows_avx2
 #endif
 
-DFI_INLINE void some_rows(const int rows, size_t k, const float *a, int stride, const float *b, float *c,
-                          ptrdiff_t ldc, int accumulate)
+DFI_INLINE void some_rows(const int rows, size_t k, const float *a, int stride, const float *b,
+                          const float *start, float *c, ptrdiff_t ldc)
 {
+    const ptrdiff_t start_row = start == c ? ldc : 0;
     vec sum[ROWS][2];
 #pragma GCC unroll 12
     for (int i = 0; i < rows; i++)
         for (int v = 0; v < 2; v++)
-            sum[i][v] = accumulate ? load(c + i * ldc + v * LANES) : zero();
+            sum[i][v] = load(start + i * start_row + v * LANES);
     for (; k > 0; k--, a += stride, b += 2 * LANES) {
         const vec b0 = load(b), b1 = load(b + LANES);
 #pragma GCC unroll 12
@@ -65,11 +66,11 @@ DFI_INLINE void some_rows(const int rows, size_t k, const float *a, int stride, 
             store(c + i * ldc + v * LANES, sum[i][v]);
 }
 
-void TILE_ROWS(int rows, size_t k, const float *a, int stride, const float *b, float *c, ptrdiff_t ldc,
-               int accumulate)
+void TILE_ROWS(int rows, size_t k, const float *a, int stride, const float *b, const float *start, float *c,
+               ptrdiff_t ldc)
 {
 #define ROWS_CASE(n) \
-    case n: some_rows(n, k, a, stride, b, c, ldc, accumulate); break;
+    case n: some_rows(n, k, a, stride, b, start, c, ldc); break;
     switch (rows) {
         ROWS_CASE(1)
         ROWS_CASE(2)
