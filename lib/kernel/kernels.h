@@ -94,6 +94,33 @@ struct dfi_winograd_multiply_args {
     struct dfi_prefetch next[2]; /* fetched little by little beside the products */
 };
 
+/* Attention of one head: y[query] = sum over keys of softmax(scale * q k' + bias) v, for at most
+ * DFI_ATTEND_QUERIES queries. Keys come in one or two parts. A key takes part where its mask is over 0 (all
+ * do if none is). A query has the same bits alone as among others. */
+#define DFI_ATTEND_QUERIES 64
+struct dfi_attend_args {
+    const void *q; /* rows of c, ldq apart */
+    ptrdiff_t ldq;
+    int queries, c, value_c;
+    struct dfi_attend_keys {
+        const void *k, *v; /* rows of c, and of value_c */
+        ptrdiff_t ldk, ldv;
+        int count;
+    } part[2];
+    double scale;
+    const void *bias; /* [queries][keys], rows ldb apart; NULL: none */
+    ptrdiff_t ldb;
+    const void *mask; /* [keys]; NULL: none */
+    void *y;          /* rows of value_c */
+    ptrdiff_t ldy;
+    void *scratch; /* dfi_attend_scratch() values */
+};
+
+static inline size_t dfi_attend_scratch(int keys, int c, int value_c)
+{
+    return DFI_ATTEND_QUERIES * ((size_t)keys + (size_t)c + 2 * (size_t)value_c);
+}
+
 /* c[position][rows][width] (+)= sum over tiles of a[position][tile][rows] times b[position][tile][width];
  * rows are taken six at a time: up to five more are read and written, without meaning. */
 struct dfi_winograd_outer_args {
@@ -199,6 +226,8 @@ struct dfi_adam_args {
     K(attention_softmax, C_AVX2_AVX512, void, \
       (void *x, ptrdiff_t ldx, size_t rows, int c, double scale, const void *bias, ptrdiff_t ldb, \
        const void *mask)) \
+    /* the whole of it for one head and a few queries: see struct dfi_attend_args */ \
+    K(attend, C_AVX2_AVX512, void, (const struct dfi_attend_args *args)) \
     K(attention_softmax_backward, C_AVX2_AVX512, void, \
       (const void *p, ptrdiff_t ldp, void *dp, ptrdiff_t lddp, size_t rows, int c)) \
     /* y = x / sqrt(mean(x^2) + epsilon) * weight of each row; backward: gradients of x (+ dx if accumulate; \

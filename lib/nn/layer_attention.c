@@ -1,10 +1,10 @@
-/* Multi-head attention. The scores of one head and a block of queries at a time lie in a worker's scratch;
- * the backward pass computes them again, so nothing is kept but the inputs. */
+/* Multi-head attention. A piece of work is one head and a block of queries, whose scores lie in a worker's
+ * scratch; the backward pass computes them again, so nothing is kept but the inputs. */
 
 #include "kernel/gemm.h"
 #include "nn/build.h"
 
-#define QUERIES 64 /* per piece; depends on nothing, so neither do the bits */
+#define QUERIES DFI_ATTEND_QUERIES /* per piece; depends on nothing, so neither do the bits */
 
 enum { Q, K, V };
 
@@ -99,9 +99,11 @@ int dfi_attention(struct dfi_graph *graph, const struct dfi_attention *args)
 static int need(const struct dfi_graph *graph, const struct dfi_node *node,
                 const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
-    const size_t scores = QUERIES * (size_t)all_keys(graph, node) * sizes->element;
+    const int keys = all_keys(graph, node), heads = node->heads, c = graph->nodes[node->input[Q]].c;
+    const size_t forward = dfi_attend_scratch(keys, c / heads, node->c / heads);
+    const size_t backward = sizes->backward ? 2 * QUERIES * (size_t)keys : 0;
     out->state = DFI_NODE_INPUTS;
-    out->worker = sizes->backward ? 2 * scores : scores;
+    out->worker = (forward > backward ? forward : backward) * sizes->element;
     return DIFFC_OK;
 }
 
@@ -205,34 +207,36 @@ static struct head part_columns(const struct dfi_exec *exec, const struct dfi_no
                            part ? more_keys(exec->graph, node) : first };
 }
 
-/* scores = softmax(scale q k' + bias) for queries first .. first + scores->rows - 1. */
-static void attend(const struct dfi_exec *exec, const struct dfi_node *node, int n, int head, int first,
-                   const struct head *scores)
+/* Bias of queries from `first` on, rows of keys `ld` apart, and mask of the keys; NULL: none. */
+static const void *bias_rows(const struct dfi_exec *exec, const struct dfi_node *node, int n, int head,
+                             int first, ptrdiff_t *ld)
 {
-    const struct head all = input_head(exec, node, Q, n, head), q = rows_of(exec, &all, first, scores->rows);
-    const void *bias_rows = NULL, *mask = NULL;
-    ptrdiff_t bias_ld = 0;
-    for (int part = 0; part < parts(node); part++) {
-        const struct head k = input_head(exec, node, part_slot(node, K, part), n, head);
-        const struct head columns = part_columns(exec, node, scores, part);
-        product(exec, &q, &k, 0, &columns, 0);
-    }
-    if (node->bias_slot) {
-        const struct dfi_block bias = dfi_exec_value(exec, node->input[node->bias_slot]);
-        bias_ld = bias.ld;
-        bias_rows = dfi_at(exec, dfi_sample(exec, &bias, n), (head * bias.w + first) * bias.ld);
-    }
-    if (node->mask_slot) {
-        const struct dfi_block block = dfi_exec_value(exec, node->input[node->mask_slot]);
-        mask = dfi_sample(exec, &block, n);
-    }
-    exec->kernels->attention_softmax(scores->data, scores->ld, (size_t)scores->rows, scores->c, node->factor,
-                                     bias_rows, bias_ld, mask);
+    if (!node->bias_slot)
+        return NULL;
+    const struct dfi_block bias = dfi_exec_value(exec, node->input[node->bias_slot]);
+    *ld = bias.ld;
+    return dfi_at(exec, dfi_sample(exec, &bias, n), (head * bias.w + first) * bias.ld);
+}
+
+static const void *mask_row(const struct dfi_exec *exec, const struct dfi_node *node, int n)
+{
+    if (!node->mask_slot)
+        return NULL;
+    const struct dfi_block block = dfi_exec_value(exec, node->input[node->mask_slot]);
+    return dfi_sample(exec, &block, n);
 }
 
 static int query_blocks(const struct dfi_node *node)
 {
     return (node->h * node->w + QUERIES - 1) / QUERIES;
+}
+
+static struct dfi_attend_keys keys_of(const struct dfi_exec *exec, const struct dfi_node *node, int part,
+                                      int n, int head)
+{
+    const struct head k = input_head(exec, node, part_slot(node, K, part), n, head);
+    const struct head v = input_head(exec, node, part_slot(node, V, part), n, head);
+    return (struct dfi_attend_keys) { k.data, v.data, k.ld, v.ld, k.rows };
 }
 
 static void forward_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -241,15 +245,21 @@ static void forward_piece(struct dfi_exec *exec, int number, int index, int work
     const struct dfi_block out = dfi_exec_value(exec, number);
     const int blocks = query_blocks(node), first = index % blocks * QUERIES;
     const int head = index / blocks % node->heads, n = index / blocks / node->heads;
-    const int keys = all_keys(exec->graph, node), rows = block_rows(out.h * out.w, first);
-    const struct head scores = { dfi_worker(exec, worker), keys, rows, keys };
-    const struct head all = head_of(exec, &out, node->heads, n, head), y = rows_of(exec, &all, first, rows);
-    attend(exec, node, n, head, first, &scores);
-    for (int part = 0; part < parts(node); part++) {
-        const struct head v = input_head(exec, node, part_slot(node, V, part), n, head);
-        const struct head columns = part_columns(exec, node, &scores, part);
-        product(exec, &columns, &v, 1, &y, part);
-    }
+    const struct head q = input_head(exec, node, Q, n, head), y = head_of(exec, &out, node->heads, n, head);
+    struct dfi_attend_args args = { .q = dfi_at(exec, q.data, first * q.ld),
+                                    .ldq = q.ld,
+                                    .queries = block_rows(q.rows, first),
+                                    .c = q.c,
+                                    .value_c = y.c,
+                                    .scale = node->factor,
+                                    .mask = mask_row(exec, node, n),
+                                    .y = dfi_at(exec, y.data, first * y.ld),
+                                    .ldy = y.ld,
+                                    .scratch = dfi_worker(exec, worker) };
+    args.bias = bias_rows(exec, node, n, head, first, &args.ldb);
+    for (int part = 0; part < parts(node); part++)
+        args.part[part] = keys_of(exec, node, part, n, head);
+    exec->kernels->attend(&args);
 }
 
 static void forward(struct dfi_exec *exec, int number)
@@ -257,6 +267,22 @@ static void forward(struct dfi_exec *exec, int number)
     const struct dfi_node *node = dfi_node(exec, number);
     dfi_node_parallel(exec, number, forward_piece,
                       dfi_samples(exec, number) * node->heads * query_blocks(node));
+}
+
+/* scores = softmax(scale q k' + bias) for queries first .. first + scores->rows - 1. */
+static void attend(const struct dfi_exec *exec, const struct dfi_node *node, int n, int head, int first,
+                   const struct head *scores)
+{
+    const struct head all = input_head(exec, node, Q, n, head), q = rows_of(exec, &all, first, scores->rows);
+    ptrdiff_t bias_ld = 0;
+    const void *bias = bias_rows(exec, node, n, head, first, &bias_ld);
+    for (int part = 0; part < parts(node); part++) {
+        const struct head k = input_head(exec, node, part_slot(node, K, part), n, head);
+        const struct head columns = part_columns(exec, node, scores, part);
+        product(exec, &q, &k, 0, &columns, 0);
+    }
+    exec->kernels->attention_softmax(scores->data, scores->ld, (size_t)scores->rows, scores->c, node->factor,
+                                     bias, bias_ld, mask_row(exec, node, n));
 }
 
 /* Whether the gradient of each input is added to; inputs may be one and the same value. */

@@ -124,6 +124,112 @@ static void test_attention(void **unused)
     }
 }
 
+/* Attention as a whole: queries, keys in two parts, values, bias, mask and the output in one type. */
+enum { Q, K, V, MORE_K, MORE_V, BIAS, MASK, Y, ARRAYS };
+
+struct attend_case {
+    int with, rows[ARRAYS], columns[ARRAYS];
+    ptrdiff_t ld[ARRAYS];
+};
+
+static struct attend_case make_case(int queries, int keys, int more, int c, int value_c, int with,
+                                    uint64_t *state)
+{
+    struct attend_case s = { .with = with,
+                             .rows = { queries, keys, keys, more, more, queries, 1, queries },
+                             .columns = { c, c, value_c, c, value_c, keys + more, keys + more, value_c } };
+    for (int i = 0; i < ARRAYS; i++)
+        s.ld[i] = s.columns[i] + kc_pick(state, 0, 5);
+    return s;
+}
+
+static void fill_case(const struct attend_case *s, struct kc_array arrays[ARRAYS], uint64_t *state)
+{
+    for (int i = 0; i < ARRAYS; i++) {
+        arrays[i] = kc_make(DIFFC_F32, (size_t)s->rows[i] * (size_t)s->ld[i]);
+        kc_fill(&arrays[i], (size_t)s->rows[i], s->columns[i], s->ld[i], state);
+    }
+    for (int i = 0; i < s->columns[MASK]; i++)
+        kc_set(&arrays[MASK], (size_t)i, s->with & MASK_ALL ? 0 : kc_pick(state, 0, 1));
+}
+
+/* Queries first .. first + count - 1 into `y`. */
+static void run_attend(const struct dfi_kernels *table, int dtype, const struct attend_case *s,
+                       const struct kc_array *arrays, int first, int count, struct kc_array *y)
+{
+    struct kc_array in[ARRAYS];
+    const size_t element = dtype == DIFFC_F64 ? sizeof(double) : sizeof(float);
+    const size_t size = dfi_attend_scratch(s->columns[BIAS], s->columns[Q], s->columns[V]);
+    struct kc_array scratch = kc_make(dtype, size);
+    for (int i = 0; i < ARRAYS; i++)
+        in[i] = kc_copy(&arrays[i], dtype);
+    const struct dfi_attend_args args = {
+        .q = (char *)in[Q].p + (size_t)(first * s->ld[Q]) * element,
+        .ldq = s->ld[Q],
+        .queries = count,
+        .c = s->columns[Q],
+        .value_c = s->columns[V],
+        .part = { { in[K].p, in[V].p, s->ld[K], s->ld[V], s->rows[K] },
+                  { in[MORE_K].p, in[MORE_V].p, s->ld[MORE_K], s->ld[MORE_V], s->rows[MORE_K] } },
+        .scale = 0.75,
+        .bias = s->with & WITH_BIAS ? (char *)in[BIAS].p + (size_t)(first * s->ld[BIAS]) * element : NULL,
+        .ldb = s->ld[BIAS],
+        .mask = s->with & WITH_MASK ? in[MASK].p : NULL,
+        .y = y->p,
+        .ldy = s->ld[Y],
+        .scratch = scratch.p,
+    };
+    table->attend(&args);
+    assert_true(kc_intact(&scratch, 1, (int)size, (ptrdiff_t)size));
+    kc_free(&scratch);
+    for (int i = 0; i < ARRAYS; i++)
+        kc_free(&in[i]);
+}
+
+static void check_attend(int queries, int keys, int more, int c, int value_c, int with)
+{
+    uint64_t state = (uint64_t)(((queries * 64 + keys) * 64 + c) * 64 + value_c);
+    const struct attend_case s = make_case(queries, keys, more, c, value_c, with, &state);
+    struct kc_array arrays[ARRAYS];
+    fill_case(&s, arrays, &state);
+    struct kc_array right = kc_make(DIFFC_F64, arrays[Y].count), alone = kc_make(DIFFC_F32, arrays[Y].count);
+    run_attend(oracle, DIFFC_F64, &s, arrays, 0, queries, &right);
+    for (int t = 0; t < table_count; t++) {
+        struct kc_array y = kc_make(DIFFC_F32, arrays[Y].count);
+        run_attend(tables[t], DIFFC_F32, &s, arrays, 0, queries, &y);
+        assert_true(kc_intact(&y, (size_t)queries, value_c, s.ld[Y]));
+        for (int n = 0; n < queries; n++)
+            for (int i = 0; i < value_c; i++) {
+                const size_t at = (size_t)(n * s.ld[Y] + i);
+                if (!(fabs(kc_get(&y, at) - kc_get(&right, at)) <= 3e-6))
+                    fail_msg("%s, attend, %d queries, %d and %d keys of %d and %d, with %d, at %d, %d: %.9g, "
+                             "not %.9g",
+                             tables[t]->name, queries, keys, more, c, value_c, with, n, i, kc_get(&y, at),
+                             kc_get(&right, at));
+            }
+        run_attend(tables[t], DIFFC_F32, &s, arrays, queries - 1, 1, &alone);
+        assert_memory_equal(alone.p, (float *)y.p + (queries - 1) * s.ld[Y], (size_t)value_c * sizeof(float));
+        kc_free(&y);
+    }
+    for (int i = 0; i < ARRAYS; i++)
+        kc_free(&arrays[i]);
+    kc_free(&right);
+    kc_free(&alone);
+}
+
+static void test_attend(void **unused)
+{
+    uint64_t state = 5;
+    (void)unused;
+    for (int i = 0; i < 120; i++) {
+        const int queries = kc_pick(&state, 1, DFI_ATTEND_QUERIES),
+                  keys = kc_pick(&state, 1, i % 8 ? 90 : 400);
+        const int more = i % 2 ? kc_pick(&state, 1, 150) : 0;
+        check_attend(queries, keys, more, kc_pick(&state, 1, 70), kc_pick(&state, 1, 70), i % 8);
+    }
+    check_attend(DFI_ATTEND_QUERIES, 77, 1024, 64, 64, 0);
+}
+
 /* Scores far apart, and what is not a number. */
 static void test_extremes(void **unused)
 {
@@ -140,6 +246,26 @@ static void test_extremes(void **unused)
             x[i] = i == 17 ? NAN : 0;
         tables[t]->attention_softmax(x, 19, 1, 19, 1, NULL, 0, NULL);
         assert_true(isnan(x[0]) && isnan(x[17]));
+        const float q[1] = { 1 }, k[4] = { -1e30f, 1e30f, 0, 1 }, v[4] = { 1, 2, 3, 4 };
+        const float not_second[4] = { 1, 0, 1, 1 }, unknown[4] = { 0, NAN, 0, 0 };
+        float y[1], scratch[DFI_ATTEND_QUERIES * 7];
+        struct dfi_attend_args args = { .q = q,
+                                        .queries = 1,
+                                        .c = 1,
+                                        .value_c = 1,
+                                        .part = { { k, v, 1, 1, 4 } },
+                                        .scale = 1,
+                                        .y = y,
+                                        .scratch = scratch };
+        tables[t]->attend(&args);
+        assert_true(y[0] == 2);
+        args.mask = not_second;
+        tables[t]->attend(&args);
+        assert_true(fabsf(y[0] - 3.7310586f) < 1e-5f);
+        args.part[0].k = unknown;
+        args.mask = NULL;
+        tables[t]->attend(&args);
+        assert_true(isnan(y[0]));
     }
 }
 
@@ -223,7 +349,8 @@ static int set_up(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_attention), cmocka_unit_test(test_extremes),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_attention), cmocka_unit_test(test_attend),
+                                        cmocka_unit_test(test_extremes),
                                         cmocka_unit_test(test_gates_and_norms) };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

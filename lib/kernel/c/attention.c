@@ -56,3 +56,34 @@ void KERNEL(attention_softmax_backward)(const void *p_, ptrdiff_t ldp, void *dp_
             dp[i] = (real)(p[i] * (dp[i] - dot));
     }
 }
+
+/* One query: its scores, their softmax, the sum of values. */
+static void attend_one(const struct dfi_attend_args *args, const real *q, const real *bias, real *scores,
+                       real *y)
+{
+    const int first = args->part[0].count, keys = first + args->part[1].count;
+    for (int i = 0; i < keys; i++) {
+        const struct dfi_attend_keys *part = &args->part[i >= first];
+        const real *k = (const real *)part->k + (i < first ? i : i - first) * part->ldk;
+        real sum = 0;
+        for (int j = 0; j < args->c; j++)
+            sum += q[j] * k[j];
+        scores[i] = sum;
+    }
+    KERNEL(attention_softmax)(scores, keys, 1, keys, args->scale, bias, keys, args->mask);
+    memset(y, 0, (size_t)args->value_c * sizeof(*y));
+    for (int i = 0; i < keys; i++) {
+        const struct dfi_attend_keys *part = &args->part[i >= first];
+        const real *v = (const real *)part->v + (i < first ? i : i - first) * part->ldv;
+        for (int j = 0; j < args->value_c; j++)
+            y[j] += scores[i] * v[j];
+    }
+}
+
+void KERNEL(attend)(const struct dfi_attend_args *args)
+{
+    for (int n = 0; n < args->queries; n++)
+        attend_one(args, (const real *)args->q + n * args->ldq,
+                   args->bias ? (const real *)args->bias + n * args->ldb : NULL, args->scratch,
+                   (real *)args->y + n * args->ldy);
+}
