@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.."
 . tests/install.sh
 
 models=examples/models
-install_packages gcc meson ninja-build pkg-config libblis-serial-dev libpng-dev zlib1g-dev libjansson-dev libcairo2-dev
+install_packages gcc meson ninja-build pkg-config libblis-serial-dev libpng-dev zlib1g-dev libjansson-dev \
+    libcairo2-dev libjpeg62-turbo-dev
 [ -f build/build.ninja ] || meson setup build -Dtests=auto
 ninja -C build
 

@@ -11,13 +11,19 @@
 
 static const char *const course_prompt[] = { "a high quality photo" };
 
-static int plan(const struct ex_studio *studio, int count, struct ex_cascade *cascade)
+struct settings {
+    struct ex_studio studio;
+    int count;
+};
+
+static int plan(void *opaque, struct ex_cascade *cascade)
 {
-    int prompts = studio->prompts.count, code = ex_cascade_jobs(cascade, prompts);
-    for (int p = 0; p < prompts && !code; p++) {
+    const struct settings *s = opaque;
+    int prompts = s->studio.prompts.count, code = ex_cascade_jobs(cascade, prompts);
+    for (int p = 0; p < cascade->job_count; p++) {
         struct ex_job *job = &cascade->jobs[p];
-        job->steps = studio->steps.count ? (int)studio->steps.value[0] : 0;
-        job->count = count;
+        job->steps = ex_studio_steps(&s->studio);
+        job->count = s->count;
         job->prompts[0] = p;
         job->prompt_count = 1;
         snprintf(job->name, sizeof job->name, prompts > 1 ? "prompt%d-sample" : "sample", p + 1);
@@ -25,30 +31,31 @@ static int plan(const struct ex_studio *studio, int count, struct ex_cascade *ca
     return code;
 }
 
-static int show(struct ex_studio *studio, const struct ex_job *jobs)
+static int show(void *opaque, struct ex_cascade *cascade)
 {
+    struct settings *s = opaque;
     struct ex_sheet sheet;
     char title[64];
-    const diffc_tensor *largest = jobs[0].images[studio->model2 ? 1 : 0];
-    snprintf(title, sizeof title, "Samples, guidance %g", studio->guidance);
-    int code = ex_sheet_open(&sheet, studio, title, studio->prompts.count, jobs[0].count,
+    int stage = s->studio.model2 ? 1 : 0;
+    const diffc_tensor *largest = cascade->jobs[0].images[stage];
+    snprintf(title, sizeof title, "Samples, guidance %g", s->studio.guidance);
+    int code = ex_sheet_open(&sheet, &s->studio, title, cascade->job_count, s->count,
                              diffc_tensor_dim(largest, 2), diffc_tensor_dim(largest, 3));
-    for (int p = 0; p < studio->prompts.count && !code; p++) {
-        ex_sheet_row(&sheet, p, "%s", studio->prompts.value[p]);
-        for (int k = 0; k < jobs[p].count; k++)
-            ex_sheet_put(&sheet, p, k, jobs[p].images[studio->model2 ? 1 : 0], k);
-    }
-    for (int k = 0; k < jobs[0].count && !code; k++)
-        ex_sheet_column(&sheet, k, "%d", k + 1);
-    return ex_sheet_close(&sheet, studio, code, "samples.png");
+    for (int p = 0; p < cascade->job_count && !code; p++)
+        for (int k = 0; k < s->count; k++) {
+            ex_sheet_row(&sheet, p, "%s", s->studio.prompts.value[p]);
+            ex_sheet_column(&sheet, k, "%d", k + 1);
+            ex_sheet_put(&sheet, p, k, cascade->jobs[p].images[stage], k);
+        }
+    return ex_sheet_close(&sheet, &s->studio, code, "samples.png");
 }
 
 int main(int argc, char **argv)
 {
-    int count = 5;
-    struct ex_studio studio = ex_studio_defaults("out/a1.5-sample");
+    struct settings s = { .studio = ex_studio_defaults("out/a1.5-sample"), .count = 5 };
+    struct ex_cascade cascade = { .studio = &s.studio, .opaque = &s, .plan = plan, .show = show };
     const struct ex_option own[] = {
-        { "count", EX_INT, &count, 1, 64, "N", "pictures of each prompt (default 5)" },
+        { "count", EX_INT, &s.count, 1, 64, "N", "pictures of each prompt (default 5)" },
     };
     const struct ex_program program = {
         .about =
@@ -56,22 +63,11 @@ int main(int argc, char **argv)
         .own = own,
         .own_count = sizeof own / sizeof own[0],
     };
-    struct ex_cascade cascade = { .studio = &studio, .sharing = 1 };
-    studio.guidance = 1;
+    s.studio.guidance = 1;
     ex_begin();
-    int code = ex_studio_read(&studio, &program, argc, argv);
+    int code = ex_studio_read(&s.studio, &program, argc, argv);
     if (code >= 0)
         return code;
-    ex_studio_prompts(&studio, course_prompt, 1);
-    code = ex_studio_open(&studio);
-    if (!code)
-        code = ex_studio_encode(&studio);
-    if (!code)
-        code = plan(&studio, count, &cascade);
-    if (!code)
-        code = ex_cascade_run(&cascade);
-    if (!code)
-        code = show(&studio, cascade.jobs);
-    ex_cascade_free(&cascade);
-    return ex_studio_close(&studio, code);
+    ex_studio_prompts(&s.studio, course_prompt, 1);
+    return ex_cascade_run(&cascade);
 }

@@ -13,6 +13,7 @@ have_package() {
     zlib1g-dev) pkg-config --exists zlib ;;
     libjansson-dev) pkg-config --exists jansson ;;
     libcairo2-dev) pkg-config --exists cairo ;;
+    libjpeg62-turbo-dev) pkg-config --exists libjpeg ;;
     openmpi-bin) command -v mpirun >/dev/null ;;
     libopenmpi-dev) command -v mpicc >/dev/null ;;
     libcmocka-dev) pkg-config --exists cmocka ;;

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 build=${BUILD:-build-tests}
 install_packages gcc meson ninja-build pkg-config libblis-serial-dev libpng-dev zlib1g-dev libjansson-dev \
-    libcairo2-dev libcmocka-dev openmpi-bin libopenmpi-dev
+    libcairo2-dev libjpeg62-turbo-dev libcmocka-dev openmpi-bin libopenmpi-dev
 [ -f "$build/build.ninja" ] || meson setup "$build" -Dtests=enabled -Dexamples=enabled -Dmpi=enabled
 ninja -C "$build"
 

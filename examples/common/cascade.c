@@ -48,7 +48,8 @@ static int run_stage(const struct ex_cascade *cascade, int number)
     int most = 1;
     for (int i = 0; i < cascade->job_count; i++)
         most = cascade->jobs[i].count > most ? cascade->jobs[i].count : most;
-    int code = ex_stage_open(cascade->studio, number, most, cascade->sharing, 0, 0, &stage);
+    int code = ex_stage_open(cascade->studio, number, most, cascade->sharing ? cascade->sharing : 1, 0, 0,
+                             &stage);
     for (int i = 0; i < cascade->job_count && !code; i++)
         code = run_job(cascade, &cascade->jobs[i], &stage);
     ex_stage_close(&stage);
@@ -76,7 +77,7 @@ static int check_stage2(const struct ex_studio *studio)
     return status ? ex_failed(studio->model2, status) : 0;
 }
 
-int ex_cascade_run(struct ex_cascade *cascade)
+static int make_pictures(struct ex_cascade *cascade)
 {
     int two = cascade->studio->model2 != NULL, code = two ? check_stage2(cascade->studio) : 0;
     if (!code)
@@ -84,10 +85,25 @@ int ex_cascade_run(struct ex_cascade *cascade)
     return code || !two ? code : run_stage(cascade, 2);
 }
 
-void ex_cascade_free(struct ex_cascade *cascade)
+static void free_jobs(struct ex_cascade *cascade)
 {
     for (int i = 0; i < cascade->job_count; i++)
         for (int stage = 0; stage < 2; stage++)
             diffc_release(&cascade->jobs[i].images[stage]);
     free(cascade->jobs);
+}
+
+int ex_cascade_run(struct ex_cascade *cascade)
+{
+    int code = ex_studio_open(cascade->studio);
+    if (!code)
+        code = ex_studio_encode(cascade->studio);
+    if (!code)
+        code = cascade->plan(cascade->opaque, cascade);
+    if (!code)
+        code = make_pictures(cascade);
+    if (!code)
+        code = cascade->show(cascade->opaque, cascade);
+    free_jobs(cascade);
+    return ex_studio_close(cascade->studio, code);
 }

@@ -21,18 +21,21 @@ typedef int (*ex_arrange_fn)(void *opaque, struct ex_stage *stage, diffc_guide *
 
 struct ex_cascade {
     struct ex_studio *studio;
+    void *opaque; /* the program's own, for its functions; each returns 0 or an exit code */
+    int (*plan)(void *opaque, struct ex_cascade *cascade); /* makes the jobs: ex_cascade_jobs() */
+    ex_arrange_fn arrange;
+    int (*show)(void *opaque,
+                struct ex_cascade *cascade); /* what is to be made of the pictures beside the files */
+    int sharing;                             /* prompts that are asked at the same x; 0: 1 */
     struct ex_job *jobs;
     int job_count;
-    int sharing; /* prompts that are asked at the same x */
-    ex_arrange_fn arrange;
-    void *opaque;
 };
 
 /* Room for `count` jobs, all zero. */
 int ex_cascade_jobs(struct ex_cascade *cascade, int count);
 
-/* Makes the pictures of all jobs and writes them. Only one network is in memory at a time. */
+/* A whole program behind its options: encodes the prompts, plans, makes the pictures of all jobs and writes
+ * them, shows them, and closes the studio. Only one network is in memory at a time. Returns the exit code. */
 int ex_cascade_run(struct ex_cascade *cascade);
-void ex_cascade_free(struct ex_cascade *cascade);
 
 #endif

@@ -90,6 +90,11 @@ void ex_studio_prompts(struct ex_studio *studio, const char *const *prompts, int
         studio->prompts.value[studio->prompts.count++] = prompts[i];
 }
 
+int ex_studio_steps(const struct ex_studio *studio)
+{
+    return studio->steps.count ? (int)studio->steps.value[0] : 0;
+}
+
 int ex_studio_open(struct ex_studio *studio)
 {
     studio->began = ex_seconds();

@@ -44,6 +44,9 @@ int ex_studio_read(struct ex_studio *studio, const struct ex_program *program, i
 /* Gives the program its prompts if the user gave none. */
 void ex_studio_prompts(struct ex_studio *studio, const char *const *prompts, int count);
 
+/* The one number of --steps, 0 if there is none. */
+int ex_studio_steps(const struct ex_studio *studio);
+
 /* Context and metrics. */
 int ex_studio_open(struct ex_studio *studio);
 
