@@ -8,13 +8,13 @@ static int write_pictures(const struct ex_cascade *cascade, const struct ex_job 
 {
     char name[160], prompt[1024], number[16] = "";
     int code = 0;
-    ex_join_prompts(cascade->studio, job->prompts, job->prompt_count, prompt, sizeof prompt);
+    ex_join_prompts(cascade->studio, job->prompts, job->prompt_count, " | ", prompt, sizeof prompt);
     for (int k = 0; k < job->count && !code; k++) {
         if (job->count > 1)
             snprintf(number, sizeof number, "-%d", k + 1);
         snprintf(name, sizeof name, "%s%s%s", job->name, number, stage->number == 2 ? "-stage2" : "");
         struct ex_result result = { name, images, k, prompt, stage, k, diffc_sampler_steps(stage->sampler) };
-        code = ex_result_write(cascade->studio, &result, NULL);
+        code = ex_result_write(cascade->studio, &result, json_deep_copy(job->more));
     }
     return code;
 }
@@ -22,23 +22,21 @@ static int write_pictures(const struct ex_cascade *cascade, const struct ex_job 
 static int run_job(const struct ex_cascade *cascade, struct ex_job *job, struct ex_stage *stage)
 {
     diffc_sample_options options = DIFFC_SAMPLE_OPTIONS;
-    diffc_guide *guide = diffc_retain(stage->cfg);
     diffc_tensor **images = &job->images[stage->number - 1];
     int code = ex_stage_steps(stage, job->steps);
     if (!code)
         code = ex_stage_prompts(stage, job->prompts, job->prompt_count);
-    if (!code && cascade->arrange)
-        code = cascade->arrange(cascade->opaque, stage, &guide);
-    if (!code) {
-        options.guide = guide;
-        if (stage->number == 2) {
-            options.low = job->images[0];
-            options.low_schedule = stage->low_schedule;
-            options.low_level = (float)cascade->studio->noise_level;
-        }
-        code = ex_stage_sample(stage, &options, job->count, images);
+    options.guide = stage->cfg;
+    if (stage->number == 2) {
+        options.low = job->images[0];
+        options.low_schedule = stage->low_schedule;
+        options.low_level = (float)cascade->studio->noise_level;
     }
-    diffc_release(&guide);
+    if (!code && cascade->arrange)
+        code = cascade->arrange(cascade->opaque, stage, job, &options);
+    if (!code)
+        code = ex_stage_sample(stage, &options, job->count, images);
+    ex_stage_drop(stage);
     return code ? code : write_pictures(cascade, job, stage, *images);
 }
 
@@ -87,9 +85,11 @@ static int make_pictures(struct ex_cascade *cascade)
 
 static void free_jobs(struct ex_cascade *cascade)
 {
-    for (int i = 0; i < cascade->job_count; i++)
+    for (int i = 0; i < cascade->job_count; i++) {
+        json_decref(cascade->jobs[i].more);
         for (int stage = 0; stage < 2; stage++)
             diffc_release(&cascade->jobs[i].images[stage]);
+    }
     free(cascade->jobs);
 }
 

@@ -12,12 +12,16 @@ struct ex_job {
     int prompt_count;
     int steps;               /* of both stages; 0: the default of the loop */
     int count;               /* pictures */
+    int image, start;        /* the program's own */
+    json_t *more;            /* further fields of their entries in the metrics; may be NULL */
     diffc_tensor *images[2]; /* results [count, 3, H, W] of stages I and II; the second may be NULL */
 };
 
-/* Changes how a stage samples: `guide` is what options->guide will be. Begins as classifier-free guidance;
- * the function may put another one over it, and gives what it replaces back. May be NULL. */
-typedef int (*ex_arrange_fn)(void *opaque, struct ex_stage *stage, diffc_guide **guide);
+/* Changes how a stage samples for a job. `options` has classifier-free guidance as its guide, and for stage
+ * II the picture of stage I. What the function makes for it, ex_stage_keep() holds as long as it is needed.
+ */
+typedef int (*ex_arrange_fn)(void *opaque, struct ex_stage *stage, const struct ex_job *job,
+                             diffc_sample_options *options);
 
 struct ex_cascade {
     struct ex_studio *studio;

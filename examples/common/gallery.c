@@ -5,7 +5,8 @@
 
 #include "gallery.h"
 
-#define TEXTS 24 /* keys and values, and the end */
+#define TEXTS 24      /* keys and values, and the end */
+#define LINE_BYTES 44 /* of a label */
 
 /* The last part of a path. */
 static const char *base_name(const char *path)
@@ -102,16 +103,14 @@ int ex_result_write(struct ex_studio *studio, const struct ex_result *result, js
     return add_entry(studio, result, png, studio->save_npy ? npy : NULL, more);
 }
 
-const char *ex_join_prompts(const struct ex_studio *studio, const int *prompts, int count, char *text,
-                            size_t size)
+const char *ex_join_prompts(const struct ex_studio *studio, const int *prompts, int count,
+                            const char *between, char *text, size_t size)
 {
     size_t used = 0;
     text[0] = '\0';
-    for (int i = 0; i < count && used < size; i++) {
-        int more = snprintf(text + used, size - used, "%s%s", i ? " | " : "",
-                            studio->prompts.value[prompts[i]]);
-        used += more > 0 ? (size_t)more : 0;
-    }
+    for (int i = 0; i < count && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? between : "",
+                                 studio->prompts.value[prompts[i]]);
     return text;
 }
 
@@ -133,25 +132,29 @@ int ex_sheet_open(struct ex_sheet *sheet, struct ex_studio *studio, const char *
     return status ? ex_failed("sheet", status) : 0;
 }
 
-/* Cuts between characters, and says so with an ellipsis. */
-static void set_label(char label[EX_LABEL], const char *format, va_list arguments)
+/* Cuts every line between characters, and says so with an ellipsis. */
+static void set_label(char *label, size_t size, const char *format, va_list arguments)
 {
     char text[512];
+    size_t used = 0;
     vsnprintf(text, sizeof text, format, arguments);
-    size_t length = strlen(text), room = EX_LABEL - 4;
-    if (length > room) {
-        while (room > 0 && ((unsigned char)text[room] & 0xc0) == 0x80)
-            room--;
-        strcpy(text + room, "\xe2\x80\xa6");
+    for (char *rest = text, *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n")) {
+        size_t length = strlen(line), room = size - used - 5 < LINE_BYTES ? size - used - 5 : LINE_BYTES;
+        int cut = length > room;
+        for (length = cut ? room : length; cut && length > 0 && ((unsigned char)line[length] & 0xc0) == 0x80;)
+            length--;
+        used += (size_t)snprintf(label + used, size - used, "%s%.*s%s", line > text ? "\n" : "", (int)length,
+                                 line, cut ? "\xe2\x80\xa6" : "");
+        if (used + 10 > size)
+            break;
     }
-    strcpy(label, text);
 }
 
 void ex_sheet_row(struct ex_sheet *sheet, int row, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    set_label(sheet->grid.row_label[row], format, arguments);
+    set_label(sheet->grid.row_label[row], EX_ROW_LABEL, format, arguments);
     va_end(arguments);
 }
 
@@ -159,7 +162,7 @@ void ex_sheet_column(struct ex_sheet *sheet, int column, const char *format, ...
 {
     va_list arguments;
     va_start(arguments, format);
-    set_label(sheet->grid.column_label[column], format, arguments);
+    set_label(sheet->grid.column_label[column], EX_LABEL, format, arguments);
     va_end(arguments);
 }
 

@@ -22,9 +22,9 @@ struct ex_result {
  * over, may be NULL) has further fields of that entry. */
 int ex_result_write(struct ex_studio *studio, const struct ex_result *result, json_t *more);
 
-/* Prompts joined for a caption or an entry, cut to `size`. */
-const char *ex_join_prompts(const struct ex_studio *studio, const int *prompts, int count, char *text,
-                            size_t size);
+/* Prompts with `between` between them, cut to `size`. */
+const char *ex_join_prompts(const struct ex_studio *studio, const int *prompts, int count,
+                            const char *between, char *text, size_t size);
 
 /* A sheet of pictures in rows and columns, with labels. */
 struct ex_sheet {
@@ -36,7 +36,7 @@ struct ex_sheet {
 int ex_sheet_open(struct ex_sheet *sheet, struct ex_studio *studio, const char *title, int rows, int columns,
                   int64_t height, int64_t width);
 
-/* Labels, cut to their room. */
+/* Labels, cut to their room; those of rows may have several lines. */
 void ex_sheet_row(struct ex_sheet *sheet, int row, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void ex_sheet_column(struct ex_sheet *sheet, int column, const char *format, ...)

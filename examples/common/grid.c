@@ -20,10 +20,42 @@ static double text_width(cairo_t *cr, const char *text)
     return extents.x_advance;
 }
 
+/* The next line of a label into `line`; what follows it, NULL at the end. */
+static const char *next_line(const char *text, char line[EX_ROW_LABEL])
+{
+    const char *end = strchr(text, '\n');
+    snprintf(line, EX_ROW_LABEL, "%.*s", (int)(end ? end - text : (long)strlen(text)), text);
+    return end ? end + 1 : NULL;
+}
+
+static double lines_width(cairo_t *cr, const char *text)
+{
+    char line[EX_ROW_LABEL];
+    double widest = 0;
+    while (text) {
+        text = next_line(text, line);
+        widest = fmax(widest, text_width(cr, line));
+    }
+    return widest;
+}
+
 static void put_text(cairo_t *cr, double x, double y, const char *text)
 {
     cairo_move_to(cr, x, y);
     cairo_show_text(cr, text);
+}
+
+/* Lines that end at x, around the height y. */
+static void put_lines(cairo_t *cr, double x, double y, const char *text)
+{
+    char line[EX_ROW_LABEL];
+    int rows = 0;
+    for (const char *at = text; at; at = next_line(at, line))
+        rows++;
+    for (y -= (rows - 1) * LINE / 2.0; text; y += LINE) {
+        text = next_line(text, line);
+        put_text(cr, x - text_width(cr, line), y, line);
+    }
 }
 
 static void set_font(cairo_t *cr)
@@ -42,7 +74,7 @@ static struct layout plan(const struct ex_grid *grid)
     set_font(cr);
     double widest_row = 0, widest_column = 0;
     for (int i = 0; i < grid->rows; i++)
-        widest_row = fmax(widest_row, text_width(cr, grid->row_label[i]));
+        widest_row = fmax(widest_row, lines_width(cr, grid->row_label[i]));
     for (int i = 0; i < grid->columns; i++)
         widest_column = fmax(widest_column, text_width(cr, grid->column_label[i]));
     int image_width = (int)diffc_tensor_dim(grid->images, 3) * l.scale;
@@ -111,8 +143,7 @@ static void put_labels(cairo_t *cr, const struct ex_grid *grid, const struct lay
         put_text(cr, centre - text_width(cr, grid->column_label[i]) / 2, l->top - 6, grid->column_label[i]);
     }
     for (int i = 0; i < grid->rows; i++)
-        put_text(cr, l->left - 6 - text_width(cr, grid->row_label[i]),
-                 l->top + (i + 0.5) * l->cell_height + 3, grid->row_label[i]);
+        put_lines(cr, l->left - 6, l->top + (i + 0.5) * l->cell_height + 3, grid->row_label[i]);
     if (grid->row_axis) {
         cairo_save(cr);
         cairo_move_to(cr, 22,

@@ -8,13 +8,14 @@
 #include "support.h"
 
 #define EX_GRID_LABELS 64
-#define EX_LABEL 40
+#define EX_LABEL 40      /* bytes of a label */
+#define EX_ROW_LABEL 80 /* of one that may have several lines */
 
 /* Pictures in rows and columns with a label at each row and column. */
 struct ex_grid {
     const char *title, *row_axis, *column_axis; /* NULL: none */
     int rows, columns;
-    char row_label[EX_GRID_LABELS][EX_LABEL];
+    char row_label[EX_GRID_LABELS][EX_ROW_LABEL];
     char column_label[EX_GRID_LABELS][EX_LABEL];
     const diffc_tensor *images; /* F32 [rows * columns, 1 or 3, H, W] in [0, 1], row by row, contiguous */
     int scale;                  /* pixels of the picture per pixel of an image, 0: 2 */

@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,8 +117,7 @@ int ex_stage_prompts(struct ex_stage *stage, const int *prompts, int count)
 
 /* ---- the timesteps ---- */
 
-/* "990,960,0" into values; the number of them, 0 if it is no list, -1 if it is a wrong one. */
-static int read_list(const char *text, float *values, int most)
+int ex_read_timesteps(const char *text, float *values, int most)
 {
     int count = 0;
     if (*text < '0' || *text > '9')
@@ -163,7 +163,7 @@ int ex_stage_steps(struct ex_stage *stage, int steps)
     diffc_sampler_options options = DIFFC_SAMPLER_OPTIONS;
     options.steps = steps;
     if (list) {
-        options.timestep_count = read_list(list, values, 1000);
+        options.timestep_count = ex_read_timesteps(list, values, 1000);
         if (options.timestep_count < 0)
             return ex_error(EX_USAGE, "--timesteps", "\"%s\" is not a list of at most 1000 numbers", list);
         options.timesteps = options.timestep_count ? values : NULL;
@@ -190,6 +190,51 @@ uint64_t ex_stage_seed(const struct ex_stage *stage, int k)
 int ex_stage_stream(const struct ex_stage *stage, int k)
 {
     return is_torch(stage) ? 0 : k;
+}
+
+static int predict(struct ex_stage *stage, float t, const diffc_tensor *x, diffc_tensor **prediction)
+{
+    const int64_t shape[4] = { 1, stage->denoiser.out_channels, stage->height, stage->width };
+    double began = ex_seconds();
+    int status = diffc_tensor_create(stage->studio->context, DIFFC_F32, 4, shape, prediction);
+    if (!status)
+        status = diffc_guide_predict(stage->cfg, &stage->denoiser, 0, &t, x, *prediction);
+    stage->sample_seconds += ex_seconds() - began;
+    stage->steps_made++;
+    return status;
+}
+
+int ex_stage_estimate(struct ex_stage *stage, float t, double alpha_bar, const diffc_tensor *x,
+                      diffc_tensor **x0)
+{
+    const float signal = (float)sqrt(alpha_bar), noise = (float)sqrt(1 - alpha_bar);
+    diffc_tensor *prediction = NULL, *made = NULL;
+    int status = predict(stage, t, x, &prediction);
+    if (!status)
+        status = ex_stage_tensor(stage, 1, &made);
+    if (status) {
+        diffc_release(&prediction);
+        return ex_failed("estimate", status);
+    }
+    /* The first channels of the prediction are the noise, those behind them its variance. */
+    const float *from = diffc_tensor_data(x), *eps = diffc_tensor_data(prediction);
+    float *to = diffc_tensor_data(made);
+    for (int64_t i = 0; i < diffc_tensor_count(made); i++)
+        to[i] = (from[i] - noise * eps[i]) / signal;
+    diffc_release(&prediction);
+    *x0 = made;
+    return 0;
+}
+
+void ex_stage_keep(struct ex_stage *stage, void *handle)
+{
+    stage->kept[stage->kept_count++] = handle;
+}
+
+void ex_stage_drop(struct ex_stage *stage)
+{
+    while (stage->kept_count)
+        diffc_release(&stage->kept[--stage->kept_count]);
 }
 
 int ex_stage_tensor(const struct ex_stage *stage, int64_t count, diffc_tensor **tensor)

@@ -25,6 +25,8 @@ struct ex_stage {
     void *watch_opaque;
     struct ex_progress bar;
     int bar_before, bar_begin; /* steps of earlier batches; the first step of this loop */
+    void *kept[8];
+    int kept_count;
 };
 
 /* Opens stage `number` for `count` pictures of one loop, `sharing` prompts of which are asked at the same x.
@@ -51,8 +53,21 @@ int ex_stage_sample(struct ex_stage *stage, const diffc_sample_options *options,
 uint64_t ex_stage_seed(const struct ex_stage *stage, int k);
 int ex_stage_stream(const struct ex_stage *stage, int k);
 
+/* One prediction under the prompt and its guidance, for x [1, C, H, W] at timestep t, and the picture that
+ * follows from it: (x - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar). */
+int ex_stage_estimate(struct ex_stage *stage, float t, double alpha_bar, const diffc_tensor *x,
+                      diffc_tensor **x0);
+
+/* Takes a handle over until ex_stage_drop(): at most 8. */
+void ex_stage_keep(struct ex_stage *stage, void *handle);
+void ex_stage_drop(struct ex_stage *stage);
+
 /* A new tensor of `count` pictures of the stage's size. */
 int ex_stage_tensor(const struct ex_stage *stage, int64_t count, diffc_tensor **tensor);
+
+/* "990,960,0" into at most `most` values; gives their number, 0 if the text does not begin with a digit, and
+ * -1 if it is a wrong list. */
+int ex_read_timesteps(const char *text, float *values, int most);
 
 /* SHA-256 of the names and bytes of all tensors of a folder's weights, in the order of their names: the first
  * 16 digits. */

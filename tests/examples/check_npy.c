@@ -4,6 +4,8 @@
  *   check_npy near A B TOLERANCE          no value differs by more
  *   check_npy one_step X EPS T X0 TOL     X0 is the estimate (x - sqrt(1 - ab) eps) / sqrt(ab), eps the first
  *                                         channels of EPS, ab that of squaredcos_cap_v2 at timestep T
+ *   check_npy outside A B TOLERANCE       near, but for the middle half of the rows and columns
+ *   check_npy batch A OUT                 writes [C, H, W] as [1, C, H, W]
  *   check_npy noisy X0 T X TOL            the noise that makes X of X0 at timestep T has mean 0 and variance
  * 1 */
 
@@ -52,6 +54,38 @@ static int check_near(const char *first, const char *second, double tolerance)
     if (!(worst <= tolerance))
         fprintf(stderr, "check_npy: %s and %s differ by %g, more than %g\n", first, second, worst, tolerance);
     return !(worst <= tolerance);
+}
+
+/* Of [C, H, W]. */
+static int check_outside(const char *first, const char *second, double tolerance)
+{
+    diffc_tensor *a = read_npy(first), *b = read_npy(second);
+    const int64_t height = diffc_tensor_dim(a, 1), width = diffc_tensor_dim(a, 2);
+    double worst = 0;
+    for (int64_t i = 0; i < diffc_tensor_count(a); i++) {
+        const int64_t y = i / width % height, x = i % width;
+        const int inside = y >= height / 4 && y < height - height / 4 && x >= width / 4 &&
+                           x < width - width / 4;
+        if (!inside)
+            worst = fmax(worst, fabs((double)((const float *)diffc_tensor_data(a))[i] -
+                                     ((const float *)diffc_tensor_data(b))[i]));
+    }
+    diffc_release(&a);
+    diffc_release(&b);
+    if (!(worst <= tolerance))
+        fprintf(stderr, "check_npy: %s and %s differ outside by %g\n", first, second, worst);
+    return !(worst <= tolerance);
+}
+
+static int write_batch(const char *from, const char *to)
+{
+    diffc_tensor *a = read_npy(from), *batch = NULL;
+    const int64_t shape[4] = { 1, diffc_tensor_dim(a, 0), diffc_tensor_dim(a, 1), diffc_tensor_dim(a, 2) };
+    const int status = diffc_tensor_reshape(a, 4, shape, &batch);
+    const int code = status || diffc_npy_write(batch, to);
+    diffc_release(&batch);
+    diffc_release(&a);
+    return code;
 }
 
 static double alpha_bar(int t)
@@ -112,6 +146,10 @@ int main(int argc, char **argv)
         code = check_shape(argv[2], argv[3]);
     else if (argc == 5 && !strcmp(argv[1], "near"))
         code = check_near(argv[2], argv[3], atof(argv[4]));
+    else if (argc == 5 && !strcmp(argv[1], "outside"))
+        code = check_outside(argv[2], argv[3], atof(argv[4]));
+    else if (argc == 4 && !strcmp(argv[1], "batch"))
+        code = write_batch(argv[2], argv[3]);
     else if (argc == 7 && !strcmp(argv[1], "one_step"))
         code = check_one_step(argv + 2);
     else if (argc == 6 && !strcmp(argv[1], "noisy"))

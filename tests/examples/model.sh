@@ -1,10 +1,12 @@
 # Read by the tests of the programs on models of the IF family, in place of common.sh: model/ and model2/ are tiny
-# folders of stages I and II. The tests' arguments: programs, make_model, make_text_model, tokenizer, check_npy.
+# folders of stages I and II. The tests' arguments: programs, make_model, make_text_model, tokenizer, check_npy,
+# make_pictures.
 absolute() { echo "$(cd "$(dirname "$1")" && pwd)/$(basename "$1")"; }
 make_model=$(absolute "$2")
 make_text_model=$(absolute "$3")
 spiece=$(absolute "$4")
 check_npy=$(absolute "$5")
+make_pictures=$(absolute "$6")
 . "$(dirname "$0")/common.sh"
 
 write_scheduler() { # folder, largest threshold
