@@ -69,19 +69,11 @@ static int open_views(struct settings *s)
 static int plan(void *opaque, struct ex_cascade *cascade)
 {
     struct settings *s = opaque;
-    int code = open_views(s), prompts = s->studio.prompts.count;
-    if (!code && prompts % s->view_count)
-        code = ex_error(EX_USAGE, "--prompt", "%d prompts for %d views: give one for each view", prompts,
-                        s->view_count);
+    int code = open_views(s);
     if (!code)
-        code = ex_cascade_jobs(cascade, prompts / s->view_count);
+        code = ex_cascade_jobs(cascade, s->view_count, s->count, 1);
     for (int i = 0; i < cascade->job_count; i++) {
         struct ex_job *job = &cascade->jobs[i];
-        job->steps = ex_studio_steps(&s->studio);
-        job->count = s->count;
-        job->prompt_count = s->view_count;
-        for (int v = 0; v < s->view_count; v++)
-            job->prompts[v] = i * s->view_count + v;
         job->more = json_pack("{s:s, s:s}", "views", s->view_list, "reduction", s->reduction);
         snprintf(job->name, sizeof job->name, "anagram%d", i + 1);
     }

@@ -52,8 +52,9 @@ static int show(struct ex_studio *studio, const struct ex_levels *levels, const 
 static int write_csv(const struct ex_studio *studio, const struct ex_levels *levels,
                      const struct ex_blur *blurs)
 {
-    char path[EX_PATH];
-    FILE *file = fopen(ex_path(path, studio->out, "sweep.csv"), "w");
+    char path[EX_PATH], temporary[EX_PATH + 8];
+    snprintf(temporary, sizeof temporary, "%s.tmp", ex_path(path, studio->out, "sweep.csv"));
+    FILE *file = fopen(temporary, "w");
     if (!file)
         return ex_error(EX_FAILED, path, "%s", strerror(errno));
     fprintf(file, "timestep,kernel,sigma,psnr_db\n");
@@ -64,10 +65,13 @@ static int write_csv(const struct ex_studio *studio, const struct ex_levels *lev
                     fprintf(file, "%g,%d,%g,%.4f\n", (double)levels->t[i], ex_blur_kernels[k],
                             ex_blur_sigmas[s], blurs[i].psnr[k][s]);
     int failed = ferror(file);
-    return fclose(file) || failed ? ex_error(EX_FAILED, path, "cannot be written") : 0;
+    if (!fclose(file) && !failed && !rename(temporary, path))
+        return 0;
+    remove(temporary);
+    return ex_error(EX_FAILED, path, "cannot be written");
 }
 
-/* For each level the curve of its best kernel; at most EX_SERIES of them. */
+/* For each level the curve of its best kernel. */
 static int write_chart(const struct ex_studio *studio, const struct ex_levels *levels,
                        const struct ex_blur *blurs)
 {
@@ -77,7 +81,7 @@ static int write_chart(const struct ex_studio *studio, const struct ex_levels *l
                               .x_axis = "sigma, pixels",
                               .y_axis = "PSNR, dB" };
     char labels[EX_SERIES][48], path[EX_PATH];
-    chart.series_count = levels->count < EX_SERIES ? levels->count : EX_SERIES;
+    chart.series_count = levels->count;
     for (int i = 0; i < chart.series_count; i++) {
         const int k = (blurs[i].kernel - ex_blur_kernels[0]) / 2;
         snprintf(labels[i], sizeof labels[i], "t = %g, kernel %d", (double)levels->t[i], blurs[i].kernel);

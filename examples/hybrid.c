@@ -41,8 +41,6 @@ static int open_factorization(struct settings *s)
     if (diffc_factorization_create(s->studio.context, s->split, &options, &s->factorization))
         return ex_error(EX_USAGE, "--split", "%s", diffc_message());
     s->parts = diffc_factorization_count(s->factorization);
-    if (s->parts > EX_JOB_PROMPTS)
-        return ex_error(EX_USAGE, "--split", "%d components, at most %d here", s->parts, EX_JOB_PROMPTS);
     return s->component < s->parts
                ? 0
                : ex_error(EX_USAGE, "--component", "%d, but %s has %d", s->component, s->split, s->parts);
@@ -52,20 +50,12 @@ static int open_factorization(struct settings *s)
 static int plan(void *opaque, struct ex_cascade *cascade)
 {
     struct settings *s = opaque;
-    int code = open_factorization(s), prompts = s->studio.prompts.count;
-    if (!code && prompts % s->parts)
-        code = ex_error(EX_USAGE, "--prompt", "%d prompts for %d components: give one for each", prompts,
-                        s->parts);
+    int code = open_factorization(s);
     if (!code)
-        code = ex_cascade_jobs(cascade, prompts / s->parts);
+        code = ex_cascade_jobs(cascade, s->parts, s->count, 1);
     cascade->sharing = s->parts;
     for (int i = 0; i < cascade->job_count; i++) {
         struct ex_job *job = &cascade->jobs[i];
-        job->steps = ex_studio_steps(&s->studio);
-        job->count = s->count;
-        job->prompt_count = s->parts;
-        for (int k = 0; k < s->parts; k++)
-            job->prompts[k] = i * s->parts + k;
         job->more = json_pack("{s:s}", "split", s->split);
         snprintf(job->name, sizeof job->name, "hybrid%d", i + 1);
     }

@@ -23,13 +23,9 @@ struct settings {
 static int plan(void *opaque, struct ex_cascade *cascade)
 {
     const struct settings *s = opaque;
-    int code = ex_cascade_jobs(cascade, s->studio.prompts.count);
+    int code = ex_cascade_jobs(cascade, 1, s->count, 1);
     for (int p = 0; p < cascade->job_count; p++) {
         struct ex_job *job = &cascade->jobs[p];
-        job->steps = ex_studio_steps(&s->studio);
-        job->count = s->count;
-        job->prompts[0] = p;
-        job->prompt_count = 1;
         job->more = json_pack("{s:s, s:s}", "image", s->image, "rule", s->rule);
         snprintf(job->name, sizeof job->name, "prompt%d", p + 1);
     }

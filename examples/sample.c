@@ -19,15 +19,10 @@ struct settings {
 static int plan(void *opaque, struct ex_cascade *cascade)
 {
     const struct settings *s = opaque;
-    int prompts = s->studio.prompts.count, code = ex_cascade_jobs(cascade, prompts);
-    for (int p = 0; p < cascade->job_count; p++) {
-        struct ex_job *job = &cascade->jobs[p];
-        job->steps = ex_studio_steps(&s->studio);
-        job->count = s->count;
-        job->prompts[0] = p;
-        job->prompt_count = 1;
-        snprintf(job->name, sizeof job->name, prompts > 1 ? "prompt%d-sample" : "sample", p + 1);
-    }
+    int code = ex_cascade_jobs(cascade, 1, s->count, 1);
+    for (int p = 0; p < cascade->job_count; p++)
+        snprintf(cascade->jobs[p].name, sizeof cascade->jobs[p].name,
+                 cascade->job_count > 1 ? "prompt%d-sample" : "sample", p + 1);
     return code;
 }
 

@@ -25,26 +25,23 @@ static int level_count(const struct settings *s)
     return s->strengths.count ? s->strengths.count : s->starts.count;
 }
 
-/* Every image with every prompt from every start. */
+/* Every prompt with every image from every start. */
 static int plan(void *opaque, struct ex_cascade *cascade)
 {
     const struct settings *s = opaque;
-    int levels = level_count(s), prompts = s->studio.prompts.count;
-    int code = ex_cascade_jobs(cascade, s->images.count * prompts * levels);
+    int levels = level_count(s), images = s->images.count;
+    int code = ex_cascade_jobs(cascade, 1, 1, images * levels);
     for (int i = 0; i < cascade->job_count; i++) {
         struct ex_job *job = &cascade->jobs[i];
         int level = i % levels;
-        job->steps = ex_studio_steps(&s->studio);
-        job->count = 1;
-        job->image = i / levels / prompts;
-        job->prompts[0] = i / levels % prompts;
-        job->prompt_count = 1;
+        job->image = i / levels % images;
         job->start = s->strengths.count ? 0 : (int)s->starts.value[level];
-        job->more = s->strengths.count
-                        ? json_pack("{s:s, s:f}", "image", s->images.value[job->image], "strength",
-                                    s->strengths.value[level])
-                        : json_pack("{s:s, s:i}", "image", s->images.value[job->image], "start", job->start);
-        snprintf(job->name, sizeof job->name, "image%d-prompt%d-level%d", job->image + 1, job->prompts[0] + 1,
+        job->more = json_pack("{s:s}", "image", s->images.value[job->image]);
+        if (s->strengths.count)
+            json_object_set_new(job->more, "strength", json_real(s->strengths.value[level]));
+        else
+            json_object_set_new(job->more, "start", json_integer(job->start));
+        snprintf(job->name, sizeof job->name, "prompt%d-image%d-level%d", job->prompts[0] + 1, job->image + 1,
                  level + 1);
     }
     return code;
@@ -76,32 +73,32 @@ static int arrange(void *opaque, struct ex_stage *stage, const struct ex_job *jo
     return code;
 }
 
-/* Rows: pictures and prompts; columns: starts, and the picture itself. */
+/* Rows: prompts and pictures; columns: starts, and the picture itself. */
 static int show(void *opaque, struct ex_cascade *cascade)
 {
     struct settings *s = opaque;
     struct ex_sheet sheet;
-    int levels = level_count(s), prompts = s->studio.prompts.count, stage = s->studio.model2 ? 1 : 0;
+    int levels = level_count(s), rows = cascade->job_count / levels, stage = s->studio.model2 ? 1 : 0;
+    const struct ex_reals *shown = s->strengths.count ? &s->strengths : &s->starts;
     const diffc_tensor *any = cascade->jobs[0].images[stage];
     const int64_t height = diffc_tensor_dim(any, 2), width = diffc_tensor_dim(any, 3);
-    int code = ex_sheet_open(&sheet, &s->studio, "SDEdit", s->images.count * prompts, levels + 1, height,
-                             width);
+    int code = ex_sheet_open(&sheet, &s->studio, "SDEdit", rows, levels + 1, height, width);
     for (int i = 0; i < cascade->job_count && !code; i++) {
         ex_sheet_put(&sheet, i / levels, i % levels, cascade->jobs[i].images[stage], 0);
-        ex_sheet_column(&sheet, i % levels, s->strengths.count ? "strength %g" : "start %g",
-                        s->strengths.count ? s->strengths.value[i % levels] : s->starts.value[i % levels]);
+        ex_sheet_column(&sheet, i % levels, "%s %g", s->strengths.count ? "strength" : "start",
+                        shown->value[i % levels]);
     }
-    for (int row = 0; row < s->images.count * prompts && !code; row++) {
+    for (int row = 0; row < rows && !code; row++) {
+        const struct ex_job *job = &cascade->jobs[row * levels];
         diffc_tensor *picture = NULL;
-        code = ex_picture_open(s->studio.context, s->images.value[row / prompts], height, width, &picture);
+        code = ex_picture_open(s->studio.context, s->images.value[job->image], height, width, &picture);
         if (!code) {
             ex_sheet_put(&sheet, row, levels, picture, 0);
-            ex_sheet_row(&sheet, row, "%s", s->studio.prompts.value[row % prompts]);
+            ex_sheet_row(&sheet, row, "%s", s->studio.prompts.value[job->prompts[0]]);
+            ex_sheet_column(&sheet, levels, "original");
         }
         diffc_release(&picture);
     }
-    if (!code)
-        ex_sheet_column(&sheet, levels, "original");
     return ex_sheet_close(&sheet, &s->studio, code, "sdedit.png");
 }
 

@@ -20,14 +20,10 @@ struct settings {
 static int plan(void *opaque, struct ex_cascade *cascade)
 {
     const struct settings *s = opaque;
-    int numbers = s->studio.steps.count;
-    int code = ex_cascade_jobs(cascade, s->studio.prompts.count * numbers);
+    int numbers = s->studio.steps.count, code = ex_cascade_jobs(cascade, 1, s->count, numbers);
     for (int i = 0; i < cascade->job_count; i++) {
         struct ex_job *job = &cascade->jobs[i];
         job->steps = (int)s->studio.steps.value[i % numbers];
-        job->count = s->count;
-        job->prompts[0] = i / numbers;
-        job->prompt_count = 1;
         snprintf(job->name, sizeof job->name, "prompt%d-steps%d", i / numbers + 1, job->steps);
     }
     return code;

@@ -54,12 +54,25 @@ static int run_stage(const struct ex_cascade *cascade, int number)
     return code;
 }
 
-int ex_cascade_jobs(struct ex_cascade *cascade, int count)
+int ex_cascade_jobs(struct ex_cascade *cascade, int prompts_each, int count, int variants)
 {
-    cascade->jobs = calloc((size_t)count, sizeof *cascade->jobs);
+    const struct ex_studio *studio = cascade->studio;
+    int sets = studio->prompts.count / prompts_each;
+    if (prompts_each > EX_JOB_PROMPTS || studio->prompts.count % prompts_each)
+        return ex_error(EX_USAGE, "--prompt", "%d prompts given, a picture takes %d of at most %d",
+                        studio->prompts.count, prompts_each, EX_JOB_PROMPTS);
+    cascade->jobs = calloc((size_t)(sets * variants), sizeof *cascade->jobs);
     if (!cascade->jobs)
         return ex_error(EX_FAILED, "pictures", "out of memory");
-    cascade->job_count = count;
+    cascade->job_count = sets * variants;
+    for (int i = 0; i < cascade->job_count; i++) {
+        struct ex_job *job = &cascade->jobs[i];
+        job->steps = ex_studio_steps(studio);
+        job->count = count;
+        job->prompt_count = prompts_each;
+        for (int k = 0; k < prompts_each; k++)
+            job->prompts[k] = i / variants * prompts_each + k;
+    }
     return 0;
 }
 

@@ -35,8 +35,9 @@ struct ex_cascade {
     int job_count;
 };
 
-/* Room for `count` jobs, all zero. */
-int ex_cascade_jobs(struct ex_cascade *cascade, int count);
+/* Room for jobs of `prompts_each` prompts, in the order in which the prompts were given, with `count`
+ * pictures each and the steps of --steps; and for `variants` of each job, one after the other. */
+int ex_cascade_jobs(struct ex_cascade *cascade, int prompts_each, int count, int variants);
 
 /* A whole program behind its options: encodes the prompts, plans, makes the pictures of all jobs and writes
  * them, shows them, and closes the studio. Only one network is in memory at a time. Returns the exit code. */

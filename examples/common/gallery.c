@@ -5,7 +5,7 @@
 
 #include "gallery.h"
 
-#define TEXTS 24      /* keys and values, and the end */
+#define TEXTS 26      /* keys and values, and the end */
 #define LINE_BYTES 44 /* of a label */
 
 /* The last part of a path. */
@@ -34,6 +34,8 @@ static void make_texts(const struct ex_studio *s, const struct ex_result *result
         snprintf(numbers[3], sizeof numbers[3], "%g", stage->guidance);
         snprintf(numbers[4], sizeof numbers[4], "%d", result->steps);
         snprintf(numbers[5], sizeof numbers[5], "%d", stage->number);
+        if (stage->guidance != 1)
+            texts[count++] = "negative", texts[count++] = s->negative;
         texts[count++] = "seed", texts[count++] = numbers[1];
         texts[count++] = "sample", texts[count++] = numbers[2];
         texts[count++] = "guidance", texts[count++] = numbers[3];

@@ -29,7 +29,7 @@ static int make_noisy(struct ex_studio *studio, const diffc_schedule *schedule, 
         status = diffc_schedule_add_noise(schedule, levels->clean, levels->noisy[i], &levels->t[i],
                                           levels->noisy[i]);
         if (status)
-            code = ex_failed("--timesteps", status);
+            code = ex_error(EX_USAGE, "--timesteps", "%s", diffc_message());
         else
             levels->alpha_bar[i] = (double)diffc_schedule_alpha_bars(schedule)[(int)levels->t[i]];
     }

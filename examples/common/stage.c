@@ -174,8 +174,10 @@ int ex_stage_steps(struct ex_stage *stage, int steps)
         options.steps = steps ? steps : 34;
     }
     int status = make_sampler(stage, &options);
+    if (status == DIFFC_ERR_ARG && (list || stage->studio->step))
+        return ex_error(EX_USAGE, list ? "--timesteps" : "--step", "%s", diffc_message());
     if (status)
-        return ex_failed(status == DIFFC_ERR_ARG && list ? "--timesteps" : "scheduler", status);
+        return ex_failed("scheduler", status);
     stage->steps = diffc_sampler_steps(stage->sampler) - course;
     return stage->steps > 0 ? 0 : ex_error(EX_USAGE, "--steps", "the course's loop needs two timesteps");
 }

@@ -82,14 +82,14 @@ for program in text_to_image sample; do
     fails 1 nowhere $program --model model --embeddings nowhere
     fails 1 nowhere $program --model model --model2 nowhere --steps 2
     fails 1 'no embedding of "x"' $program --model model --embeddings one.safetensors --prompt x
-    fails 1 timesteps $program --model model --timesteps 250,500
+    fails 2 timesteps $program --model model --timesteps 250,500
     fails 2 timesteps $program --model model --timesteps 250,,0
-    fails 1 timesteps $program --model model --timesteps nonsense
+    fails 2 timesteps $program --model model --timesteps nonsense
     fails 1 memory $program --model model --memory 1
 done
 fails 2 --steps sample --model model --steps 20,10
 fails 2 --step sample --model model --step ddim
-fails 1 step text_to_image --model model --step nonsense
+fails 2 step text_to_image --model model --step nonsense
 mkdir empty
 fails 1 empty sample --model empty
 sed 's/SimpleCrossAttnDownBlock2D/NoSuchBlock/' model/unet/config.json >config.json
