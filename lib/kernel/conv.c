@@ -57,6 +57,23 @@ size_t dfi_conv_scratch(const struct dfi_conv *conv, enum dfi_conv_pass pass)
                                              : algorithm_of(conv, pass)->scratch(conv, pass);
 }
 
+size_t dfi_conv_shared(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples)
+{
+    const struct dfi_conv_algorithm *algorithm = algorithm_of(conv, pass);
+    return conv->shares && algorithm->shared ? algorithm->shared(conv, pass, samples) : 0;
+}
+
+int dfi_conv_prepare_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples)
+{
+    const struct dfi_conv_algorithm *algorithm = algorithm_of(conv, pass);
+    return conv->shares && algorithm->shared ? algorithm->prepare_pieces(conv, pass, samples) : 0;
+}
+
+void dfi_conv_prepare(const struct dfi_conv_job *job, int piece)
+{
+    algorithm_of(job->conv, job->pass)->prepare(job, piece);
+}
+
 int dfi_conv_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples)
 {
     return algorithm_of(conv, pass)->pieces(conv, pass, samples);

@@ -23,6 +23,7 @@ struct dfi_conv {
     int dtype; /* DIFFC_F32, DIFFC_F64 */
     enum dfi_numerics numerics;
     const struct dfi_kernels *kernels;
+    int shares; /* 1: jobs have the memory of dfi_conv_shared() */
     /* what dfi_conv_init() fills in */
     int out_h, out_w;
     int tile[3]; /* for each pass: m of Winograd's F(m x m), 0: direct */
@@ -69,9 +70,15 @@ struct dfi_conv_job {
     struct dfi_images x, y;
     int samples;
     int accumulate; /* 1: y += */
+    void *shared;   /* of convolutions that share */
 };
 
-/* Independent pieces of a job. */
+/* Bytes that the pieces of a job with up to so many samples share. */
+size_t dfi_conv_shared(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples);
+
+/* Independent pieces of a job: first those that prepare what is shared, if there are any, then the others. */
+int dfi_conv_prepare_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples);
+void dfi_conv_prepare(const struct dfi_conv_job *job, int piece);
 int dfi_conv_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples);
 void dfi_conv_run(const struct dfi_conv_job *job, int piece, void *scratch);
 

@@ -10,6 +10,9 @@ struct dfi_conv_algorithm {
     void (*pack)(const struct dfi_conv *conv, enum dfi_conv_pass pass, const void *weights, void *packed,
                  int piece, void *scratch);
     size_t (*scratch)(const struct dfi_conv *conv, enum dfi_conv_pass pass);
+    size_t (*shared)(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples); /* NULL: nothing */
+    int (*prepare_pieces)(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples);
+    void (*prepare)(const struct dfi_conv_job *job, int piece);
     int (*pieces)(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples);
     void (*run)(const struct dfi_conv_job *job, int piece, void *scratch);
 };

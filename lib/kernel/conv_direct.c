@@ -145,5 +145,6 @@ static void run(const struct dfi_conv_job *job, int piece, void *scratch)
     }
 }
 
-const struct dfi_conv_algorithm dfi_conv_direct = { packed_elements, pack_pieces, pack,
-                                                    scratch_bytes,   pieces,      run };
+const struct dfi_conv_algorithm dfi_conv_direct = {
+    packed_elements, pack_pieces, pack, scratch_bytes, NULL, NULL, NULL, pieces, run
+};

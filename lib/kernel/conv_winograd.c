@@ -164,16 +164,70 @@ static int piece_blocks(int blocks)
     return share < 1 ? 1 : share < 4 ? share : 4;
 }
 
+static int divide_up(int a, int b)
+{
+    return (a + b - 1) / b;
+}
+
 static int count_tile_blocks(const struct dfi_conv_winograd_plan *w, const struct block *b, int samples)
 {
     const int tiles = b->groups * DFI_WINOGRAD_TILES;
     return (int)(((int64_t)samples * w->per_image + tiles - 1) / tiles);
 }
 
+/* Few tiles: all of the input is transformed first, into memory that the pieces share. A piece is a block of
+ * channels and some groups of tiles: weights, which are many, are read once, and threads have equal shares.
+ */
+#define SHARED_BYTES ((size_t)16 << 20) /* about half of a third-level cache */
+#define PREPARED_CHANNELS 256           /* of a group of tiles in a piece of preparing */
+
+static int count_groups(const struct dfi_conv_winograd_plan *w, int samples)
+{
+    return divide_up(samples * w->per_image, DFI_WINOGRAD_TILES);
+}
+
+/* Groups of tiles that are few. */
+static int few_groups(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w,
+                      const struct block *b)
+{
+    const int phases = w->src_phases * w->dst_phases;
+    return conv->shares && phases == 1 ? (int)(SHARED_BYTES / ((size_t)b->in_group * sizeof(float))) : 0;
+}
+
+static int are_few(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w, const struct block *b,
+                   int samples)
+{
+    return count_groups(w, samples) <= few_groups(conv, w, b);
+}
+
+static size_t shared(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples)
+{
+    const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
+    const struct block b = size_block(conv, &w);
+    const int all = count_groups(&w, samples), few = few_groups(conv, &w, &b);
+    return (size_t)(all < few ? all : few) * (size_t)b.in_group * sizeof(float);
+}
+
+static int prepare_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples)
+{
+    const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
+    const struct block b = size_block(conv, &w);
+    return are_few(conv, &w, &b, samples) ? count_groups(&w, samples) * divide_up(b.k, PREPARED_CHANNELS) : 0;
+}
+
+/* Groups of a piece: as few as leave no more than fit. */
+static int piece_groups(const struct dfi_conv_winograd_plan *w, const struct block *b, int samples)
+{
+    const int groups = count_groups(w, samples);
+    return divide_up(groups, divide_up(groups, b->groups));
+}
+
 static int pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples)
 {
     const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
     const struct block b = size_block(conv, &w);
+    if (are_few(conv, &w, &b, samples))
+        return count_blocks(conv, &w) * divide_up(count_groups(&w, samples), piece_groups(&w, &b, samples));
     const int blocks = count_tile_blocks(&w, &b, samples), share = piece_blocks(blocks);
     return (blocks + share - 1) / share;
 }
@@ -194,8 +248,10 @@ struct dfi_prefetch dfi_conv_winograd_pixels(const struct dfi_conv_winograd_plan
                                    channels * (int)sizeof(float) };
 }
 
+/* `channels` channels of each phase of the source. */
 static void transform_input(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
-                            const struct block *b, int dst_phase, struct dfi_winograd_args *args, float *in)
+                            const struct block *b, int dst_phase, struct dfi_winograd_args *args, float *in,
+                            int channels)
 {
     for (int src_phase = 0; src_phase < w->src_phases; src_phase++) {
         struct dfi_conv_winograd_filter filter;
@@ -204,7 +260,7 @@ static void transform_input(const struct dfi_conv_job *job, const struct dfi_con
                                               src_phase);
         args->tiles.y0 = filter.shift_y;
         args->tiles.x0 = filter.shift_x;
-        args->channels = w->plan.src_c;
+        args->channels = channels;
         args->values = in + src_phase * w->plan.src_c;
         args->tile = b->k;
         args->position = b->in_position;
@@ -213,14 +269,15 @@ static void transform_input(const struct dfi_conv_job *job, const struct dfi_con
     }
 }
 
-/* The channels of the destination, one block of weights after the other. */
+/* Channels `first` to `end` - 1 of the destination, one block of weights after the other. */
 static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
                         const struct block *b, int dst_phase, struct dfi_winograd_args *args, const float *in,
-                        float *out, const struct dfi_prefetch *next)
+                        float *out, const struct dfi_prefetch *next, int first, int end)
 {
     const struct dfi_conv *conv = job->conv;
     const int positions = w->scheme.n * w->scheme.n;
-    const float *weights = (const float *)job->packed + (size_t)dst_phase * phase_elements(conv, w);
+    const float *weights = (const float *)job->packed + (size_t)dst_phase * phase_elements(conv, w) +
+                           (size_t)first * (size_t)positions * (size_t)b->k;
     struct dfi_winograd_multiply_args product = { .a = in,
                                                   .a_group = b->in_group,
                                                   .a_position = b->in_position,
@@ -237,7 +294,7 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
     args->values = out;
     args->position = b->out_position;
     args->group = b->out_group;
-    for (int first = 0; first < w->plan.dst_c; first += conv->kernels->winograd_block) {
+    for (; first < end; first += conv->kernels->winograd_block) {
         const int left = w->plan.dst_c - first, width = block_width(conv, left);
         product.b = weights;
         product.width = width;
@@ -267,15 +324,56 @@ static void run_block(const struct dfi_conv_job *job, const struct dfi_conv_wino
     const struct dfi_prefetch nothing = { NULL, 0, 0, 0 };
     float *in = scratch, *out = in + b->in_group * b->groups;
     for (int dst_phase = 0; dst_phase < w->dst_phases; dst_phase++) {
-        transform_input(job, w, b, dst_phase, &args, in);
-        make_output(job, w, b, dst_phase, &args, in, out, dst_phase == w->dst_phases - 1 ? next : &nothing);
+        transform_input(job, w, b, dst_phase, &args, in, w->plan.src_c);
+        make_output(job, w, b, dst_phase, &args, in, out, dst_phase == w->dst_phases - 1 ? next : &nothing, 0,
+                    w->plan.dst_c);
     }
+}
+
+static struct dfi_winograd_args tiles_of_groups(const struct dfi_conv_job *job,
+                                                const struct dfi_conv_winograd_plan *w, int group, int groups)
+{
+    const int all = job->samples * w->per_image, first = group * DFI_WINOGRAD_TILES;
+    const int count = groups * DFI_WINOGRAD_TILES, left = all - first;
+    return (struct dfi_winograd_args) { .scheme = &w->scheme,
+                                        .first = first,
+                                        .count = left < count ? left : count,
+                                        .accumulate = job->accumulate };
+}
+
+static void prepare(const struct dfi_conv_job *job, int piece)
+{
+    const struct dfi_conv_winograd_plan w = plan_pass(job->conv, job->pass);
+    const struct block b = size_block(job->conv, &w);
+    const int parts = divide_up(b.k, PREPARED_CHANNELS), group = piece / parts;
+    const int channel = piece % parts * PREPARED_CHANNELS, left = b.k - channel;
+    struct dfi_winograd_args args = tiles_of_groups(job, &w, group, 1);
+    struct dfi_conv_job part = *job;
+    part.x.data = (float *)job->x.data + channel;
+    transform_input(&part, &w, &b, 0, &args, (float *)job->shared + group * b.in_group + channel,
+                    left < PREPARED_CHANNELS ? left : PREPARED_CHANNELS);
+}
+
+static void run_few(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
+                    const struct block *b, int piece, float *out)
+{
+    const struct dfi_prefetch nothing = { NULL, 0, 0, 0 };
+    const int groups = count_groups(w, job->samples), share = piece_groups(w, b, job->samples);
+    const int shares = divide_up(groups, share), group = piece % shares * share;
+    const int channel = piece / shares * job->conv->kernels->winograd_block;
+    struct dfi_winograd_args args = tiles_of_groups(job, w, group, share);
+    make_output(job, w, b, 0, &args, (const float *)job->shared + group * b->in_group, out, &nothing, channel,
+                channel + 1);
 }
 
 static void run(const struct dfi_conv_job *job, int piece, void *scratch)
 {
     const struct dfi_conv_winograd_plan w = plan_pass(job->conv, job->pass);
     const struct block b = size_block(job->conv, &w);
+    if (are_few(job->conv, &w, &b, job->samples)) {
+        run_few(job, &w, &b, piece, scratch);
+        return;
+    }
     const int tiles = b.groups * DFI_WINOGRAD_TILES, all = job->samples * w.per_image;
     const int share = piece_blocks(count_tile_blocks(&w, &b, job->samples)) * tiles;
     const int end = all - piece * share < share ? all : (piece + 1) * share;
@@ -289,4 +387,5 @@ static void run(const struct dfi_conv_job *job, int piece, void *scratch)
 }
 
 const struct dfi_conv_algorithm dfi_conv_winograd = { packed_elements, pack_pieces, pack,
-                                                      scratch_bytes,   pieces,      run };
+                                                      scratch_bytes,   shared,      prepare_pieces,
+                                                      prepare,         pieces,      run };

@@ -6,6 +6,7 @@ struct state { /* followed by the packed weights of the forward pass, then of ba
     struct dfi_conv conv;
     int trains;                /* backward data is wanted */
     int group;                 /* output channels that are packed at a time in every run; 0: all, and kept */
+    size_t shared_at;          /* bytes of shared scratch before what the pieces of a run share */
     int first;                 /* of the group at hand */
     struct dfi_conv part;      /* its convolution */
     const void *scale, *shift; /* of a batch norm that is part of it; NULL without one, and the bias */
@@ -84,15 +85,27 @@ static int group_of(const struct dfi_graph *graph, const struct dfi_node *node, 
     return channels < GROUP_STEP ? GROUP_STEP : channels > (size_t)node->c ? node->c : (int)channels;
 }
 
-static int need_streamed(const struct dfi_graph *graph, const struct dfi_node *node,
-                         const struct dfi_conv *conv, size_t element, struct dfi_need *out)
+/* Shared scratch of a run: what its pieces share lies behind the weights of a group. */
+static size_t shared_at(const struct dfi_graph *graph, const struct dfi_node *node,
+                        const struct dfi_conv *conv, int group, size_t element)
 {
+    const struct dfi_conv part = part_of(conv, group);
+    return (wide_bytes(graph, node, group) + dfi_conv_packed(&part, DFI_CONV_FORWARD) * element + 63) / 64 *
+           64;
+}
+
+static int need_streamed(const struct dfi_graph *graph, const struct dfi_node *node,
+                         const struct dfi_conv *conv, const struct dfi_exec_sizes *sizes,
+                         struct dfi_need *out)
+{
+    const size_t element = sizes->element;
     const int group = group_of(graph, node, conv, element);
     const struct dfi_conv part = part_of(conv, group);
     const size_t rest = dfi_conv_scratch(conv, DFI_CONV_FORWARD),
                  scratch = dfi_conv_scratch(&part, DFI_CONV_FORWARD);
     out->state = state_size();
-    out->shared = wide_bytes(graph, node, group) + dfi_conv_packed(&part, DFI_CONV_FORWARD) * element;
+    out->shared = shared_at(graph, node, conv, group, element) +
+                  dfi_conv_shared(conv, DFI_CONV_FORWARD, sizes->samples);
     out->worker = scratch > rest ? scratch : rest;
     return DIFFC_OK;
 }
@@ -103,8 +116,9 @@ static int need(const struct dfi_graph *graph, const struct dfi_node *node,
     struct dfi_conv conv;
     if (dfi_conv_describe(graph, node, sizes->kernels, sizes->dtype, sizes->numerics, &conv))
         return dfi_fail(DIFFC_ERR_CONFIG, "%s: the window does not fit", node->name);
+    conv.shares = !sizes->backward;
     if (sizes->stream && weights_param(graph, node)->stored && !conv.transposed)
-        return need_streamed(graph, node, &conv, sizes->element, out);
+        return need_streamed(graph, node, &conv, sizes, out);
     const int data = sizes->backward && graph->nodes[node->input[0]].gradient;
     size_t worker = dfi_conv_scratch(&conv, DFI_CONV_FORWARD);
     out->state = state_size() + dfi_conv_packed(&conv, DFI_CONV_FORWARD) * sizes->element;
@@ -120,8 +134,11 @@ static int need(const struct dfi_graph *graph, const struct dfi_node *node,
         out->shared = lanes_size(&conv, sizes->element) + 64 + (node->absorbed ? 0 : bias);
     }
     out->worker = worker;
-    if (is_narrow(graph, node))
-        out->shared = wide_bytes(graph, node, node->c);
+    if (!sizes->backward) {
+        const size_t wide = wide_bytes(graph, node, node->c);
+        out->shared = dfi_conv_shared(&conv, DFI_CONV_FORWARD, sizes->samples);
+        out->shared = wide > out->shared ? wide : out->shared;
+    }
     return DIFFC_OK;
 }
 
@@ -179,10 +196,13 @@ static void refresh(struct dfi_exec *exec, int number)
     const struct dfi_node *node = dfi_node(exec, number);
     dfi_conv_describe(exec->graph, node, exec->kernels, exec->params->dtype, exec->options.numerics,
                       &state->conv);
+    state->conv.shares = !exec->options.backward;
     state->trains = exec->options.backward && dfi_wants_gradient(exec, dfi_node(exec, number)->input[0]);
     state->group = 0;
+    state->shared_at = 0;
     if (exec->options.stream && weights_param(exec->graph, node)->stored && !state->conv.transposed) {
         state->group = group_of(exec->graph, node, &state->conv, exec->element);
+        state->shared_at = shared_at(exec->graph, node, &state->conv, state->group, exec->element);
         return;
     }
     dfi_node_parallel_whole(exec, number, widen_piece, widen_pieces(exec, node, node->c));
@@ -197,29 +217,49 @@ static struct dfi_images images(const struct dfi_block *block)
     return (struct dfi_images) { block->data, block->ld, block->sample_stride, block->samples };
 }
 
-static void forward_piece(struct dfi_exec *exec, int number, int index, int worker)
-{
-    const struct dfi_node *node = dfi_node(exec, number);
-    const struct state *state = dfi_state(exec, number);
-    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    const struct dfi_conv_job job = { .conv = &state->conv,
-                                      .pass = DFI_CONV_FORWARD,
-                                      .packed = packed_forward(exec, number),
-                                      .scale = state->scale,
-                                      .bias = state->shift,
-                                      .act = state->act,
-                                      .x = images(&x),
-                                      .y = images(&y),
-                                      .samples = y.samples };
-    dfi_conv_run(&job, index, dfi_worker(exec, worker));
-}
-
-/* One group of output channels after another. */
-
 static void *group_packed(const struct dfi_exec *exec, const struct dfi_node *node, const struct state *state)
 {
     return (char *)dfi_shared(exec) + wide_bytes(exec->graph, node, state->group);
 }
+
+/* The forward pass, or the group at hand of it. */
+static struct dfi_conv_job forward_job(struct dfi_exec *exec, int number)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct state *state = dfi_state(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
+    struct dfi_conv_job job = { .conv = state->group ? &state->part : &state->conv,
+                                .pass = DFI_CONV_FORWARD,
+                                .packed = packed_forward(exec, number),
+                                .scale = state->scale,
+                                .bias = state->shift,
+                                .act = state->act,
+                                .x = images(&x),
+                                .y = images(&y),
+                                .samples = y.samples,
+                                .shared = (char *)dfi_shared(exec) + state->shared_at };
+    if (state->group) {
+        job.packed = group_packed(exec, node, state);
+        job.bias = dfi_at(exec, state->shift, state->first);
+        job.y.data = dfi_at(exec, job.y.data, state->first);
+    }
+    return job;
+}
+
+static void prepare_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_conv_job job = forward_job(exec, number);
+    dfi_conv_prepare(&job, index);
+}
+
+static void forward_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const struct dfi_conv_job job = forward_job(exec, number);
+    dfi_conv_run(&job, index, dfi_worker(exec, worker));
+}
+
+/* One group of output channels after another. */
 
 static void group_pack_piece(struct dfi_exec *exec, int number, int index, int worker)
 {
@@ -234,32 +274,19 @@ static void group_pack_piece(struct dfi_exec *exec, int number, int index, int w
                   dfi_worker(exec, worker));
 }
 
-static void group_piece(struct dfi_exec *exec, int number, int index, int worker)
-{
-    const struct dfi_node *node = dfi_node(exec, number);
-    const struct state *state = dfi_state(exec, number);
-    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    struct dfi_conv_job job = { .conv = &state->part,
-                                .pass = DFI_CONV_FORWARD,
-                                .packed = group_packed(exec, node, state),
-                                .bias = dfi_at(exec, dfi_param_value(exec, node, 1), state->first),
-                                .x = images(&x),
-                                .y = images(&y),
-                                .samples = y.samples };
-    job.y.data = dfi_at(exec, job.y.data, state->first);
-    dfi_conv_run(&job, index, dfi_worker(exec, worker));
-}
-
 static void forward_groups(struct dfi_exec *exec, int number, struct state *state)
 {
     const struct dfi_node *node = dfi_node(exec, number);
+    state->part = part_of(&state->conv, state->group);
+    dfi_node_parallel(exec, number, prepare_piece,
+                      dfi_conv_prepare_pieces(&state->part, DFI_CONV_FORWARD, dfi_samples(exec, number)));
     for (state->first = 0; state->first < node->c; state->first += state->group) {
         const int left = node->c - state->first;
         state->part = part_of(&state->conv, left < state->group ? left : state->group);
         dfi_node_parallel(exec, number, widen_piece, widen_pieces(exec, node, state->part.cout));
         dfi_node_parallel(exec, number, group_pack_piece,
                           dfi_conv_pack_pieces(&state->part, DFI_CONV_FORWARD));
-        dfi_node_parallel(exec, number, group_piece,
+        dfi_node_parallel(exec, number, forward_piece,
                           dfi_conv_pieces(&state->part, DFI_CONV_FORWARD, dfi_samples(exec, number)));
     }
 }
@@ -286,6 +313,8 @@ static void forward(struct dfi_exec *exec, int number)
         forward_groups(exec, number, state);
         return;
     }
+    dfi_node_parallel(exec, number, prepare_piece,
+                      dfi_conv_prepare_pieces(&state->conv, DFI_CONV_FORWARD, dfi_samples(exec, number)));
     dfi_node_parallel(exec, number, forward_piece,
                       dfi_conv_pieces(&state->conv, DFI_CONV_FORWARD, dfi_samples(exec, number)));
 }

@@ -94,17 +94,23 @@ static double *run(struct setup *s, enum dfi_conv_pass pass, int dtype, enum dfi
         kc_free(&lane);
     } else {
         struct kc_array packed = kc_make(dtype, dfi_conv_packed(&conv, pass));
+        struct kc_array shared = kc_make(dtype, dfi_conv_shared(&conv, pass, samples) / x.size + 1);
         const struct dfi_conv_job job = { .conv = &conv,
                                           .pass = pass,
                                           .packed = packed.p,
                                           .x = forward ? in : gradient,
                                           .y = { out.p, forward ? conv.cout : conv.cin, (ptrdiff_t)out_size,
                                                  samples },
-                                          .samples = samples };
+                                          .samples = samples,
+                                          .shared = shared.p };
         for (int piece = 0; piece < dfi_conv_pack_pieces(&conv, pass); piece++)
             dfi_conv_pack(&conv, pass, w.p, packed.p, piece, scratch.p);
+        for (int piece = 0; piece < dfi_conv_prepare_pieces(&conv, pass, samples); piece++)
+            dfi_conv_prepare(&job, piece);
         for (int piece = 0; piece < dfi_conv_pieces(&conv, pass, samples); piece++)
             dfi_conv_run(&job, piece, scratch.p);
+        assert_true(kc_intact(&shared, 1, (int)shared.count, (ptrdiff_t)shared.count));
+        kc_free(&shared);
         kc_free(&packed);
     }
     double *values = malloc(out.count * sizeof(*values));
@@ -175,6 +181,41 @@ static void test_rounding_errors(void **state)
 
 /* Images repeat where fewer lie in memory than the job takes, and the bits of one do not depend on the
  * others. */
+/* With memory in common few tiles are transformed before all blocks of channels: the same bits. */
+static void check_shared(int size, int cin, int cout, int few)
+{
+    const struct dfi_kernels *tables[KC_TABLES];
+    const int table_count = kc_list_tables(tables);
+    struct setup s;
+    open_setup(&s, 0, size, cin, cout);
+    for (int t = 0; t < table_count; t++)
+        for (int numerics = DFI_NUMERICS_DEFAULT; numerics <= DFI_NUMERICS_FAST; numerics++)
+            for (int samples = 1; samples <= IMAGES; samples++) {
+                size_t n;
+                s.conv.shares = 0;
+                double *alone = run(&s, DFI_CONV_FORWARD, DIFFC_F32, (enum dfi_numerics)numerics, 0,
+                                    tables[t], IMAGES, samples, &n);
+                s.conv.shares = 1;
+                s.conv.kernels = tables[t];
+                assert_int_equal(dfi_conv_prepare_pieces(&s.conv, DFI_CONV_FORWARD, IMAGES) > 0, few);
+                double *together = run(&s, DFI_CONV_FORWARD, DIFFC_F32, (enum dfi_numerics)numerics, 0,
+                                       tables[t], IMAGES, samples, &n);
+                assert_memory_equal(alone, together, n * sizeof(*alone));
+                free(alone);
+                free(together);
+            }
+    close_setup(&s);
+}
+
+static void test_shared(void **state)
+{
+    (void)state;
+    check_shared(8, 300, 130, 1);
+    check_shared(13, 33, 70, 1);
+    check_shared(16, 64, 64, 1);
+    check_shared(64, 256, 16, 0);
+}
+
 static void test_images(void **state)
 {
     const struct dfi_kernels *tables[KC_TABLES];
@@ -201,7 +242,7 @@ static void test_images(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_rounding_errors),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_rounding_errors), cmocka_unit_test(test_shared),
                                         cmocka_unit_test(test_images) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
