@@ -3,10 +3,12 @@
 
 #include "kernel/conv_winograd.h"
 
+#include <diffc/tensor.h>
+
 #define BLOCK_BYTES \
     (512 * 1024)      /* of a block's values: shares a second-level cache of 1 MB with the weights */
 #define MOST_GROUPS 4 /* of tiles in a block */
-#define PAD 16        /* elements between positions, so that they do not meet in the same sets of the cache */
+#define PAD 16        /* elements between positions, so that they do not meet in the same sets of a cache */
 
 struct dfi_conv_winograd_plan dfi_conv_winograd_plan_make(const struct dfi_conv *conv,
                                                           const struct dfi_conv_plan *plan, int tile)
@@ -99,12 +101,24 @@ static struct dfi_conv_winograd_plan plan_pass(const struct dfi_conv *conv, enum
     return dfi_conv_winograd_plan_make(conv, &plan, conv->tile[pass]);
 }
 
-/* Weights are packed [dst phase][block of channels][position][k][width of the block]. */
+/* Weights are packed [dst phase][block of channels][position][k][width of the block], positions PAD apart. */
+static ptrdiff_t weights_position(const struct dfi_conv_winograd_plan *w, int width)
+{
+    return (ptrdiff_t)w->src_phases * w->plan.src_c * width + PAD;
+}
+
+/* Where the block of channels from `first` on begins. */
+static size_t weights_at(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w, int first)
+{
+    const int block = conv->kernels->winograd_block, positions = w->scheme.n * w->scheme.n;
+    return (size_t)(first / block) * (size_t)positions * (size_t)weights_position(w, block);
+}
+
 static size_t phase_elements(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w)
 {
-    const int block = conv->kernels->winograd_block, c = w->plan.dst_c;
-    const size_t whole = (size_t)(c / block * block) + (size_t)(c % block ? block_width(conv, c % block) : 0);
-    return whole * (size_t)(w->src_phases * w->plan.src_c) * (size_t)(w->scheme.n * w->scheme.n);
+    const int rest = w->plan.dst_c % conv->kernels->winograd_block, positions = w->scheme.n * w->scheme.n;
+    const ptrdiff_t last = rest ? weights_position(w, block_width(conv, rest)) : 0;
+    return weights_at(conv, w, w->plan.dst_c) + (size_t)positions * (size_t)last;
 }
 
 static size_t packed_elements(const struct dfi_conv *conv, enum dfi_conv_pass pass)
@@ -124,26 +138,44 @@ static int pack_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass)
     return w.dst_phases * count_blocks(conv, &w);
 }
 
+/* Filters of 3 x 3 that lie together: rows of channels are transposed, and all of a filter's taps with them.
+ */
+static void pack_whole(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w,
+                       const float *weights, int count, int width, float *values, float *scratch)
+{
+    const int taps = w->scheme.r * w->scheme.r, row = taps * w->plan.src_c;
+    conv->kernels->widen_panel(weights, DIFFC_F32, row, count, (size_t)row, width, scratch);
+    for (int i = 0; i < w->plan.src_c; i++)
+        conv->kernels->winograd_weights(&w->scheme, scratch + (ptrdiff_t)i * taps * width, width,
+                                        values + (ptrdiff_t)i * width, weights_position(w, width),
+                                        (size_t)width);
+}
+
 static void pack(const struct dfi_conv *conv, enum dfi_conv_pass pass, const void *weights, void *packed,
                  int piece, void *scratch)
 {
     const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
     const int blocks = count_blocks(conv, &w), src_c = w.plan.src_c, r = w.scheme.r;
     const int dst_phase = piece / blocks, first = piece % blocks * conv->kernels->winograd_block;
-    const int left = w.plan.dst_c - first, width = block_width(conv, left);
+    const int left = w.plan.dst_c - first, width = block_width(conv, left),
+              count = left < width ? left : width;
     const ptrdiff_t area = (ptrdiff_t)conv->kernel * conv->kernel;
     const ptrdiff_t by_out = w.plan.scatters ? area : area * src_c;
     const ptrdiff_t by_in = w.plan.scatters ? area * w.plan.dst_c : area;
     const ptrdiff_t slice = (ptrdiff_t)src_c * width;
     float *values = (float *)packed + (size_t)dst_phase * phase_elements(conv, &w) +
-                    (size_t)first * (size_t)(w.src_phases * src_c) * (size_t)(w.scheme.n * w.scheme.n);
+                    weights_at(conv, &w, first);
+    if (!w.plan.scatters && w.src_phases == 1) {
+        pack_whole(conv, &w, (const float *)weights + first * by_out, count, width, values, scratch);
+        return;
+    }
     for (int src_phase = 0; src_phase < w.src_phases; src_phase++) {
         struct dfi_conv_winograd_filter filter;
         dfi_conv_winograd_find_filter(conv, &w, dst_phase, src_phase, &filter);
         conv->kernels->pack_weights((const float *)weights + first * by_out, by_out, by_in, filter.position,
-                                    r * r, src_c, left < width ? left : width, width, scratch);
+                                    r * r, src_c, count, width, scratch);
         conv->kernels->winograd_weights(&w.scheme, scratch, slice, values + src_phase * slice,
-                                        slice * w.src_phases, (size_t)slice);
+                                        weights_position(&w, width), (size_t)slice);
     }
 }
 
@@ -183,7 +215,7 @@ static int count_tile_blocks(const struct dfi_conv_winograd_plan *w, const struc
 
 static int count_groups(const struct dfi_conv_winograd_plan *w, int samples)
 {
-    return divide_up(samples * w->per_image, DFI_WINOGRAD_TILES);
+    return (int)(((int64_t)samples * w->per_image + DFI_WINOGRAD_TILES - 1) / DFI_WINOGRAD_TILES);
 }
 
 /* Groups of tiles that are few. */
@@ -277,7 +309,7 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
     const struct dfi_conv *conv = job->conv;
     const int positions = w->scheme.n * w->scheme.n;
     const float *weights = (const float *)job->packed + (size_t)dst_phase * phase_elements(conv, w) +
-                           (size_t)first * (size_t)positions * (size_t)b->k;
+                           weights_at(conv, w, first);
     struct dfi_winograd_multiply_args product = { .a = in,
                                                   .a_group = b->in_group,
                                                   .a_position = b->in_position,
@@ -297,13 +329,14 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
     for (; first < end; first += conv->kernels->winograd_block) {
         const int left = w->plan.dst_c - first, width = block_width(conv, left);
         product.b = weights;
+        product.b_position = weights_position(w, width);
         product.width = width;
         product.next[1] = dfi_conv_winograd_pixels(w, &job->y, w->plan.dst_h, w->plan.dst_w, w->plan.dst_step,
                                                    left < width ? left : width, args->first, args->count);
         product.next[1].from = (const float *)product.next[1].from + first;
         conv->kernels->winograd_multiply(&product);
         product.next[0].count = 0;
-        weights += (size_t)positions * (size_t)b->k * (size_t)width;
+        weights += (size_t)positions * (size_t)product.b_position;
         args->tiles.data = pixels + first;
         args->channels = left < width ? left : width;
         args->tile = width;

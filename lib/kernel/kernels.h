@@ -88,6 +88,7 @@ struct dfi_winograd_multiply_args {
     const void *a;
     ptrdiff_t a_group, a_position;
     const void *b;
+    ptrdiff_t b_position;
     void *c;
     ptrdiff_t c_group, c_position;
     int positions, groups, k, width;

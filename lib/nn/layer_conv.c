@@ -45,8 +45,8 @@ static size_t lanes_size(const struct dfi_conv *conv, size_t element)
 /* Weights that stay where a file has them. In half precision they are widened in shared scratch before they
  * are packed. To save memory they may be packed anew in every run, for a group of output channels at a time.
  */
-#define GROUP_BYTES ((size_t)48 << 20)
-#define GROUP_STEP 32
+#define GROUP_BYTES ((size_t)16 << 20)
+#define GROUP_STEP 64
 #define WIDEN_PIECE 65536
 
 static const struct dfi_param *weights_param(const struct dfi_graph *graph, const struct dfi_node *node)

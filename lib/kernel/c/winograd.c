@@ -190,7 +190,7 @@ void KERNEL(winograd_multiply)(const struct dfi_winograd_multiply_args *args)
             const int group = row / DFI_WINOGRAD_TILES, tile = row % DFI_WINOGRAD_TILES;
             const real *a = (const real *)args->a + group * args->a_group + p * args->a_position +
                             tile * args->k;
-            const real *b = (const real *)args->b + (ptrdiff_t)p * args->k * args->width;
+            const real *b = (const real *)args->b + p * args->b_position;
             real *c = (real *)args->c + group * args->c_group + p * args->c_position + tile * args->width;
             memset(c, 0, (size_t)args->width * sizeof(real));
             for (int k = 0; k < args->k; k++)
