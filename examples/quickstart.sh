@@ -29,6 +29,9 @@ show() {
     fi
 }
 
+step "Part A without a model: a drawing with noise, and what a Gaussian blur does about it"
+build/examples/forward_process --out "$out/a1.1-forward"
+build/examples/classical_denoise --out "$out/a1.2-classical"
 step "noising"
 build/examples/mnist_denoise noise --out "$out/b1.1-noising"
 step "denoising in one step: sigma 0.5, then other strengths of noise"

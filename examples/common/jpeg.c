@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include <jpeglib.h>
+#include <jerror.h>
 
 #include "picture.h"
 
@@ -27,10 +28,13 @@ static void give_up(j_common_ptr jpeg)
     longjmp(job->back, 1);
 }
 
-/* A warning (level -1) means damage: data that end too early, for instance. */
+/* Of the warnings (level -1) those that mean damage: a part of the picture is not there. Files from the web
+ * have others, such as a few bytes too many. */
 static void note(j_common_ptr jpeg, int level)
 {
-    if (level < 0)
+    const int code = jpeg->err->msg_code;
+    if (level < 0 && (code == JWRN_HIT_MARKER || code == JWRN_HUFF_BAD_CODE || code == JWRN_JPEG_EOF ||
+                      code == JWRN_MUST_RESYNC))
         give_up(jpeg);
 }
 

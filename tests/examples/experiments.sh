@@ -99,7 +99,7 @@ expect 0 hybrid --model model --split grey_colour --reference drawing:boat --pro
 
 # ---- pictures that come in
 "$make_pictures"
-for image in photo.png photo.jpg progressive.jpg; do
+for image in photo.png photo.jpg progressive.jpg extra.jpg; do
     expect 0 forward_process --image $image --size 32 --timesteps 0 --rng torch --save-npy --out "read-$image"
     check near read-photo.png/noisy-0.npy "read-$image/noisy-0.npy" 0.06
 done

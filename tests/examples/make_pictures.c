@@ -51,6 +51,18 @@ static void write_bytes(const char *name, const unsigned char *bytes, unsigned l
         exit(1);
 }
 
+/* Two bytes that nobody needs, between the first segment and the second. */
+static void write_extraneous(const char *name, const unsigned char *bytes, unsigned long size)
+{
+    enum { FIRST = 20 };
+    unsigned char *more = malloc(size + 2);
+    memcpy(more, bytes, FIRST);
+    memcpy(more + FIRST, "\x12\x34", 2);
+    memcpy(more + FIRST + 2, bytes + FIRST, size - FIRST);
+    write_bytes(name, more, size + 2);
+    free(more);
+}
+
 /* The frame header with another height and width. */
 static void write_resized(const char *name, unsigned char *bytes, unsigned long size, unsigned side)
 {
@@ -97,6 +109,7 @@ int main(void)
             write_bytes("half.jpg", bytes, size / 2);
             write_bytes("head.jpg", bytes, 30);
             write_bytes("start.jpg", bytes, 3);
+            write_extraneous("extra.jpg", bytes, size);
             write_resized("huge.jpg", bytes, size, 65500);
             write_resized("nothing.jpg", bytes, size, 0);
         }
