@@ -48,6 +48,7 @@ static int predict(const struct denoise_show *show, diffc_model *model, const di
     options.batch = count < BATCH ? (int32_t)count : BATCH;
     options.conditions = 1;
     options.numerics = show->numerics;
+    options.precision = show->precision;
     int status = diffc_session_create(model, &options, &session);
     if (!status)
         status = create_like(input, count, show->context, output);

@@ -9,7 +9,7 @@ struct denoise_show {
     diffc_context *context;
     const struct ex_mnist *mnist;
     const char *out;
-    const char *numerics;
+    const char *numerics, *precision;
     uint64_t seed;
     int count; /* test images that errors are taken over */
 };

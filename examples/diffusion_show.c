@@ -47,6 +47,7 @@ static int draw_samples(const struct diffusion_show *show, diffc_model *model, c
     sampling->steps = steps_of(show, facts);
     sampling->clip = show->clip;
     sampling->numerics = show->numerics;
+    sampling->precision = show->precision;
     sampling->seed = show->seed;
     sampling->quiet = show->quiet;
     sampling->label = "sampling";

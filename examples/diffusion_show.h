@@ -8,7 +8,7 @@
 struct diffusion_show {
     diffc_context *context;
     const char *out;
-    const char *numerics;
+    const char *numerics, *precision;
     uint64_t seed;
     double guidance;
     int steps; /* 0: the model's own number */

@@ -144,6 +144,7 @@ static int judge_samples(const struct eval_judge *work, diffc_model *classifier,
                                     .steps = work->steps,
                                     .clip = work->clip,
                                     .numerics = work->numerics,
+                                    .precision = work->precision,
                                     .seed = work->seed,
                                     .quiet = work->quiet,
                                     .label = label };

@@ -11,7 +11,7 @@ struct eval_judge {
     const struct ex_mnist *mnist;
     const char *out;
     int samples, steps, clip, quiet;
-    const char *numerics;
+    const char *numerics, *precision;
     uint64_t seed;
     struct ex_reals guidance;
     json_t *metrics;

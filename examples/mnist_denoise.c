@@ -55,6 +55,7 @@ static int create_trainer(diffc_model *model, const struct settings *s, const st
     options.learning_rate = s->common.learning_rate;
     options.ema_decay = s->ema;
     options.numerics = s->common.numerics;
+    options.precision = s->common.precision;
     int status = diffc_trainer_create(model, mnist->train, &options, trainer);
     return status ? ex_failed("trainer", status) : 0;
 }
@@ -66,6 +67,7 @@ static int train(diffc_context *context, const struct settings *s, const char *o
                                  .mnist = &mnist,
                                  .out = out,
                                  .numerics = s->common.numerics,
+                                 .precision = s->common.precision,
                                  .seed = s->common.seed };
     diffc_model *model = NULL;
     diffc_trainer *trainer = NULL;

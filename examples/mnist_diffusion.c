@@ -72,6 +72,7 @@ static int create_trainer(diffc_model *model, const struct settings *s, const st
     options.decay = s->decay;
     options.ema_decay = s->ema;
     options.numerics = s->common.numerics;
+    options.precision = s->common.precision;
     options.communicator = ex_ranks()->communicator;
     int status = diffc_trainer_create(model, mnist->train, &options, trainer);
     return status ? ex_failed("trainer", status) : 0;
@@ -82,6 +83,7 @@ static struct diffusion_show showing(diffc_context *context, const struct settin
     return (struct diffusion_show) { .context = context,
                                      .out = out,
                                      .numerics = s->common.numerics,
+                                     .precision = s->common.precision,
                                      .seed = s->common.seed,
                                      .guidance = s->common.guidance.value[0],
                                      .steps = s->common.timesteps,

@@ -42,6 +42,7 @@ static int train(diffc_context *context, const struct settings *s, const char *o
     options.learning_rate = s->common.learning_rate;
     options.decay = "exponential";
     options.numerics = s->common.numerics;
+    options.precision = s->common.precision;
     int status = diffc_model_create(context, "lenet", &model_options, &model);
     if (!status)
         status = diffc_trainer_create(model, mnist.train, &options, &trainer);
@@ -81,6 +82,7 @@ static int judge(diffc_context *context, const struct settings *s, const char *o
                                .clip = s->clip,
                                .quiet = s->common.quiet,
                                .numerics = s->common.numerics,
+                               .precision = s->common.precision,
                                .seed = s->common.seed,
                                .guidance = s->common.guidance };
     int code = ex_mnist_open(context, s->common.data, s->limit, 1, &mnist);

@@ -132,6 +132,7 @@ static int run_eval(const struct check *c, diffc_model *model, const char *name)
     diffc_binding output = { "out", c->output };
     options.batch = (int32_t)diffc_tensor_dim(c->output, 0);
     options.numerics = c->common.numerics;
+    options.precision = c->common.precision;
     int status = diffc_session_create(model, &options, &session);
     if (!status)
         status = diffc_session_run(session, c->inputs, c->input_count, &output, 1);
@@ -149,6 +150,7 @@ static int create_trainer(const struct check *c, diffc_model *model, int updates
     options.objective = c->t_path ? "flow" : "denoise";
     options.batch = (int32_t)count;
     options.numerics = c->common.numerics;
+    options.precision = c->common.precision;
     options.epochs = updates;
     options.learning_rate = c->common.learning_rate > 0 ? c->common.learning_rate : 1e-3;
     int status = diffc_tensor_create(c->context, DIFFC_I32, 1, &count, &labels);

@@ -214,10 +214,3 @@ int ex_arguments_read(const struct ex_program *program, const struct ex_option *
                     list[i].name);
     return code;
 }
-
-int ex_check_precision(const char *precision)
-{
-    if (!strcmp(precision, "fp32"))
-        return -1;
-    return ex_error(EX_USAGE, "--precision", "%s is not in this version of the library (fp32 is)", precision);
-}

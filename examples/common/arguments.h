@@ -44,9 +44,6 @@ struct ex_program {
 int ex_arguments_read(const struct ex_program *program, const struct ex_option *common, int common_count,
                       const char **command, int argc, char **argv);
 
-/* -1, or the exit code after saying that the library has no such precision. */
-int ex_check_precision(const char *precision);
-
 /* Is `word` one of the words of `list`, which `divider` stands between? */
 int ex_holds(const char *list, char divider, const char *word);
 

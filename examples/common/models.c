@@ -53,6 +53,7 @@ static int evaluate(const struct ex_options *o, diffc_context *context, diffc_mo
     diffc_trainer_options options = DIFFC_TRAINER_OPTIONS;
     options.batch = TEST_BATCH;
     options.numerics = o->numerics;
+    options.precision = o->precision;
     options.sigma = ex_trained_sigma(model);
     options.communicator = ex_ranks()->communicator;
     int status = diffc_trainer_create(model, images, &options, &trainer);

@@ -26,9 +26,8 @@ int ex_options_read(struct ex_options *options, const struct ex_program *program
         { "quiet", EX_FLAG, &o->quiet, 0, 0, NULL, "no progress, only results and errors" },
     };
     *o = (struct ex_options) { .seed = 180, .precision = "fp32" };
-    int code = ex_arguments_read(program, common, (int)(sizeof common / sizeof common[0]), &o->command, argc,
-                                 argv);
-    return code >= 0 ? code : ex_check_precision(o->precision);
+    return ex_arguments_read(program, common, (int)(sizeof common / sizeof common[0]), &o->command, argc,
+                             argv);
 }
 
 int ex_context_open(const struct ex_options *options, diffc_context **context)

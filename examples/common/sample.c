@@ -126,6 +126,7 @@ static int sample_all(struct loop *loop, diffc_sampler *sampler, const diffc_mod
     int64_t share = loop->end - loop->begin;
     options.batch = share < EX_SAMPLE_BATCH ? (int32_t)share : EX_SAMPLE_BATCH;
     options.numerics = sampling->numerics;
+    options.precision = sampling->precision;
     int status = share ? diffc_session_create(sampling->model, &options, &session) : 0;
     if (!status && sampling->labels)
         status = diffc_guide_create_cfg(sampling->context, &scale, 1, &guide);

@@ -12,11 +12,11 @@ struct ex_sampling {
     diffc_context *context;
     diffc_model *model;
     int64_t count;
-    const int32_t *labels; /* one per picture, NULL: no classes */
-    double guidance;       /* used with labels */
-    int steps;             /* 0: every t of the schedule, or 50 steps of a flow */
-    int clip;              /* 1: estimates of the image are clamped to [0, 1] (not for flows) */
-    const char *numerics; /* of the session; NULL: default */
+    const int32_t *labels;            /* one per picture, NULL: no classes */
+    double guidance;                  /* used with labels */
+    int steps;                        /* 0: every t of the schedule, or 50 steps of a flow */
+    int clip;                         /* 1: estimates of the image are clamped to [0, 1] (not for flows) */
+    const char *numerics, *precision; /* of the session; NULL: default */
     uint64_t seed;
     int quiet;
     const char *label; /* of the progress bar */

@@ -26,6 +26,7 @@ static int open_session(struct ex_stage *stage, int sharing, int64_t height, int
     options.batch = stage->batch;
     options.conditions = sharing + (stage->guidance != 1);
     options.numerics = s->numerics;
+    options.precision = s->precision;
     options.image_height = (int32_t)height;
     options.image_width = (int32_t)width;
     options.text_tokens = s->states ? (int32_t)diffc_tensor_dim(s->states[0], 1) : 0;

@@ -18,28 +18,9 @@ struct ex_studio ex_studio_defaults(const char *default_out)
     };
 }
 
-/* Metrics and PNG files take nothing else. */
-static int check_text(const char *option, const char *text)
-{
-    json_t *string = json_string(text);
-    int good = string != NULL;
-    json_decref(string);
-    return good ? 0 : ex_error(EX_USAGE, option, "not UTF-8");
-}
-
-static int check_texts(const struct ex_studio *s)
-{
-    int code = check_text("--negative", s->negative);
-    for (int i = 0; i < s->prompts.count && !code; i++)
-        code = check_text("--prompt", s->prompts.value[i]);
-    return code;
-}
-
 static int check(struct ex_studio *s)
 {
-    int torch = !strcmp(s->rng, "torch"), code = check_texts(s);
-    if (code)
-        return code;
+    int torch = !strcmp(s->rng, "torch");
     for (int i = 0; i < s->steps.count; i++)
         if (s->steps.value[i] != (int)s->steps.value[i])
             return ex_error(EX_USAGE, "--steps", "%g is not a whole number", s->steps.value[i]);
@@ -52,7 +33,7 @@ static int check(struct ex_studio *s)
                         "the course's loop has its own rule; give --loop pipeline as well");
     if (torch && s->seed > UINT32_MAX)
         return ex_error(EX_USAGE, "--seed", "PyTorch's generator takes 32 bits: at most 4294967295");
-    return ex_check_precision(s->precision);
+    return -1;
 }
 
 int ex_studio_read(struct ex_studio *studio, const struct ex_program *program, int argc, char **argv)

@@ -268,6 +268,7 @@ static int finish(const struct ex_training *run, double images_per_second)
     ex_metric_text(run->metrics, "run", run->name);
     ex_metric_text(run->metrics, "kernel_set", diffc_context_kernel_set(run->context));
     ex_metric_text(run->metrics, "numerics", o->numerics ? o->numerics : "default");
+    ex_metric_text(run->metrics, "precision", o->precision);
     ex_metric_integer(run->metrics, "threads", diffc_context_threads(run->context));
     if (ex_ranks()->size > 1)
         ex_metric_integer(run->metrics, "ranks", ex_ranks()->size);

@@ -85,28 +85,36 @@ DIFFC_API int diffc_model_tensor_count(const diffc_model *model);
 DIFFC_API int diffc_model_tensor(const diffc_model *model, int position, const char **name,
                                  diffc_tensor **tensor, int *trainable);
 
-/* How a session or trainer may rearrange sums for speed, by name. All are float32 from input to output, and
- * each gives the same bits for any number of threads. Rounding errors of a convolution against the plain sum
- * of its products in float32: default   about twice as large (Winograd's filtering on tiles of 4 x 4 pixels)
+/* How a session or trainer may rearrange sums for speed, by name. All compute in float32, and each gives the
+ * same bits for any number of threads. Rounding errors of a convolution against the plain sum of its products
+ * in float32:
+ *   default   about twice as large (Winograd's filtering on tiles of 4 x 4 pixels)
  *   exact     no larger (plain sums, or tiles of 2 x 2)
- *   fast      about 20 times as large: 1e-5 of the output's rms (tiles of 7 x 7) */
+ *   fast      about 20 times as large: 1e-5 of the output's rms (tiles of 7 x 7)
+ *
+ * How the values between layers, and in training their gradients, are stored:
+ *   fp32      in float32
+ *   bf16      in bfloat16 (8 significant bits, rounded to nearest) where convolutions, norms over the batch,
+ *             activations and sums follow each other: half the memory. Inputs, outputs, weights, sums and
+ *             statistics stay float32. Models in float64 have no bf16. */
 
 /* A model planned for a batch: all memory that a run needs is allocated here, and running allocates nothing.
  * Thread safety: one thread at a time. */
 typedef struct diffc_session_options {
     size_t struct_size;
-    int32_t batch;        /* largest N, default 1 */
-    int32_t conditions;   /* most queries that share one x, default 2; work that does not depend on the
-                             condition is done once for all of them */
-    int32_t training;     /* 1: batch norm uses the statistics of the batch (and does not record them) */
-    int32_t image_height; /* if_unet: multiples of 2^(levels - 1), at most 16384; default: sample_size */
-    int32_t image_width;  /* default: image_height, or sample_size */
-    int32_t text_tokens;  /* if_unet: tokens of every prompt, at most 4096; default 77 */
-    const char *numerics; /* default (NULL), exact, fast: see above */
-    int64_t memory;       /* most bytes of the plan (ERR_LIMIT beyond), default: limits.memory without the
-                             weights. With less than it would like a session packs the weights of a model from a
-                             folder in every run instead of once, then computes conditions one after
-                             another: slower, the same bits */
+    int32_t batch;         /* largest N, default 1 */
+    int32_t conditions;    /* most queries that share one x, default 2; work that does not depend on the
+                              condition is done once for all of them */
+    int32_t training;      /* 1: batch norm uses the statistics of the batch (and does not record them) */
+    int32_t image_height;  /* if_unet: multiples of 2^(levels - 1), at most 16384; default: sample_size */
+    int32_t image_width;   /* default: image_height, or sample_size */
+    int32_t text_tokens;   /* if_unet: tokens of every prompt, at most 4096; default 77 */
+    const char *numerics;  /* default (NULL), exact, fast: see above */
+    int64_t memory;        /* most bytes of the plan (ERR_LIMIT beyond), default: limits.memory without the
+                              weights. With less than it would like a session packs the weights of a model from a
+                              folder in every run instead of once, then computes conditions one after
+                              another: slower, the same bits */
+    const char *precision; /* fp32 (NULL), bf16: see above */
 } diffc_session_options;
 
 #define DIFFC_SESSION_OPTIONS DIFFC_OPTIONS_OF(diffc_session_options)

@@ -61,7 +61,9 @@ typedef struct diffc_trainer_options {
     double ema_decay;             /* [0, 1), 0: no EMA (default); warm-up min(decay, (1 + n) / (10 + n)) */
     const char *nonfinite;        /* on NaN or infinity in loss or gradient: stop (default), skip */
     const diffc_communicator *communicator; /* ranks that share the work, copied; default: alone */
-    const char *numerics;         /* default, exact, fast: see diffc_session_options */
+    const char *numerics;                   /* default, exact, fast: see diffc_session_options */
+    const char *precision; /* fp32 (default), bf16: see diffc_session_options. Weights, moments and
+                              gradients of weights are float32 either way */
 } diffc_trainer_options;
 
 #define DIFFC_TRAINER_OPTIONS DIFFC_OPTIONS_OF(diffc_trainer_options)

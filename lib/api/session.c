@@ -23,7 +23,8 @@ static int read_options(const diffc_session_options *source, struct dfi_session_
                         options.image_height, options.image_width, options.text_tokens);
     if (options.training != 0 && options.training != 1)
         return dfi_fail(DIFFC_ERR_ARG, "training is %d, must be 0 or 1", options.training);
-    return dfi_numerics_find(options.numerics, &config->numerics);
+    DFI_TRY(dfi_numerics_find(options.numerics, &config->numerics));
+    return dfi_precision_find(options.precision, &config->precision);
 }
 
 int diffc_session_bytes(const diffc_model *model, const diffc_session_options *options, int64_t *bytes)

@@ -20,6 +20,8 @@ int dfi_conv_init(struct dfi_conv *conv)
     }
     if (conv->out_h < 1 || conv->out_w < 1)
         return -1;
+    conv->in = conv->in ? conv->in : conv->kernels;
+    conv->out = conv->out ? conv->out : conv->kernels;
     for (int pass = DFI_CONV_FORWARD; pass <= DFI_CONV_BACKWARD_WEIGHTS; pass++)
         conv->tile[pass] = dfi_conv_choose_tile(conv, (enum dfi_conv_pass)pass);
     return 0;

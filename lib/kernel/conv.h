@@ -24,6 +24,7 @@ struct dfi_conv {
     enum dfi_numerics numerics;
     const struct dfi_kernels *kernels;
     int shares; /* 1: jobs have the memory of dfi_conv_shared() */
+    const struct dfi_kernels *in, *out; /* by the type of the pixels on its two sides; NULL: `kernels` */
     /* what dfi_conv_init() fills in */
     int out_h, out_w;
     int tile[3]; /* for each pass: m of Winograd's F(m x m), 0: direct */
@@ -52,7 +53,8 @@ void dfi_conv_pack(const struct dfi_conv *conv, enum dfi_conv_pass pass, const v
 /* Bytes of scratch that one call needs, packing included. */
 size_t dfi_conv_scratch(const struct dfi_conv *conv, enum dfi_conv_pass pass);
 
-/* Images channels-last: pixels ld elements apart, images stride; image n lies where n % count does. */
+/* Images channels-last, gradients of the type of what they are gradients of: pixels ld elements apart, images
+ * stride; image n lies where n % count does. */
 struct dfi_images {
     void *data;
     ptrdiff_t ld, stride;

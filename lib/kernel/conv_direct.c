@@ -66,15 +66,33 @@ static int pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samp
     return samples * count_bands(conv, &plan);
 }
 
+/* The image can be read where it is. */
+static int reads_in_place(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
+{
+    return dfi_conv_stays_inside(plan) && plan->src->pixel == dfi_conv_element(conv);
+}
+
+/* Results of another type than the sums are stored from scratch, a band at a time. */
+static int writes_in_place(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
+{
+    return plan->dst->pixel == dfi_conv_element(conv);
+}
+
+static size_t packed_bytes(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
+{
+    const int bands = count_bands(conv, plan), rows = (plan->base_h + bands - 1) / bands;
+    return reads_in_place(conv, plan)
+               ? 0
+               : (size_t)dfi_conv_packed_rows(plan, rows) * (size_t)dfi_conv_packed_width(plan) *
+                     (size_t)plan->src_c * dfi_conv_element(conv);
+}
+
 static size_t scratch_bytes(const struct dfi_conv *conv, enum dfi_conv_pass pass)
 {
     const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
-    if (dfi_conv_stays_inside(&plan))
-        return 0;
-    const int bands = count_bands(conv, &plan);
-    const int rows = (plan.base_h + bands - 1) / bands;
-    return (size_t)dfi_conv_packed_rows(&plan, rows) * (size_t)dfi_conv_packed_width(&plan) *
-           (size_t)plan.src_c * dfi_conv_element(conv);
+    const int bands = count_bands(conv, &plan), rows = (plan.base_h + bands - 1) / bands * plan.dst_step;
+    const size_t sums = (size_t)rows * (size_t)plan.dst_w * (size_t)plan.dst_c * dfi_conv_element(conv);
+    return packed_bytes(conv, &plan) + (writes_in_place(conv, &plan) ? 0 : sums);
 }
 
 /* Base rows of a band: near-equal shares. */
@@ -88,61 +106,71 @@ static int steps_below(int end, int phase, int step)
     return end > phase ? (end - phase + step - 1) / step : 0;
 }
 
+/* Base rows first .. last - 1 of every phase. `sums` is where pixel 0 of the destination's row first *
+ * dst_step goes. */
+static void run_phases(const struct dfi_conv *conv, const struct dfi_conv_plan *plan,
+                       struct dfi_taps_args *args, ptrdiff_t pixel, ptrdiff_t row, int origin, char *sums,
+                       ptrdiff_t ld, int first, int last)
+{
+    ptrdiff_t offset[DFI_CONV_MAX_TAPS];
+    args->offset = offset;
+    args->y_pixel = ld * plan->dst_step;
+    args->y_row = ld * plan->dst_step * plan->dst_w;
+    for (int phase = 0; phase < plan->dst_step * plan->dst_step; phase++) {
+        const int phase_y = phase / plan->dst_step, phase_x = phase % plan->dst_step;
+        struct dfi_conv_taps taps;
+        dfi_conv_list_taps(conv, plan, phase_y, phase_x, &taps);
+        for (int t = 0; t < taps.count; t++)
+            offset[t] = (taps.shift_y[t] - origin) * row + (taps.shift_x[t] - origin) * pixel;
+        args->taps = taps.count;
+        args->width = steps_below(plan->dst_w, phase_x, plan->dst_step);
+        args->rows = steps_below(plan->dst_h, phase_y, plan->dst_step);
+        args->rows = (args->rows < last ? args->rows : last) - first;
+        args->y = sums +
+                  ((ptrdiff_t)phase_y * plan->dst_w + phase_x) * ld * (ptrdiff_t)dfi_conv_element(conv);
+        if (args->rows > 0 && args->width > 0)
+            conv->kernels->taps(args);
+        args->w = (const char *)args->w + packed_size(conv, plan, taps.count);
+    }
+}
+
 static void run(const struct dfi_conv_job *job, int piece, void *scratch)
 {
     const struct dfi_conv *conv = job->conv;
     const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, job->pass);
-    const int bands = count_bands(conv, &plan), inside = dfi_conv_stays_inside(&plan);
+    const int bands = count_bands(conv, &plan);
+    const int inside = reads_in_place(conv, &plan), direct = writes_in_place(conv, &plan);
     const int n = piece / bands, band = piece % bands;
     const int first = band_start(&plan, bands, band), last = band_start(&plan, bands, band + 1);
-    const ptrdiff_t ldx = job->x.ld, ldy = job->y.ld;
+    const int begin = first * plan.dst_step, end = last * plan.dst_step;
+    const size_t pixels = (size_t)((end < plan.dst_h ? end : plan.dst_h) - begin) * (size_t)plan.dst_w;
     const int separate = job->scale || job->act != DFI_ACT_NONE;
-    const ptrdiff_t size = (ptrdiff_t)dfi_conv_element(conv);
-    const char *x = (const char *)job->x.data + n % job->x.count * job->x.stride * size;
-    char *y = (char *)job->y.data + n % job->y.count * job->y.stride * size;
-    const ptrdiff_t pixel = inside ? ldx : plan.src_c;
+    const void *x = dfi_conv_pixel(plan.src, job->x.data, n % job->x.count * job->x.stride);
+    void *y = dfi_conv_pixel(plan.dst, job->y.data,
+                             n % job->y.count * job->y.stride + (ptrdiff_t)begin * plan.dst_w * job->y.ld);
+    char *sums = direct ? y : (char *)scratch + packed_bytes(conv, &plan);
+    const ptrdiff_t ld = direct ? job->y.ld : plan.dst_c, pixel = inside ? job->x.ld : plan.src_c;
     const ptrdiff_t row = pixel * (inside ? plan.src_w : dfi_conv_packed_width(&plan));
-    const int origin = inside ? 0 : plan.low;
-    ptrdiff_t offset[DFI_CONV_MAX_TAPS];
     struct dfi_taps_args args = { .x = scratch,
                                   .x_pixel = pixel * plan.src_step,
                                   .x_row = row * plan.src_step,
-                                  .offset = offset,
                                   .cin = plan.src_c,
                                   .cout = plan.dst_c,
                                   .w = job->packed,
                                   .bias = separate ? NULL : job->bias,
-                                  .y_pixel = ldy * plan.dst_step,
-                                  .y_row = ldy * plan.dst_step * plan.dst_w,
                                   .accumulate = job->accumulate };
     if (inside)
-        args.x = x + first * args.x_row * size;
+        args.x = dfi_conv_pixel(plan.src, x, first * args.x_row);
     else
-        dfi_conv_pack_rows(conv, &plan, x, ldx, first * plan.src_step + plan.low,
+        dfi_conv_pack_rows(conv, &plan, x, job->x.ld, first * plan.src_step + plan.low,
                            dfi_conv_packed_rows(&plan, last - first), scratch);
-    for (int phase = 0; phase < plan.dst_step * plan.dst_step; phase++) {
-        const int phase_y = phase / plan.dst_step, phase_x = phase % plan.dst_step;
-        struct dfi_conv_taps taps;
-        dfi_conv_list_taps(conv, &plan, phase_y, phase_x, &taps);
-        for (int t = 0; t < taps.count; t++)
-            offset[t] = (taps.shift_y[t] - origin) * row + (taps.shift_x[t] - origin) * pixel;
-        args.taps = taps.count;
-        args.width = steps_below(plan.dst_w, phase_x, plan.dst_step);
-        args.rows = steps_below(plan.dst_h, phase_y, plan.dst_step);
-        args.rows = (args.rows < last ? args.rows : last) - first;
-        args.y = y + (((ptrdiff_t)first * plan.dst_step + phase_y) * plan.dst_w + phase_x) * ldy * size;
-        if (args.rows > 0 && args.width > 0)
-            conv->kernels->taps(&args);
-        args.w = (const char *)args.w + packed_size(conv, &plan, taps.count);
-    }
-    if (separate) { /* while the band is in the cache */
-        const int begin = first * plan.dst_step, end = last * plan.dst_step;
-        char *rows = y + (ptrdiff_t)begin * plan.dst_w * ldy * size;
-        conv->kernels->affine_act(rows, ldy, rows, ldy,
-                                  (size_t)((end < plan.dst_h ? end : plan.dst_h) - begin) *
-                                      (size_t)plan.dst_w,
-                                  plan.dst_c, job->scale, job->bias, job->act);
-    }
+    if (!direct && job->accumulate)
+        plan.dst->load_pixels(y, job->y.ld, sums, ld, pixels, plan.dst_c);
+    run_phases(conv, &plan, &args, pixel, row, inside ? 0 : plan.low, sums, ld, first, last);
+    if (separate) /* while the band is in the cache */
+        conv->kernels->affine_act(sums, ld, sums, ld, pixels, plan.dst_c, job->scale, job->bias, job->act);
+    if (!direct)
+        plan.dst->store_pixels(sums, ld, y, job->y.ld, pixels, plan.dst_c);
 }
 
 const struct dfi_conv_algorithm dfi_conv_direct = {

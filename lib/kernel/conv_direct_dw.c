@@ -19,13 +19,35 @@ static int wants_border(const struct dfi_conv_plan *plan)
     return plan->src_c <= 4 || plan->dst_c <= 8;
 }
 
+static size_t border_bytes(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
+{
+    return (size_t)dfi_conv_packed_rows(plan, plan->dst_h) * (size_t)dfi_conv_packed_width(plan) *
+           (size_t)plan->src_c * dfi_conv_element(conv);
+}
+
+/* Images of another type are loaded as a whole. */
+static size_t source_bytes(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
+{
+    const size_t element = dfi_conv_element(conv);
+    if (wants_border(plan))
+        return border_bytes(conv, plan);
+    return plan->src->pixel == element
+               ? 0
+               : (size_t)plan->src_h * (size_t)plan->src_w * (size_t)plan->src_c * element;
+}
+
+static size_t gradient_bytes(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
+{
+    const size_t element = dfi_conv_element(conv);
+    return plan->dst->pixel == element
+               ? 0
+               : (size_t)plan->dst_h * (size_t)plan->dst_w * (size_t)plan->dst_c * element;
+}
+
 static size_t scratch_bytes(const struct dfi_conv *conv)
 {
     const struct dfi_conv_plan plan = dfi_conv_plan_gather(conv);
-    if (!wants_border(&plan))
-        return 0;
-    return (size_t)dfi_conv_packed_rows(&plan, plan.dst_h) * (size_t)dfi_conv_packed_width(&plan) *
-           (size_t)plan.src_c * dfi_conv_element(conv);
+    return source_bytes(conv, &plan) + gradient_bytes(conv, &plan);
 }
 
 static void run_bordered(const struct dfi_conv *conv, const struct dfi_conv_plan *plan,
@@ -115,8 +137,25 @@ static void run_in_place(const struct dfi_conv *conv, const struct dfi_conv_plan
         }
 }
 
-static void add_image(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const void *source,
-                      ptrdiff_t ld_source, const void *g, ptrdiff_t ld_g, void *lane, int part, void *scratch)
+/* An image, of the type of the sums. */
+struct image {
+    const void *data;
+    ptrdiff_t ld;
+};
+
+/* Image n; its pixels go to scratch if `loads`. */
+static struct image find_image(const struct dfi_kernels *kernels, const struct dfi_images *images, int n,
+                               int loads, size_t pixels, int channels, void *scratch)
+{
+    const void *data = dfi_conv_pixel(kernels, images->data, n % images->count * images->stride);
+    if (!loads)
+        return (struct image) { data, images->ld };
+    kernels->load_pixels(data, images->ld, scratch, channels, pixels, channels);
+    return (struct image) { scratch, channels };
+}
+
+static void add_image(const struct dfi_conv *conv, const struct dfi_conv_plan *plan,
+                      const struct image *source, const struct image *g, void *lane, int part, void *scratch)
 {
     const ptrdiff_t size = (ptrdiff_t)dfi_conv_element(conv);
     const int parts = count_parts(conv), grains = dfi_conv_dw_row(plan) / DFI_CONV_DW_GRAIN;
@@ -124,30 +163,36 @@ static void add_image(const struct dfi_conv *conv, const struct dfi_conv_plan *p
     int end = grains * (part + 1) / parts * DFI_CONV_DW_GRAIN;
     if (end > plan->dst_c)
         end = plan->dst_c;
-    struct dfi_taps_dw_args args = { .x = source,
+    struct dfi_taps_dw_args args = { .x = source->data,
                                      .cin = plan->src_c,
                                      .cout = end - first,
-                                     .dy = (const char *)g + first * size,
-                                     .dy_pixel = ld_g,
-                                     .dy_row = ld_g * plan->dst_w,
+                                     .dy = (const char *)g->data + first * size,
+                                     .dy_pixel = g->ld,
+                                     .dy_row = g->ld * plan->dst_w,
                                      .dw = (char *)lane + first * size,
                                      .ldw = dfi_conv_dw_row(plan) };
     if (wants_border(plan))
-        run_bordered(conv, plan, &args, ld_source, scratch);
+        run_bordered(conv, plan, &args, source->ld, scratch);
     else
-        run_in_place(conv, plan, &args, ld_source);
+        run_in_place(conv, plan, &args, source->ld);
 }
 
 static void run(const struct dfi_conv *conv, const struct dfi_images *x, const struct dfi_images *dy,
                 int first, int end, void *lane, int part, void *scratch)
 {
     const struct dfi_conv_plan plan = dfi_conv_plan_gather(conv);
-    const struct dfi_images *source = conv->transposed ? dy : x, *g = conv->transposed ? x : dy;
-    const ptrdiff_t size = (ptrdiff_t)dfi_conv_element(conv);
-    for (int n = first; n < end; n++)
-        add_image(conv, &plan, (const char *)source->data + n % source->count * source->stride * size,
-                  source->ld, (const char *)g->data + n % g->count * g->stride * size, g->ld, lane, part,
-                  scratch);
+    const struct dfi_images *sources = conv->transposed ? dy : x, *gradients = conv->transposed ? x : dy;
+    const size_t before = source_bytes(conv, &plan);
+    const int loads_source = !wants_border(&plan) && before > 0,
+              loads_gradient = gradient_bytes(conv, &plan) > 0;
+    for (int n = first; n < end; n++) {
+        const struct image source = find_image(plan.src, sources, n, loads_source,
+                                               (size_t)plan.src_h * (size_t)plan.src_w, plan.src_c, scratch);
+        const struct image g = find_image(plan.dst, gradients, n, loads_gradient,
+                                          (size_t)plan.dst_h * (size_t)plan.dst_w, plan.dst_c,
+                                          (char *)scratch + before);
+        add_image(conv, &plan, &source, &g, lane, part, scratch);
+    }
 }
 
 const struct dfi_conv_dw_algorithm dfi_conv_direct_dw = { scratch_bytes, count_parts, run };

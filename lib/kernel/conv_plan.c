@@ -36,6 +36,8 @@ struct dfi_conv_plan dfi_conv_plan_make(const struct dfi_conv *conv, enum dfi_co
                                   .dst_h = backward ? conv->in_h : conv->out_h,
                                   .dst_w = backward ? conv->in_w : conv->out_w,
                                   .dst_c = backward ? conv->cin : conv->cout,
+                                  .src = backward ? conv->out : conv->in,
+                                  .dst = backward ? conv->in : conv->out,
                                   .src_step = 1,
                                   .dst_step = 1 };
     int position[DFI_CONV_MAX_KERNEL], shift[DFI_CONV_MAX_KERNEL], found = 0;
@@ -95,7 +97,7 @@ int dfi_conv_stays_inside(const struct dfi_conv_plan *plan)
            (plan->base_w - 1) * plan->src_step + plan->high < plan->src_w;
 }
 
-void dfi_conv_pack_rows(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const char *x,
+void dfi_conv_pack_rows(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const void *x,
                         ptrdiff_t ldx, int first, int rows, char *packed)
 {
     const size_t size = dfi_conv_element(conv), pixel = (size_t)plan->src_c * size;
@@ -110,15 +112,13 @@ void dfi_conv_pack_rows(const struct dfi_conv *conv, const struct dfi_conv_plan 
             memset(packed, 0, (size_t)width * pixel);
             continue;
         }
-        const char *source = x + ((ptrdiff_t)row * plan->src_w + from) * ldx * (ptrdiff_t)size;
+        const void *source = dfi_conv_pixel(plan->src, x, ((ptrdiff_t)row * plan->src_w + from) * ldx);
         char *target = packed + (size_t)left * pixel;
         memset(packed, 0, (size_t)left * pixel);
-        if (ldx == plan->src_c) {
-            memcpy(target, source, (size_t)count * pixel);
-        } else {
-            for (int i = 0; i < count; i++)
-                memcpy(target + (size_t)i * pixel, source + (ptrdiff_t)i * ldx * (ptrdiff_t)size, pixel);
-        }
+        if (ldx == plan->src_c)
+            plan->src->load_pixels(source, 0, target, 0, 1, count * plan->src_c);
+        else
+            plan->src->load_pixels(source, ldx, target, plan->src_c, (size_t)count, plan->src_c);
         memset(target + (size_t)count * pixel, 0, (size_t)(width - left - count) * pixel);
     }
 }

@@ -12,6 +12,7 @@
 struct dfi_conv_plan {
     int scatters;
     int src_h, src_w, src_c, dst_h, dst_w, dst_c;
+    const struct dfi_kernels *src, *dst; /* by the type of their pixels */
     int src_step, dst_step;
     int low, high;      /* smallest and largest shift */
     int base_h, base_w; /* values of a */
@@ -39,16 +40,22 @@ struct dfi_conv_plan dfi_conv_plan_make(const struct dfi_conv *conv, enum dfi_co
 void dfi_conv_list_taps(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int phase_y,
                         int phase_x, struct dfi_conv_taps *taps);
 
-/* No tap leaves the image: it can be read where it is. */
+/* No tap leaves the image: it can be read where it is, if its pixels have the right type. */
 int dfi_conv_stays_inside(const struct dfi_conv_plan *plan);
+
+/* An element of such an image. */
+static inline void *dfi_conv_pixel(const struct dfi_kernels *kernels, const void *data, ptrdiff_t at)
+{
+    return (char *)(uintptr_t)data + at * (ptrdiff_t)kernels->pixel;
+}
 
 /* Size in source pixels of what `base_rows` rows of destination bases need; all columns. */
 int dfi_conv_packed_width(const struct dfi_conv_plan *plan);
 int dfi_conv_packed_rows(const struct dfi_conv_plan *plan, int base_rows);
 
-/* Copies source rows first .. first + rows - 1 (which may lie outside the image) with a border of zeros,
+/* Loads source rows first .. first + rows - 1 (which may lie outside the image) with a border of zeros,
  * pixels src_c elements apart. */
-void dfi_conv_pack_rows(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const char *x,
+void dfi_conv_pack_rows(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const void *x,
                         ptrdiff_t ldx, int first, int rows, char *packed);
 
 #endif

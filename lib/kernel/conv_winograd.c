@@ -52,12 +52,12 @@ void dfi_conv_winograd_find_filter(const struct dfi_conv *conv, const struct dfi
 }
 
 struct dfi_tiles dfi_conv_winograd_tiles(const struct dfi_conv_winograd_plan *w,
-                                         const struct dfi_images *images, int h, int width, int step,
-                                         int phase)
+                                         const struct dfi_kernels *kernels, const struct dfi_images *images,
+                                         int h, int width, int step, int phase)
 {
     const int y = phase / step, x = phase % step;
     return (struct dfi_tiles) {
-        .data = (float *)images->data + ((ptrdiff_t)y * width + x) * images->ld,
+        .data = dfi_conv_pixel(kernels, images->data, ((ptrdiff_t)y * width + x) * images->ld),
         .pixel = images->ld * step,
         .row = images->ld * step * width,
         .image = images->stride,
@@ -265,6 +265,7 @@ static int pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samp
 }
 
 struct dfi_prefetch dfi_conv_winograd_pixels(const struct dfi_conv_winograd_plan *w,
+                                             const struct dfi_kernels *kernels,
                                              const struct dfi_images *images, int h, int width, int step,
                                              int channels, int first, int count)
 {
@@ -275,9 +276,10 @@ struct dfi_prefetch dfi_conv_winograd_pixels(const struct dfi_conv_winograd_plan
     const int end = last_image * h + (rows < h ? rows : h);
     if (count < 1 || last_image >= images->count || images->stride != images->ld * h * width)
         return (struct dfi_prefetch) { NULL, 0, 0, 0 };
-    return (struct dfi_prefetch) { (const float *)images->data + (ptrdiff_t)begin * width * images->ld,
-                                   images->ld * (ptrdiff_t)sizeof(float), (end - begin) * width,
-                                   channels * (int)sizeof(float) };
+    return (struct dfi_prefetch) {
+        dfi_conv_pixel(kernels, images->data, (ptrdiff_t)begin * width * images->ld),
+        images->ld * (ptrdiff_t)kernels->pixel, (end - begin) * width, channels * (int)kernels->pixel
+    };
 }
 
 /* `channels` channels of each phase of the source. */
@@ -288,8 +290,8 @@ static void transform_input(const struct dfi_conv_job *job, const struct dfi_con
     for (int src_phase = 0; src_phase < w->src_phases; src_phase++) {
         struct dfi_conv_winograd_filter filter;
         dfi_conv_winograd_find_filter(job->conv, w, dst_phase, src_phase, &filter);
-        args->tiles = dfi_conv_winograd_tiles(w, &job->x, w->plan.src_h, w->plan.src_w, w->plan.src_step,
-                                              src_phase);
+        args->tiles = dfi_conv_winograd_tiles(w, w->plan.src, &job->x, w->plan.src_h, w->plan.src_w,
+                                              w->plan.src_step, src_phase);
         args->tiles.y0 = filter.shift_y;
         args->tiles.x0 = filter.shift_x;
         args->channels = channels;
@@ -297,7 +299,7 @@ static void transform_input(const struct dfi_conv_job *job, const struct dfi_con
         args->tile = b->k;
         args->position = b->in_position;
         args->group = b->in_group;
-        job->conv->kernels->winograd_input(args);
+        w->plan.src->winograd_input(args);
     }
 }
 
@@ -320,9 +322,9 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
                                                   .k = b->k,
                                                   .next = { *next } };
     product.groups = (args->count + DFI_WINOGRAD_TILES - 1) / DFI_WINOGRAD_TILES;
-    args->tiles = dfi_conv_winograd_tiles(w, &job->y, w->plan.dst_h, w->plan.dst_w, w->plan.dst_step,
-                                          dst_phase);
-    float *pixels = args->tiles.data;
+    args->tiles = dfi_conv_winograd_tiles(w, w->plan.dst, &job->y, w->plan.dst_h, w->plan.dst_w,
+                                          w->plan.dst_step, dst_phase);
+    const void *pixels = args->tiles.data;
     args->values = out;
     args->position = b->out_position;
     args->group = b->out_group;
@@ -331,19 +333,20 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
         product.b = weights;
         product.b_position = weights_position(w, width);
         product.width = width;
-        product.next[1] = dfi_conv_winograd_pixels(w, &job->y, w->plan.dst_h, w->plan.dst_w, w->plan.dst_step,
-                                                   left < width ? left : width, args->first, args->count);
-        product.next[1].from = (const float *)product.next[1].from + first;
+        product.next[1] = dfi_conv_winograd_pixels(w, w->plan.dst, &job->y, w->plan.dst_h, w->plan.dst_w,
+                                                   w->plan.dst_step, left < width ? left : width, args->first,
+                                                   args->count);
+        product.next[1].from = dfi_conv_pixel(w->plan.dst, product.next[1].from, first);
         conv->kernels->winograd_multiply(&product);
         product.next[0].count = 0;
         weights += (size_t)positions * (size_t)product.b_position;
-        args->tiles.data = pixels + first;
+        args->tiles.data = dfi_conv_pixel(w->plan.dst, pixels, first);
         args->channels = left < width ? left : width;
         args->tile = width;
         args->scale = job->scale ? (const float *)job->scale + first : NULL;
         args->bias = job->bias ? (const float *)job->bias + first : NULL;
         args->act = job->act;
-        conv->kernels->winograd_output(args);
+        w->plan.dst->winograd_output(args);
     }
 }
 
@@ -412,8 +415,8 @@ static void run(const struct dfi_conv_job *job, int piece, void *scratch)
     const int end = all - piece * share < share ? all : (piece + 1) * share;
     for (int first = piece * share; first < end; first += tiles) {
         const int count = end - first < tiles ? end - first : tiles, left = end - first - count;
-        const struct dfi_prefetch next = dfi_conv_winograd_pixels(&w, &job->x, w.plan.src_h, w.plan.src_w,
-                                                                  w.plan.src_step, w.plan.src_c,
+        const struct dfi_prefetch next = dfi_conv_winograd_pixels(&w, w.plan.src, &job->x, w.plan.src_h,
+                                                                  w.plan.src_w, w.plan.src_step, w.plan.src_c,
                                                                   first + count, left < tiles ? left : tiles);
         run_block(job, &w, &b, first, count, &next, scratch);
     }

@@ -26,13 +26,15 @@ struct dfi_conv_winograd_filter {
 void dfi_conv_winograd_find_filter(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w,
                                    int dst_phase, int src_phase, struct dfi_conv_winograd_filter *filter);
 
-/* One phase of images of h x w pixels, as tiles. */
+/* One phase of images of h x w pixels, as tiles; `kernels` by the type of their pixels. */
 struct dfi_tiles dfi_conv_winograd_tiles(const struct dfi_conv_winograd_plan *w,
-                                         const struct dfi_images *images, int h, int w_, int step, int phase);
+                                         const struct dfi_kernels *kernels, const struct dfi_images *images,
+                                         int h, int width, int step, int phase);
 
 /* The pixels of tiles first .. first + count - 1, for whoever wants to fetch them; none where the images do
  * not follow each other in memory. */
 struct dfi_prefetch dfi_conv_winograd_pixels(const struct dfi_conv_winograd_plan *w,
+                                             const struct dfi_kernels *kernels,
                                              const struct dfi_images *images, int h, int width, int step,
                                              int channels, int first, int count);
 

@@ -80,13 +80,13 @@ static void add_block(const struct work *work, int first, int count, int left, i
                                              .rows = w->plan.src_c,
                                              .width = work->s.row,
                                              .accumulate = !is_first };
-    args.tiles = dfi_conv_winograd_tiles(w, work->g, w->plan.dst_h, w->plan.dst_w, 1, 0);
+    args.tiles = dfi_conv_winograd_tiles(w, w->plan.dst, work->g, w->plan.dst_h, w->plan.dst_w, 1, 0);
     args.channels = w->plan.dst_c;
     args.values = work->g_values;
     args.tile = work->s.row;
     args.group = DFI_WINOGRAD_TILES * args.tile;
     args.position = work->s.g_position;
-    kernels->winograd_gradient(&args);
+    w->plan.dst->winograd_gradient(&args);
     args.channels = w->plan.src_c;
     args.values = work->source_values;
     args.tile = work->s.rows;
@@ -96,17 +96,18 @@ static void add_block(const struct work *work, int first, int count, int left, i
         struct dfi_conv_winograd_filter filter;
         if (phase == w->src_phases - 1) {
             const int next = left < work->s.tiles ? left : work->s.tiles;
-            outer.next[0] = dfi_conv_winograd_pixels(w, work->source, w->plan.src_h, w->plan.src_w,
-                                                     w->plan.src_step, w->plan.src_c, first + count, next);
-            outer.next[1] = dfi_conv_winograd_pixels(w, work->g, w->plan.dst_h, w->plan.dst_w, 1,
+            outer.next[0] = dfi_conv_winograd_pixels(w, w->plan.src, work->source, w->plan.src_h,
+                                                     w->plan.src_w, w->plan.src_step, w->plan.src_c,
+                                                     first + count, next);
+            outer.next[1] = dfi_conv_winograd_pixels(w, w->plan.dst, work->g, w->plan.dst_h, w->plan.dst_w, 1,
                                                      w->plan.dst_c, first + count, next);
         }
         dfi_conv_winograd_find_filter(work->conv, w, 0, phase, &filter);
-        args.tiles = dfi_conv_winograd_tiles(w, work->source, w->plan.src_h, w->plan.src_w, w->plan.src_step,
-                                             phase);
+        args.tiles = dfi_conv_winograd_tiles(w, w->plan.src, work->source, w->plan.src_h, w->plan.src_w,
+                                             w->plan.src_step, phase);
         args.tiles.y0 = filter.shift_y;
         args.tiles.x0 = filter.shift_x;
-        kernels->winograd_input(&args);
+        w->plan.src->winograd_input(&args);
         outer.c = work->gradient + (size_t)phase * work->s.gradient;
         kernels->winograd_outer(&outer);
     }

@@ -7,8 +7,9 @@
 /* The table of kernels. A kernel is one thread's work on raw memory: it cannot fail and does not allocate.
  * Data pointers are void because the same table serves float (plain C, AVX2, AVX-512) and double (plain C:
  * the oracle of gradient checks). Pixels are rows of C values, `ld` elements apart (channels-last, so a slice
- * of a wider buffer needs no copy). Every size may be any number >= 0, every pointer has the alignment of its
- * element only. */
+ * of a wider buffer needs no copy). A table of floats has a sibling for pixels that are stored in bfloat16:
+ * what is called pixels below is, there, of that type, everything else and all arithmetic stays float. Every
+ * size may be any number >= 0, every pointer has the alignment of its element only. */
 
 enum dfi_act { DFI_ACT_NONE = 0, DFI_ACT_GELU, DFI_ACT_SILU, DFI_ACT_RELU, DFI_ACT_GELU_TANH };
 
@@ -51,7 +52,7 @@ struct dfi_taps_dw_args {
 /* Images seen as tiles of m x m pixels (kernel/winograd.h), numbered along rows, images one after the other.
  */
 struct dfi_tiles {
-    void *data;                  /* what is only read is not changed */
+    void *data;                  /* pixels; what is only read is not changed */
     ptrdiff_t pixel, row, image; /* elements from neighbour to neighbour */
     int images;                  /* in memory: image n lies where n % images does */
     int h, w;                    /* pixels outside read as zero and are not written */
@@ -143,8 +144,10 @@ struct dfi_adam_args {
     double gradient_scale;           /* clipping */
 };
 
-/* K(name, isa, result, arguments): isa says which versions exist: C, or C_AVX2_AVX512.
- * From this list grow the prototypes, the table, the tests and the benchmark. */
+/* K(name, isa, result, arguments): isa says which versions exist: C, or C_AVX2_AVX512; with PIXELS before it
+ * there is one more of each for pixels in bfloat16. From this list grow the prototypes, the tables, the tests
+ * and the benchmark.
+ */
 #define DFI_KERNEL_LIST(K) \
     /* convolution */ \
     K(taps, C_AVX2_AVX512, void, (const struct dfi_taps_args *args)) \
@@ -162,9 +165,9 @@ struct dfi_adam_args {
       (const void *w, int dtype, ptrdiff_t ld, int rows, size_t k, int width, void *panel)) \
     /* Winograd: pixels to values (B^T d B), values to pixels (A^T M A), gradient pixels to values (A Y A^T) \
      */ \
-    K(winograd_input, C_AVX2_AVX512, void, (const struct dfi_winograd_args *args)) \
-    K(winograd_output, C_AVX2_AVX512, void, (const struct dfi_winograd_args *args)) \
-    K(winograd_gradient, C_AVX2_AVX512, void, (const struct dfi_winograd_args *args)) \
+    K(winograd_input, PIXELS_C_AVX2_AVX512, void, (const struct dfi_winograd_args *args)) \
+    K(winograd_output, PIXELS_C_AVX2_AVX512, void, (const struct dfi_winograd_args *args)) \
+    K(winograd_gradient, PIXELS_C_AVX2_AVX512, void, (const struct dfi_winograd_args *args)) \
     /* G g G^T of `count` filters, tap t at taps[t * tap + i], and its adjoint, added to taps[number[t] * \
      * tap + i] \
      */ \
@@ -176,24 +179,30 @@ struct dfi_adam_args {
        const int *number, ptrdiff_t tap, size_t count)) \
     K(winograd_multiply, C_AVX2_AVX512, void, (const struct dfi_winograd_multiply_args *args)) \
     K(winograd_outer, C_AVX2_AVX512, void, (const struct dfi_winograd_outer_args *args)) \
+    /* y = x: pixels to values, and values to pixels */ \
+    K(load_pixels, PIXELS_C_AVX2_AVX512, void, \
+      (const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t pixels, int c)) \
+    K(store_pixels, PIXELS_C_AVX2_AVX512, void, \
+      (const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t pixels, int c)) \
+    /* From here to affine2, x, y, dy, g and dx are pixels. */ \
     /* sums over pixels of x and, unless sum_squares is NULL, of x*x, added to double accumulators [c] */ \
-    K(moments, C_AVX2_AVX512, void, \
+    K(moments, PIXELS_C_AVX2_AVX512, void, \
       (const void *x, ptrdiff_t ldx, size_t pixels, int c, double *sum, double *sum_squares)) \
-    /* the same of x - center[c]: for values whose mean is far from zero */ \
-    K(moments_about, C_AVX2_AVX512, void, \
+    /* the same of x - center[c] (one pixel): for values whose mean is far from zero */ \
+    K(moments_about, PIXELS_C_AVX2_AVX512, void, \
       (const void *x, ptrdiff_t ldx, size_t pixels, int c, const void *center, double *sum, \
        double *sum_squares)) \
     /* y = act(x * scale[c] + shift[c]); scale NULL: 1, shift NULL: 0; y may be x */ \
-    K(affine_act, C_AVX2_AVX512, void, \
+    K(affine_act, PIXELS_C_AVX2_AVX512, void, \
       (const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t pixels, int c, const void *scale, \
        const void *shift, enum dfi_act act)) \
     /* g = dy * act'(x * scale + shift); adds the sums over pixels of g and g*x to double accumulators [c] \
      * (either may be NULL); g may be dy */ \
-    K(affine_act_backward, C_AVX2_AVX512, void, \
+    K(affine_act_backward, PIXELS_C_AVX2_AVX512, void, \
       (const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *g, ptrdiff_t ldg, size_t pixels, \
        int c, const void *scale, const void *shift, enum dfi_act act, double *sum_g, double *sum_gx)) \
     /* dx = a[c]*g + b[c]*x + d[c] (+ dx if accumulate); x with b, and d, may be NULL; dx may be g */ \
-    K(affine2, C_AVX2_AVX512, void, \
+    K(affine2, PIXELS_C_AVX2_AVX512, void, \
       (const void *g, ptrdiff_t ldg, const void *x, ptrdiff_t ldx, void *dx, ptrdiff_t lddx, size_t pixels, \
        int c, const void *a, const void *b, const void *d, int accumulate)) \
     /* flat arrays */ \
@@ -247,9 +256,11 @@ struct dfi_adam_args {
        int accumulate_a, int accumulate_b)) \
     /* -sum t log softmax(x), summed over rows; dx = scale * (softmax(x) sum(t) - t) unless NULL */ \
     K(cross_entropy, C, double, (const void *x, const void *t, void *dx, double scale, size_t rows, int c)) \
-    /* one image, k x k windows, stride k, channels-last, contiguous pixels ldx apart */ \
-    K(avg_pool, C, void, (const void *x, ptrdiff_t ldx, void *y, int h, int w, int c, int kh, int kw)) \
-    K(avg_pool_backward, C, void, \
+    /* one image, k x k windows, stride k, channels-last, contiguous pixels ldx apart; of avg_pool x and dx \
+     * are pixels, y and dy values */ \
+    K(avg_pool, PIXELS_C, void, \
+      (const void *x, ptrdiff_t ldx, void *y, int h, int w, int c, int kh, int kw)) \
+    K(avg_pool_backward, PIXELS_C, void, \
       (const void *dy, void *dx, ptrdiff_t lddx, int h, int w, int c, int kh, int kw, int accumulate)) \
     K(max_pool, C, void, (const void *x, ptrdiff_t ldx, void *y, int h, int w, int c, int k)) \
     K(max_pool_backward, C, void, \
@@ -263,6 +274,8 @@ struct dfi_adam_args {
 
 struct dfi_kernels {
     const char *name;                   /* "c", "avx2", "avx512", "double" */
+    size_t pixel;                       /* bytes of an element of pixels */
+    const struct dfi_kernels *bf16;     /* of floats: the table for pixels in bfloat16 */
     int conv_block;                     /* output channels per block of packed convolution weights */
     int winograd_block, winograd_grain; /* width of a block of transformed weights: at most, a multiple of */
     int narrow;                         /* 1: up to DFI_NARROW output channels make blocks of one channel */

@@ -20,6 +20,7 @@ static struct dfi_exec_options plan_options(const struct dfi_session_config *con
     return (struct dfi_exec_options) { .batch = config->batch,
                                        .conditions = config->training ? 1 : config->conditions,
                                        .numerics = config->numerics,
+                                       .precision = config->precision,
                                        .frozen = !config->training };
 }
 

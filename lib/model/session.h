@@ -20,6 +20,7 @@ struct dfi_session_config {
     int image_height, image_width, text_tokens; /* if_unet; 0: the model's */
     int64_t memory;                             /* most bytes of the plan, 0: the context's limit */
     enum dfi_numerics numerics;
+    enum dfi_precision precision;
 };
 
 int dfi_session_plan_bytes(const struct diffc_model *model, const struct dfi_session_config *config,

@@ -4,8 +4,12 @@
 
 #include "nn/node.h"
 
-static int check_options(const struct diffc_context *context, const struct dfi_exec_options *options)
+static int check_options(const struct dfi_graph *graph, const struct dfi_exec_options *options)
 {
+    const struct diffc_context *context = graph->context;
+    if (options->precision != DFI_PRECISION_F32 && graph->params->dtype != DIFFC_F32)
+        return dfi_fail(DIFFC_ERR_CONFIG, "precision is %s, which needs a model in float32",
+                        dfi_precision_name(options->precision));
     if (options->batch < 1)
         return dfi_fail(DIFFC_ERR_ARG, "batch is %d, must be at least 1", options->batch);
     if (options->batch > context->limits.batch)
@@ -21,7 +25,7 @@ static int check_options(const struct diffc_context *context, const struct dfi_e
 int dfi_exec_bytes(const struct dfi_graph *graph, const struct dfi_exec_options *options, size_t *bytes)
 {
     struct dfi_plan plan;
-    DFI_TRY(check_options(graph->context, options));
+    DFI_TRY(check_options(graph, options));
     DFI_TRY(dfi_plan_make(graph, graph->params->dtype, options, &plan));
     *bytes = plan.bytes;
     dfi_plan_clear(graph->context, &plan);
@@ -32,7 +36,7 @@ int dfi_exec_create(const struct dfi_graph *graph, const struct dfi_params *para
                     const struct dfi_exec_options *options, struct dfi_exec **exec)
 {
     struct diffc_context *context = graph->context;
-    DFI_TRY(check_options(context, options));
+    DFI_TRY(check_options(graph, options));
     if (!params->values)
         return dfi_fail(DIFFC_ERR_STATE, "the model was opened without its weights");
     if (params->borrowed && options->backward)
@@ -112,11 +116,14 @@ int dfi_exec_share(struct dfi_exec *exec, int whole, int *first)
 static struct dfi_block block_at(const struct dfi_exec *exec, int value, const struct dfi_place *place)
 {
     const struct dfi_node *node = dfi_node(exec, value), *root = dfi_node(exec, place->root);
-    struct dfi_block block = {
-        NULL,    root->c, (ptrdiff_t)root->c * root->h * root->w, dfi_samples(exec, value), node->h,
-        node->w, node->c
-    };
-    block.data = dfi_at(exec, exec->block + place->offset, place->channel);
+    struct dfi_block block = { .kernels = exec->plan.narrow[value] ? exec->kernels->bf16 : exec->kernels,
+                               .ld = root->c,
+                               .sample_stride = (ptrdiff_t)root->c * root->h * root->w,
+                               .samples = dfi_samples(exec, value),
+                               .h = node->h,
+                               .w = node->w,
+                               .c = node->c };
+    block.data = dfi_pixel(&block, exec->block + place->offset, place->channel);
     return block;
 }
 

@@ -12,11 +12,15 @@
  * and stops early only on a cancel. */
 struct dfi_exec;
 
+/* How values and their gradients are stored. Parameters, sums and all arithmetic are float either way. */
+enum dfi_precision { DFI_PRECISION_F32, DFI_PRECISION_BF16 };
+
 struct dfi_exec_options {
     int batch;      /* largest number of samples */
     int conditions; /* conditional values are computed for this many conditions per sample; 1 in training */
     int backward;   /* 1: plan the backward pass too */
     enum dfi_numerics numerics;
+    enum dfi_precision precision;
     int frozen; /* 1: always with running statistics; batch norm is part of the convolution before it. No
                    backward */
     int stream; /* 1: weights that stay in their file are packed in every run, instead of once for all */
@@ -25,6 +29,10 @@ struct dfi_exec_options {
 /* The numerics of a name, "default" (also NULL), "exact" or "fast"; ERR_ARG for any other. */
 int dfi_numerics_find(const char *name, enum dfi_numerics *numerics);
 const char *dfi_numerics_name(enum dfi_numerics numerics);
+
+/* The precision of a name, "fp32" (also NULL) or "bf16"; ERR_ARG for any other. */
+int dfi_precision_find(const char *name, enum dfi_precision *precision);
+const char *dfi_precision_name(enum dfi_precision precision);
 
 /* Bytes of the plan, known before anything is allocated. */
 int dfi_exec_bytes(const struct dfi_graph *graph, const struct dfi_exec_options *options, size_t *bytes);
@@ -51,6 +59,7 @@ int dfi_exec_share(struct dfi_exec *exec, int whole, int *first);
  * Conditional values have conditions * batch samples, condition by condition. */
 struct dfi_block {
     void *data;
+    const struct dfi_kernels *kernels; /* by the type of its elements */
     ptrdiff_t ld, sample_stride;
     int samples, h, w, c;
 };

@@ -118,8 +118,7 @@ static struct head head_of(const struct dfi_exec *exec, const struct dfi_block *
                            int head)
 {
     const int c = block->c / heads;
-    return (struct head) { dfi_at(exec, dfi_sample(exec, block, n), head * c), block->ld, block->h * block->w,
-                           c };
+    return (struct head) { dfi_at(exec, dfi_sample(block, n), head * c), block->ld, block->h * block->w, c };
 }
 
 static struct head input_head(const struct dfi_exec *exec, const struct dfi_node *node, int slot, int n,
@@ -215,7 +214,7 @@ static const void *bias_rows(const struct dfi_exec *exec, const struct dfi_node 
         return NULL;
     const struct dfi_block bias = dfi_exec_value(exec, node->input[node->bias_slot]);
     *ld = bias.ld;
-    return dfi_at(exec, dfi_sample(exec, &bias, n), (head * bias.w + first) * bias.ld);
+    return dfi_at(exec, dfi_sample(&bias, n), (head * bias.w + first) * bias.ld);
 }
 
 static const void *mask_row(const struct dfi_exec *exec, const struct dfi_node *node, int n)
@@ -223,7 +222,7 @@ static const void *mask_row(const struct dfi_exec *exec, const struct dfi_node *
     if (!node->mask_slot)
         return NULL;
     const struct dfi_block block = dfi_exec_value(exec, node->input[node->mask_slot]);
-    return dfi_sample(exec, &block, n);
+    return dfi_sample(&block, n);
 }
 
 static int query_blocks(const struct dfi_node *node)
@@ -311,7 +310,7 @@ static void give_bias(struct dfi_exec *exec, int number, int n, int head, int fi
     if (!slot || !dfi_wants_gradient(exec, node->input[slot]))
         return;
     const struct dfi_block bias = dfi_exec_gradient_of(exec, node->input[slot]);
-    void *rows = dfi_at(exec, dfi_sample(exec, &bias, n), (head * bias.w + first) * bias.ld);
+    void *rows = dfi_at(exec, dfi_sample(&bias, n), (head * bias.w + first) * bias.ld);
     for (int r = 0; r < ds->rows; r++)
         exec->kernels->axpby((size_t)ds->c, 1, dfi_at(exec, ds->data, r * ds->ld),
                              slot_adds(exec, number)[slot], dfi_at(exec, rows, r * bias.ld));

@@ -19,10 +19,10 @@ static size_t state_size(void)
 }
 
 int dfi_conv_describe(const struct dfi_graph *graph, const struct dfi_node *node,
-                      const struct dfi_kernels *kernels, int dtype, enum dfi_numerics numerics,
-                      struct dfi_conv *conv)
+                      const struct dfi_arithmetic *arithmetic, struct dfi_conv *conv)
 {
     const struct dfi_node *input = &graph->nodes[node->input[0]];
+    const struct dfi_kernels *kernels = arithmetic->kernels;
     *conv = (struct dfi_conv) { .transposed = node->kind == &dfi_kind_conv_transpose2d,
                                 .cin = input->c,
                                 .cout = node->c,
@@ -31,10 +31,19 @@ int dfi_conv_describe(const struct dfi_graph *graph, const struct dfi_node *node
                                 .padding = node->padding,
                                 .in_h = input->h,
                                 .in_w = input->w,
-                                .dtype = dtype,
-                                .numerics = numerics,
-                                .kernels = kernels };
+                                .dtype = arithmetic->dtype,
+                                .numerics = arithmetic->numerics,
+                                .kernels = kernels,
+                                .in = arithmetic->narrow[node->input[0]] ? kernels->bf16 : kernels,
+                                .out = arithmetic->narrow[node - graph->nodes] ? kernels->bf16 : kernels };
     return dfi_conv_init(conv);
+}
+
+void dfi_exec_conv(const struct dfi_exec *exec, int number, struct dfi_conv *conv)
+{
+    const struct dfi_arithmetic arithmetic = { exec->kernels, exec->params->dtype, exec->options.numerics,
+                                               exec->plan.narrow };
+    dfi_conv_describe(exec->graph, dfi_node(exec, number), &arithmetic, conv);
 }
 
 static size_t lanes_size(const struct dfi_conv *conv, size_t element)
@@ -114,7 +123,7 @@ static int need(const struct dfi_graph *graph, const struct dfi_node *node,
                 const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
     struct dfi_conv conv;
-    if (dfi_conv_describe(graph, node, sizes->kernels, sizes->dtype, sizes->numerics, &conv))
+    if (dfi_conv_describe(graph, node, &sizes->arithmetic, &conv))
         return dfi_fail(DIFFC_ERR_CONFIG, "%s: the window does not fit", node->name);
     conv.shares = !sizes->backward;
     if (sizes->stream && weights_param(graph, node)->stored && !conv.transposed)
@@ -194,8 +203,7 @@ static void refresh(struct dfi_exec *exec, int number)
 {
     struct state *state = dfi_state(exec, number);
     const struct dfi_node *node = dfi_node(exec, number);
-    dfi_conv_describe(exec->graph, node, exec->kernels, exec->params->dtype, exec->options.numerics,
-                      &state->conv);
+    dfi_exec_conv(exec, number, &state->conv);
     state->conv.shares = !exec->options.backward;
     state->trains = exec->options.backward && dfi_wants_gradient(exec, dfi_node(exec, number)->input[0]);
     state->group = 0;
@@ -241,7 +249,7 @@ static struct dfi_conv_job forward_job(struct dfi_exec *exec, int number)
     if (state->group) {
         job.packed = group_packed(exec, node, state);
         job.bias = dfi_at(exec, state->shift, state->first);
-        job.y.data = dfi_at(exec, job.y.data, state->first);
+        job.y.data = dfi_pixel(&y, job.y.data, state->first);
     }
     return job;
 }
@@ -367,7 +375,7 @@ static void bias_piece(struct dfi_exec *exec, int number, int index, int worker)
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
     double *row = bias_rows(exec, number) + (size_t)index * (size_t)dy.c;
     memset(row, 0, (size_t)dy.c * sizeof(*row));
-    exec->kernels->moments(dfi_sample(exec, &dy, index), dy.ld, (size_t)dy.h * (size_t)dy.w, dy.c, row, NULL);
+    dy.kernels->moments(dfi_sample(&dy, index), dy.ld, (size_t)dy.h * (size_t)dy.w, dy.c, row, NULL);
 }
 
 static void backward_bias(struct dfi_exec *exec, int number)
@@ -406,9 +414,8 @@ static void backward(struct dfi_exec *exec, int number)
     }
 }
 
-const struct dfi_node_kind dfi_kind_conv2d = { "conv2d", DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT,
-                                               need,     refresh,
-                                               forward,  backward };
+#define FLAGS (DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT | DFI_BF16_IN | DFI_BF16_OUT)
+const struct dfi_node_kind dfi_kind_conv2d = { "conv2d", FLAGS, need, refresh, forward, backward };
 const struct dfi_node_kind dfi_kind_conv_transpose2d = {
-    "conv_transpose2d", DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT, need, refresh, forward, backward
+    "conv_transpose2d", FLAGS, need, refresh, forward, backward
 };

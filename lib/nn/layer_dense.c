@@ -74,7 +74,7 @@ static void bias_piece(struct dfi_exec *exec, int number, int index, int worker)
                                      lanes_bytes(exec->graph, node, exec->element)) +
                   (size_t)index * (size_t)node->c;
     memset(row, 0, (size_t)node->c * sizeof(*row));
-    exec->kernels->moments(dfi_sample(exec, &dy, index), dy.ld, (size_t)dy.h * (size_t)dy.w, dy.c, row, NULL);
+    dy.kernels->moments(dfi_sample(&dy, index), dy.ld, (size_t)dy.h * (size_t)dy.w, dy.c, row, NULL);
 }
 
 static void backward_bias(struct dfi_exec *exec, int number)
@@ -250,9 +250,48 @@ static struct dfi_gemm unflatten_gemm(const struct dfi_exec *exec, int number, i
     return gemm;
 }
 
+static int unflatten_need(const struct dfi_graph *graph, const struct dfi_node *node,
+                          const struct dfi_exec_sizes *sizes, struct dfi_need *out)
+{
+    DFI_TRY(need(graph, node, sizes, out));
+    if (sizes->arithmetic.narrow[node - graph->nodes])
+        out->worker = (size_t)sizes->samples * (size_t)node->c * sizeof(float);
+    return DIFFC_OK;
+}
+
+/* One pixel of many samples: in place, or, in bfloat16, by way of the worker's scratch. */
+struct rows {
+    void *data;
+    ptrdiff_t ld;
+};
+
+static int is_wide(const struct dfi_exec *exec, const struct dfi_block *block)
+{
+    return block->kernels == exec->kernels;
+}
+
+static struct rows find_rows(const struct dfi_exec *exec, const struct dfi_block *block, int first, int pixel,
+                             int worker)
+{
+    if (!is_wide(exec, block))
+        return (struct rows) { dfi_worker(exec, worker), block->c };
+    return (struct rows) { dfi_pixel(block, block->data, first * block->sample_stride + pixel * block->ld),
+                           block->sample_stride };
+}
+
+static struct rows read_rows(const struct dfi_exec *exec, const struct dfi_block *block, int first, int count,
+                             int pixel, int worker)
+{
+    const struct rows rows = find_rows(exec, block, first, pixel, worker);
+    if (!is_wide(exec, block))
+        block->kernels->load_pixels(
+            dfi_pixel(block, block->data, first * block->sample_stride + pixel * block->ld),
+            block->sample_stride, rows.data, rows.ld, (size_t)count, block->c);
+    return rows;
+}
+
 static void unflatten_forward_piece(struct dfi_exec *exec, int number, int pixel, int worker)
 {
-    (void)worker;
     const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
     const struct dfi_block y = dfi_exec_value(exec, number);
     struct dfi_gemm gemm = unflatten_gemm(exec, number, pixel);
@@ -262,11 +301,15 @@ static void unflatten_forward_piece(struct dfi_exec *exec, int number, int pixel
     gemm.a = x.data;
     gemm.a_row = x.sample_stride;
     gemm.a_col = 1;
-    gemm.c = dfi_at(exec, y.data, pixel * y.ld);
-    gemm.c_row = y.sample_stride;
+    const struct rows out = find_rows(exec, &y, 0, pixel, worker);
+    gemm.c = out.data;
+    gemm.c_row = out.ld;
     gemm.c_col = 1;
     product(exec, &gemm);
-    add_bias(exec, number, gemm.c, y.sample_stride, (size_t)y.samples);
+    add_bias(exec, number, out.data, out.ld, (size_t)y.samples);
+    if (!is_wide(exec, &y))
+        y.kernels->store_pixels(out.data, out.ld, dfi_pixel(&y, y.data, pixel * y.ld), y.sample_stride,
+                                (size_t)y.samples, y.c);
 }
 
 static void unflatten_forward(struct dfi_exec *exec, int number)
@@ -278,18 +321,19 @@ static void unflatten_forward(struct dfi_exec *exec, int number)
 
 static void unflatten_data_piece(struct dfi_exec *exec, int number, int index, int worker)
 {
-    (void)worker;
     const int input = dfi_node(exec, number)->input[0];
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number), dx = dfi_exec_gradient_of(exec, input);
     const int first = index * ROWS_PER_PIECE;
     for (int pixel = 0; pixel < dy.h * dy.w; pixel++) {
         struct dfi_gemm gemm = unflatten_gemm(exec, number, pixel);
         const ptrdiff_t transpose = gemm.b_row;
-        gemm.m = (size_t)piece_rows(dy.samples, index);
+        const int count = piece_rows(dy.samples, index);
+        const struct rows from = read_rows(exec, &dy, first, count, pixel, worker);
+        gemm.m = (size_t)count;
         gemm.n = (size_t)dx.c;
         gemm.k = (size_t)dy.c;
-        gemm.a = dfi_at(exec, dy.data, first * dy.sample_stride + pixel * dy.ld);
-        gemm.a_row = dy.sample_stride;
+        gemm.a = from.data;
+        gemm.a_row = from.ld;
         gemm.a_col = 1;
         gemm.b_row = gemm.b_col;
         gemm.b_col = transpose;
@@ -303,7 +347,6 @@ static void unflatten_data_piece(struct dfi_exec *exec, int number, int index, i
 
 static void unflatten_weights_piece(struct dfi_exec *exec, int number, int lane, int worker)
 {
-    (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
     const size_t count = weight_count(exec->graph, node);
@@ -316,14 +359,15 @@ static void unflatten_weights_piece(struct dfi_exec *exec, int number, int lane,
         return;
     }
     for (int pixel = 0; pixel < pixels; pixel++) {
+        const struct rows g = read_rows(exec, &dy, first, rows, pixel, worker);
         const struct dfi_gemm gemm = { (size_t)x.c,
                                        (size_t)dy.c,
                                        (size_t)rows,
                                        dfi_at(exec, x.data, first * x.sample_stride),
                                        1,
                                        x.sample_stride,
-                                       dfi_at(exec, dy.data, first * dy.sample_stride + pixel * dy.ld),
-                                       dy.sample_stride,
+                                       g.data,
+                                       g.ld,
                                        1,
                                        dfi_at(exec, sum, pixel),
                                        dy.c * pixels,
@@ -348,6 +392,7 @@ static void unflatten_backward(struct dfi_exec *exec, int number)
 const struct dfi_node_kind dfi_kind_linear = { "linear", DFI_SAVES_INPUT, linear_need,
                                                NULL,     linear_forward,  linear_backward };
 const struct dfi_node_kind dfi_kind_unflatten = {
-    "unflatten",       DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT, need, NULL, unflatten_forward,
-    unflatten_backward
+    "unflatten",       DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT | DFI_BF16_OUT,
+    unflatten_need,    NULL,
+    unflatten_forward, unflatten_backward
 };

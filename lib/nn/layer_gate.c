@@ -13,8 +13,8 @@ static void forward_piece(struct dfi_exec *exec, int number, int index, int work
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block a = dfi_exec_value(exec, node->input[0]), b = dfi_exec_value(exec, node->input[1]);
     const struct dfi_block y = dfi_exec_value(exec, number);
-    exec->kernels->gate(dfi_sample(exec, &a, index), dfi_sample(exec, &b, index), dfi_sample(exec, &y, index),
-                        sample_size(&y), node->act);
+    exec->kernels->gate(dfi_sample(&a, index), dfi_sample(&b, index), dfi_sample(&y, index), sample_size(&y),
+                        node->act);
 }
 
 static void forward(struct dfi_exec *exec, int number)
@@ -43,7 +43,7 @@ static void *input_gradient(const struct dfi_exec *exec, const struct dfi_node *
     if (!dfi_wants_gradient(exec, node->input[slot]))
         return NULL;
     const struct dfi_block block = dfi_exec_gradient_of(exec, node->input[slot]);
-    return dfi_sample(exec, &block, n);
+    return dfi_sample(&block, n);
 }
 
 static void backward_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -52,10 +52,10 @@ static void backward_piece(struct dfi_exec *exec, int number, int index, int wor
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block a = dfi_exec_value(exec, node->input[0]), b = dfi_exec_value(exec, node->input[1]);
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
-    exec->kernels->gate_backward(dfi_sample(exec, &a, index), dfi_sample(exec, &b, index),
-                                 dfi_sample(exec, &dy, index), input_gradient(exec, node, 0, index),
-                                 input_gradient(exec, node, 1, index), sample_size(&dy), node->act,
-                                 slot_adds(exec, number)[0], slot_adds(exec, number)[1]);
+    exec->kernels->gate_backward(dfi_sample(&a, index), dfi_sample(&b, index), dfi_sample(&dy, index),
+                                 input_gradient(exec, node, 0, index), input_gradient(exec, node, 1, index),
+                                 sample_size(&dy), node->act, slot_adds(exec, number)[0],
+                                 slot_adds(exec, number)[1]);
 }
 
 static void backward(struct dfi_exec *exec, int number)

@@ -93,7 +93,7 @@ static void moments_piece(struct dfi_exec *exec, int number, int index, int work
     double *sums = band_sums(exec, number, n, index % bands);
     ptrdiff_t first;
     const size_t pixels = band_pixels(node, index % bands, &first);
-    const void *sample = dfi_sample(exec, &x, n);
+    const void *sample = dfi_sample(&x, n);
     memset(sums, 0, 2 * (size_t)x.c * sizeof(*sums));
     exec->kernels->moments_about(dfi_at(exec, sample, first * x.ld), x.ld, pixels, x.c, sample, sums,
                                  sums + x.c);
@@ -128,7 +128,7 @@ static const void *emb_of(const struct dfi_exec *exec, const struct dfi_node *no
     if (node->input_count < 2)
         return NULL;
     const struct dfi_block emb = dfi_exec_value(exec, node->input[1]);
-    return dfi_sample(exec, &emb, n);
+    return dfi_sample(&emb, n);
 }
 
 static void statistics_piece(struct dfi_exec *exec, int number, int n, int worker)
@@ -141,7 +141,7 @@ static void statistics_piece(struct dfi_exec *exec, int number, int n, int worke
     const void *emb = emb_of(exec, node, n);
     const double *sums = sum_bands(exec, number, n);
     for (int group = 0; group < node->groups; group++)
-        group_statistics(exec, node, sums, dfi_sample(exec, &x, n), group, &state);
+        group_statistics(exec, node, sums, dfi_sample(&x, n), group, &state);
     for (int i = 0; i < node->c; i++) {
         const size_t at = (size_t)i;
         const int group = i / (node->c / node->groups);
@@ -162,9 +162,9 @@ static void forward_piece(struct dfi_exec *exec, int number, int index, int work
     const struct state state = state_of(exec, number, n);
     ptrdiff_t first;
     const size_t pixels = band_pixels(node, index % bands, &first);
-    exec->kernels->affine_act(dfi_at(exec, dfi_sample(exec, &x, n), first * x.ld), x.ld,
-                              dfi_at(exec, dfi_sample(exec, &y, n), first * y.ld), y.ld, pixels, x.c,
-                              state.scale, state.shift, node->act);
+    exec->kernels->affine_act(dfi_at(exec, dfi_sample(&x, n), first * x.ld), x.ld,
+                              dfi_at(exec, dfi_sample(&y, n), first * y.ld), y.ld, pixels, x.c, state.scale,
+                              state.shift, node->act);
 }
 
 static void forward(struct dfi_exec *exec, int number)
@@ -200,9 +200,9 @@ static void inner_piece(struct dfi_exec *exec, int number, int index, int worker
     double *sums = band_sums(exec, number, n, index % bands);
     ptrdiff_t first;
     const size_t pixels = band_pixels(node, index % bands, &first);
-    void *g = dfi_at(exec, dfi_sample(exec, &dy, n), first * dy.ld);
+    void *g = dfi_at(exec, dfi_sample(&dy, n), first * dy.ld);
     memset(sums, 0, 2 * (size_t)x.c * sizeof(*sums));
-    exec->kernels->affine_act_backward(dfi_at(exec, dfi_sample(exec, &x, n), first * x.ld), x.ld, g, dy.ld, g,
+    exec->kernels->affine_act_backward(dfi_at(exec, dfi_sample(&x, n), first * x.ld), x.ld, g, dy.ld, g,
                                        dy.ld, pixels, x.c, state.scale, state.shift, node->act, sums,
                                        sums + x.c);
 }
@@ -211,7 +211,7 @@ static void give_emb(const struct dfi_exec *exec, const struct dfi_node *node, i
                      double value)
 {
     const struct dfi_block demb = dfi_exec_gradient_of(exec, node->input[1]);
-    void *gradient = dfi_sample(exec, &demb, n);
+    void *gradient = dfi_sample(&demb, n);
     dfi_set(exec, gradient, channel,
             (dfi_gradient_adds(exec, node->input[1]) ? dfi_get(exec, gradient, channel) : 0) + value);
 }
@@ -277,9 +277,9 @@ static void outer_piece(struct dfi_exec *exec, int number, int index, int worker
     const void *a = coefficients(exec, number, n), *b = dfi_at(exec, a, x.c), *d = dfi_at(exec, b, x.c);
     ptrdiff_t first;
     const size_t pixels = band_pixels(node, index % bands, &first);
-    exec->kernels->affine2(dfi_at(exec, dfi_sample(exec, &dy, n), first * dy.ld), dy.ld,
-                           dfi_at(exec, dfi_sample(exec, &x, n), first * x.ld), x.ld,
-                           dfi_at(exec, dfi_sample(exec, &dx, n), first * dx.ld), dx.ld, pixels, x.c, a, b, d,
+    exec->kernels->affine2(dfi_at(exec, dfi_sample(&dy, n), first * dy.ld), dy.ld,
+                           dfi_at(exec, dfi_sample(&x, n), first * x.ld), x.ld,
+                           dfi_at(exec, dfi_sample(&dx, n), first * dx.ld), dx.ld, pixels, x.c, a, b, d,
                            dfi_gradient_adds(exec, input));
 }
 

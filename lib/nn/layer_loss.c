@@ -32,8 +32,8 @@ static double mse_sample(const struct dfi_exec *exec, int number, int n, void *g
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block y = dfi_exec_value(exec, node->input[0]),
                            target = dfi_exec_value(exec, node->input[1]);
-    return exec->kernels->squared_error(dfi_sample(exec, &y, n), dfi_sample(exec, &target, n), gradient,
-                                        scale, values_of(&y));
+    return exec->kernels->squared_error(dfi_sample(&y, n), dfi_sample(&target, n), gradient, scale,
+                                        values_of(&y));
 }
 
 static void mse_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -58,7 +58,7 @@ static void mse_backward_piece(struct dfi_exec *exec, int number, int index, int
 {
     (void)worker;
     const struct dfi_block dy = dfi_exec_gradient_of(exec, dfi_node(exec, number)->input[0]);
-    mse_sample(exec, number, index, dfi_sample(exec, &dy, index), 2 / mse_count(exec, number));
+    mse_sample(exec, number, index, dfi_sample(&dy, index), 2 / mse_count(exec, number));
 }
 
 static void mse_backward(struct dfi_exec *exec, int number)
@@ -77,8 +77,8 @@ static double entropy_sample(const struct dfi_exec *exec, int number, int n, voi
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block y = dfi_exec_value(exec, node->input[0]),
                            target = dfi_exec_value(exec, node->input[1]);
-    return exec->kernels->cross_entropy(dfi_sample(exec, &y, n), dfi_sample(exec, &target, n), gradient,
-                                        scale, (size_t)y.h * (size_t)y.w, y.c);
+    return exec->kernels->cross_entropy(dfi_sample(&y, n), dfi_sample(&target, n), gradient, scale,
+                                        (size_t)y.h * (size_t)y.w, y.c);
 }
 
 static void entropy_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -103,7 +103,7 @@ static void entropy_backward_piece(struct dfi_exec *exec, int number, int index,
 {
     (void)worker;
     const struct dfi_block dy = dfi_exec_gradient_of(exec, dfi_node(exec, number)->input[0]);
-    entropy_sample(exec, number, index, dfi_sample(exec, &dy, index), 1 / entropy_count(exec, number));
+    entropy_sample(exec, number, index, dfi_sample(&dy, index), 1 / entropy_count(exec, number));
 }
 
 static void entropy_backward(struct dfi_exec *exec, int number)

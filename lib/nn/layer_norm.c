@@ -48,7 +48,7 @@ static void moments_piece(struct dfi_exec *exec, int number, int index, int work
     const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
     double *row = (double *)dfi_shared(exec) + (size_t)index * 2 * (size_t)x.c;
     memset(row, 0, 2 * (size_t)x.c * sizeof(*row));
-    exec->kernels->moments(dfi_sample(exec, &x, index), x.ld, (size_t)x.h * (size_t)x.w, x.c, row, row + x.c);
+    x.kernels->moments(dfi_sample(&x, index), x.ld, (size_t)x.h * (size_t)x.w, x.c, row, row + x.c);
 }
 
 /* Adds up the two rows of sums that every sample left in shared memory; returns [2][c]. */
@@ -90,8 +90,8 @@ static void forward_piece(struct dfi_exec *exec, int number, int index, int work
     const struct dfi_node *node = dfi_node(exec, number);
     const struct state state = state_of(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    exec->kernels->affine_act(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &y, index), y.ld,
-                              (size_t)x.h * (size_t)x.w, x.c, state.scale, state.shift, node->act);
+    x.kernels->affine_act(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, (size_t)x.h * (size_t)x.w,
+                          x.c, state.scale, state.shift, node->act);
 }
 
 static void find_affine(struct dfi_exec *exec, int number, const struct state *state, const void *input_bias)
@@ -138,11 +138,10 @@ static void inner_piece(struct dfi_exec *exec, int number, int index, int worker
     const struct state state = state_of(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
     double *row = (double *)dfi_shared(exec) + (size_t)index * 2 * (size_t)x.c;
-    void *g = dfi_sample(exec, &dy, index);
+    void *g = dfi_sample(&dy, index);
     memset(row, 0, 2 * (size_t)x.c * sizeof(*row));
-    exec->kernels->affine_act_backward(dfi_sample(exec, &x, index), x.ld, g, dy.ld, g, dy.ld,
-                                       (size_t)x.h * (size_t)x.w, x.c, state.scale, state.shift, node->act,
-                                       row, row + x.c);
+    x.kernels->affine_act_backward(dfi_sample(&x, index), x.ld, g, dy.ld, g, dy.ld, (size_t)x.h * (size_t)x.w,
+                                   x.c, state.scale, state.shift, node->act, row, row + x.c);
 }
 
 static void outer_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -152,9 +151,9 @@ static void outer_piece(struct dfi_exec *exec, int number, int index, int worker
     const struct state state = state_of(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, input), dy = dfi_exec_gradient_of(exec, number);
     const struct dfi_block dx = dfi_exec_gradient_of(exec, input);
-    exec->kernels->affine2(dfi_sample(exec, &dy, index), dy.ld, dfi_sample(exec, &x, index), x.ld,
-                           dfi_sample(exec, &dx, index), dx.ld, (size_t)x.h * (size_t)x.w, x.c, state.a,
-                           state.b, state.d, dfi_gradient_adds(exec, input));
+    x.kernels->affine2(dfi_sample(&dy, index), dy.ld, dfi_sample(&x, index), x.ld, dfi_sample(&dx, index),
+                       dx.ld, (size_t)x.h * (size_t)x.w, x.c, state.a, state.b, state.d,
+                       dfi_gradient_adds(exec, input));
 }
 
 /* With n pixels, xh = (x - mean) / std: dweight = sum g xh, dbias = sum g,
@@ -188,7 +187,8 @@ static void backward(struct dfi_exec *exec, int number)
 }
 
 const struct dfi_node_kind dfi_kind_batch_norm = {
-    "batch_norm", DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT, need, NULL, forward, backward
+    "batch_norm", DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT | DFI_BF16_SAME, need, NULL, forward,
+    backward
 };
 
 void dfi_exec_keep_statistics(struct dfi_exec *exec, struct dfi_params *params)

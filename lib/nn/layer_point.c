@@ -12,18 +12,18 @@ static const void *ones(const struct dfi_exec *exec)
     return exec->block + exec->plan.ones_offset;
 }
 
-static void copy_pixels(const struct dfi_exec *exec, const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy,
-                        size_t pixels, int c)
+/* `count` channels of a sample of `block`, from pixels of its type to `to`. */
+static void copy_pixels(const struct dfi_block *block, const void *x, ptrdiff_t ldx, void *to, int count)
 {
-    exec->kernels->affine_act(x, ldx, y, ldy, pixels, c, NULL, NULL, DFI_ACT_NONE);
+    block->kernels->affine_act(x, ldx, to, block->ld, pixels_of(block), count, NULL, NULL, DFI_ACT_NONE);
 }
 
 /* Writes or adds `g` to sample n of an input's gradient. */
 static void give_gradient(const struct dfi_exec *exec, int input, int n, const void *g, ptrdiff_t ldg)
 {
     const struct dfi_block dx = dfi_exec_gradient_of(exec, input);
-    exec->kernels->affine2(g, ldg, NULL, 0, dfi_sample(exec, &dx, n), dx.ld, pixels_of(&dx), dx.c, ones(exec),
-                           NULL, NULL, dfi_gradient_adds(exec, input));
+    dx.kernels->affine2(g, ldg, NULL, 0, dfi_sample(&dx, n), dx.ld, pixels_of(&dx), dx.c, ones(exec), NULL,
+                        NULL, dfi_gradient_adds(exec, input));
 }
 
 static void forward_samples(struct dfi_exec *exec, int number, dfi_node_task piece)
@@ -48,8 +48,8 @@ static void activation_piece(struct dfi_exec *exec, int number, int index, int w
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    exec->kernels->affine_act(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &y, index), y.ld,
-                              pixels_of(&y), y.c, NULL, NULL, node->act);
+    x.kernels->affine_act(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, pixels_of(&y), y.c, NULL,
+                          NULL, node->act);
 }
 
 static void activation_forward(struct dfi_exec *exec, int number)
@@ -62,9 +62,9 @@ static void activation_backward_piece(struct dfi_exec *exec, int number, int ind
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
-    void *g = dfi_sample(exec, &dy, index);
-    exec->kernels->affine_act_backward(dfi_sample(exec, &x, index), x.ld, g, dy.ld, g, dy.ld, pixels_of(&dy),
-                                       dy.c, NULL, NULL, node->act, NULL, NULL);
+    void *g = dfi_sample(&dy, index);
+    x.kernels->affine_act_backward(dfi_sample(&x, index), x.ld, g, dy.ld, g, dy.ld, pixels_of(&dy), dy.c,
+                                   NULL, NULL, node->act, NULL, NULL);
     give_gradient(exec, node->input[0], index, g, dy.ld);
 }
 
@@ -74,10 +74,13 @@ static void activation_backward(struct dfi_exec *exec, int number)
     forward_samples(exec, number, activation_backward_piece);
 }
 
-const struct dfi_node_kind dfi_kind_activation = {
-    "activation",       DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT, NULL, NULL, activation_forward,
-    activation_backward
-};
+const struct dfi_node_kind dfi_kind_activation = { "activation",
+                                                   DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT |
+                                                       DFI_BF16_SAME,
+                                                   NULL,
+                                                   NULL,
+                                                   activation_forward,
+                                                   activation_backward };
 
 /* Softmax over the channels of each pixel. */
 
@@ -86,7 +89,7 @@ static void softmax_piece(struct dfi_exec *exec, int number, int index, int work
     (void)worker;
     const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
     const struct dfi_block y = dfi_exec_value(exec, number);
-    exec->kernels->softmax(dfi_sample(exec, &x, index), dfi_sample(exec, &y, index), pixels_of(&y), y.c);
+    exec->kernels->softmax(dfi_sample(&x, index), dfi_sample(&y, index), pixels_of(&y), y.c);
 }
 
 static void softmax_forward(struct dfi_exec *exec, int number)
@@ -98,8 +101,8 @@ static void softmax_backward_piece(struct dfi_exec *exec, int number, int index,
 {
     (void)worker;
     const struct dfi_block y = dfi_exec_value(exec, number), dy = dfi_exec_gradient_of(exec, number);
-    void *g = dfi_sample(exec, &dy, index);
-    exec->kernels->softmax_backward(dfi_sample(exec, &y, index), g, g, pixels_of(&y), y.c);
+    void *g = dfi_sample(&dy, index);
+    exec->kernels->softmax_backward(dfi_sample(&y, index), g, g, pixels_of(&y), y.c);
     give_gradient(exec, dfi_node(exec, number)->input[0], index, g, dy.ld);
 }
 
@@ -126,7 +129,7 @@ static void flatten_piece(struct dfi_exec *exec, int number, int index, int work
     (void)worker;
     const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
     const struct dfi_block y = dfi_exec_value(exec, number);
-    transpose(exec, dfi_sample(exec, &x, index), dfi_sample(exec, &y, index), pixels_of(&x), (size_t)x.c);
+    transpose(exec, dfi_sample(&x, index), dfi_sample(&y, index), pixels_of(&x), (size_t)x.c);
 }
 
 static void flatten_forward(struct dfi_exec *exec, int number)
@@ -147,7 +150,7 @@ static void flatten_backward_piece(struct dfi_exec *exec, int number, int index,
     const int input = dfi_node(exec, number)->input[0];
     const struct dfi_block x = dfi_exec_value(exec, input), dy = dfi_exec_gradient_of(exec, number);
     void *g = dfi_worker(exec, worker);
-    transpose(exec, dfi_sample(exec, &dy, index), g, (size_t)x.c, pixels_of(&x));
+    transpose(exec, dfi_sample(&dy, index), g, (size_t)x.c, pixels_of(&x));
     give_gradient(exec, input, index, g, x.c);
 }
 
@@ -188,9 +191,8 @@ static void add_piece(struct dfi_exec *exec, int number, int index, int worker)
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block a = dfi_exec_value(exec, node->input[0]), b = dfi_exec_value(exec, node->input[1]);
     const struct dfi_block y = dfi_exec_value(exec, number);
-    exec->kernels->affine2(dfi_sample(exec, &a, index), a.ld, dfi_sample(exec, &b, index), b.ld,
-                           dfi_sample(exec, &y, index), y.ld, pixels_of(&y), y.c, add_factors(exec, number),
-                           add_factors(exec, number), NULL, 0);
+    y.kernels->affine2(dfi_sample(&a, index), a.ld, dfi_sample(&b, index), b.ld, dfi_sample(&y, index), y.ld,
+                       pixels_of(&y), y.c, add_factors(exec, number), add_factors(exec, number), NULL, 0);
 }
 
 static void add_forward(struct dfi_exec *exec, int number)
@@ -203,17 +205,16 @@ static void give_term(struct dfi_exec *exec, int number, int slot, int n)
 {
     const int input = dfi_node(exec, number)->input[slot];
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number), dx = dfi_exec_gradient_of(exec, input);
-    exec->kernels->affine2(dfi_sample(exec, &dy, n), dy.ld, NULL, 0, dfi_sample(exec, &dx, n), dx.ld,
-                           pixels_of(&dx), dx.c, add_factors(exec, number), NULL, NULL,
-                           dfi_gradient_adds(exec, input));
+    dy.kernels->affine2(dfi_sample(&dy, n), dy.ld, NULL, 0, dfi_sample(&dx, n), dx.ld, pixels_of(&dx), dx.c,
+                        add_factors(exec, number), NULL, NULL, dfi_gradient_adds(exec, input));
 }
 
 /* Input `slot` of a concatenation gets its channels of dy. */
 static void pass_gradient(struct dfi_exec *exec, int number, int slot, int channel, int n)
 {
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
-    give_gradient(exec, dfi_node(exec, number)->input[slot], n,
-                  dfi_at(exec, dfi_sample(exec, &dy, n), channel), dy.ld);
+    give_gradient(exec, dfi_node(exec, number)->input[slot], n, dfi_pixel(&dy, dfi_sample(&dy, n), channel),
+                  dy.ld);
 }
 
 static void add_first_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -240,7 +241,7 @@ static void add_backward(struct dfi_exec *exec, int number)
     }
 }
 
-const struct dfi_node_kind dfi_kind_add = { "add",       DFI_STRIDED_IN | DFI_STRIDED_OUT,
+const struct dfi_node_kind dfi_kind_add = { "add",       DFI_STRIDED_IN | DFI_STRIDED_OUT | DFI_BF16_SAME,
                                             add_need,    add_refresh,
                                             add_forward, add_backward };
 
@@ -268,9 +269,8 @@ static void concat_piece(struct dfi_exec *exec, int number, int index, int worke
     for (int slot = 0; slot < 2; slot++) {
         const struct dfi_block x = dfi_exec_value(exec, node->input[slot]);
         if (!in_place(exec, exec->plan.value, number, slot))
-            copy_pixels(exec, dfi_sample(exec, &x, index), x.ld,
-                        dfi_at(exec, dfi_sample(exec, &y, index), concat_channel(exec, number, slot)), y.ld,
-                        pixels_of(&y), x.c);
+            copy_pixels(&y, dfi_sample(&x, index), x.ld,
+                        dfi_pixel(&y, dfi_sample(&y, index), concat_channel(exec, number, slot)), x.c);
     }
 }
 
@@ -305,9 +305,9 @@ static void concat_backward(struct dfi_exec *exec, int number)
     }
 }
 
-const struct dfi_node_kind dfi_kind_concat = { "concat",       DFI_STRIDED_IN | DFI_STRIDED_OUT,
-                                               NULL,           NULL,
-                                               concat_forward, concat_backward };
+const struct dfi_node_kind dfi_kind_concat = {
+    "concat", DFI_STRIDED_IN | DFI_STRIDED_OUT | DFI_BF16_SAME, NULL, NULL, concat_forward, concat_backward
+};
 
 /* Modulation: x * scale + shift, one value per channel and sample. */
 
@@ -316,7 +316,7 @@ static void *factor(const struct dfi_exec *exec, const struct dfi_node *node, in
     if (!slot)
         return NULL;
     const struct dfi_block block = dfi_exec_value(exec, node->input[slot]);
-    return dfi_sample(exec, &block, n);
+    return dfi_sample(&block, n);
 }
 
 static void modulate_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -324,9 +324,9 @@ static void modulate_piece(struct dfi_exec *exec, int number, int index, int wor
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    exec->kernels->affine_act(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &y, index), y.ld,
-                              pixels_of(&y), y.c, factor(exec, node, node->scale_slot, index),
-                              factor(exec, node, node->shift_slot, index), DFI_ACT_NONE);
+    x.kernels->affine_act(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, pixels_of(&y), y.c,
+                          factor(exec, node, node->scale_slot, index),
+                          factor(exec, node, node->shift_slot, index), DFI_ACT_NONE);
 }
 
 static void modulate_forward(struct dfi_exec *exec, int number)
@@ -356,7 +356,7 @@ static void give_factor(const struct dfi_exec *exec, int number, int slot, int n
     if (!slot || !dfi_wants_gradient(exec, node->input[slot]))
         return;
     const struct dfi_block block = dfi_exec_gradient_of(exec, node->input[slot]);
-    void *gradient = dfi_sample(exec, &block, n);
+    void *gradient = dfi_sample(&block, n);
     const int adds = modulate_adds(exec, number)[slot];
     for (int i = 0; i < node->c; i++)
         dfi_set(exec, gradient, (size_t)i, (adds ? dfi_get(exec, gradient, (size_t)i) : 0) + sums[i]);
@@ -367,17 +367,17 @@ static void modulate_backward_piece(struct dfi_exec *exec, int number, int index
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
     double *sums = dfi_worker(exec, worker);
-    void *g = dfi_sample(exec, &dy, index);
+    void *g = dfi_sample(&dy, index);
     memset(sums, 0, 2 * (size_t)node->c * sizeof(*sums));
-    exec->kernels->affine_act_backward(dfi_sample(exec, &x, index), x.ld, g, dy.ld, g, dy.ld, pixels_of(&dy),
-                                       dy.c, NULL, NULL, DFI_ACT_NONE, sums, sums + node->c);
+    x.kernels->affine_act_backward(dfi_sample(&x, index), x.ld, g, dy.ld, g, dy.ld, pixels_of(&dy), dy.c,
+                                   NULL, NULL, DFI_ACT_NONE, sums, sums + node->c);
     give_factor(exec, number, node->shift_slot, index, sums);
     give_factor(exec, number, node->scale_slot, index, sums + node->c);
     if (dfi_wants_gradient(exec, node->input[0])) {
         const struct dfi_block dx = dfi_exec_gradient_of(exec, node->input[0]);
         const void *scale = factor(exec, node, node->scale_slot, index);
-        exec->kernels->affine2(g, dy.ld, NULL, 0, dfi_sample(exec, &dx, index), dx.ld, pixels_of(&dx), dx.c,
-                               scale ? scale : ones(exec), NULL, NULL, modulate_adds(exec, number)[0]);
+        dx.kernels->affine2(g, dy.ld, NULL, 0, dfi_sample(&dx, index), dx.ld, pixels_of(&dx), dx.c,
+                            scale ? scale : ones(exec), NULL, NULL, modulate_adds(exec, number)[0]);
     }
 }
 
@@ -395,7 +395,7 @@ static void modulate_backward(struct dfi_exec *exec, int number)
 }
 
 const struct dfi_node_kind dfi_kind_modulate = {
-    "modulate",       DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT,
+    "modulate",       DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT | DFI_BF16_SAME,
     modulate_need,    NULL,
     modulate_forward, modulate_backward
 };
@@ -419,8 +419,7 @@ static void channels_piece(struct dfi_exec *exec, int number, int index, int wor
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    copy_pixels(exec, dfi_at(exec, dfi_sample(exec, &x, index), node->first), x.ld,
-                dfi_sample(exec, &y, index), y.ld, pixels_of(&y), y.c);
+    copy_pixels(&y, dfi_pixel(&x, dfi_sample(&x, index), node->first), x.ld, dfi_sample(&y, index), y.c);
 }
 
 static void channels_forward(struct dfi_exec *exec, int number)
@@ -435,12 +434,12 @@ static void channels_backward_piece(struct dfi_exec *exec, int number, int index
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
     const struct dfi_block dx = dfi_exec_gradient_of(exec, node->input[0]);
-    void *to = dfi_sample(exec, &dx, index);
+    void *to = dfi_sample(&dx, index);
     if (!dfi_gradient_adds(exec, node->input[0]))
         for (size_t p = 0; p < pixels_of(&dx); p++)
-            memset(dfi_at(exec, to, (ptrdiff_t)p * dx.ld), 0, (size_t)dx.c * exec->element);
-    exec->kernels->affine2(dfi_sample(exec, &dy, index), dy.ld, NULL, 0, dfi_at(exec, to, node->first), dx.ld,
-                           pixels_of(&dy), dy.c, ones(exec), NULL, NULL, 1);
+            memset(dfi_pixel(&dx, to, (ptrdiff_t)p * dx.ld), 0, (size_t)dx.c * dx.kernels->pixel);
+    dx.kernels->affine2(dfi_sample(&dy, index), dy.ld, NULL, 0, dfi_pixel(&dx, to, node->first), dx.ld,
+                        pixels_of(&dy), dy.c, ones(exec), NULL, NULL, 1);
 }
 
 static void channels_backward(struct dfi_exec *exec, int number)
@@ -450,5 +449,6 @@ static void channels_backward(struct dfi_exec *exec, int number)
 }
 
 const struct dfi_node_kind dfi_kind_channels = {
-    "channels", DFI_STRIDED_IN | DFI_STRIDED_OUT, NULL, NULL, channels_forward, channels_backward
+    "channels",       DFI_STRIDED_IN | DFI_STRIDED_OUT | DFI_BF16_SAME, NULL, NULL, channels_forward,
+    channels_backward
 };

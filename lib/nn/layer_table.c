@@ -10,7 +10,7 @@ static int token_id(const struct dfi_exec *exec, const struct dfi_node *node, co
                     int token)
 {
     const int pixels = ids->h * ids->w;
-    const void *sample = dfi_sample(exec, ids, token / pixels);
+    const void *sample = dfi_sample(ids, token / pixels);
     const double id = dfi_get(exec, sample, (size_t)(token % pixels * ids->ld));
     return id >= 0 && id < node->rows ? (int)id : 0;
 }
@@ -26,7 +26,7 @@ static void embedding_piece(struct dfi_exec *exec, int number, int index, int wo
     for (int p = 0; p < pixels; p++) {
         const int id = token_id(exec, node, &ids, index * pixels + p);
         dfi_convert(dtype, (const char *)table + (size_t)id * (size_t)y.c * dfi_dtype_size(dtype),
-                    exec->params->dtype, dfi_at(exec, dfi_sample(exec, &y, index), p * y.ld), (size_t)y.c);
+                    exec->params->dtype, dfi_at(exec, dfi_sample(&y, index), p * y.ld), (size_t)y.c);
     }
 }
 
@@ -90,7 +90,7 @@ static void sum_row(struct dfi_exec *exec, int number, const struct lists *lists
         memset(sum, 0, (size_t)dy.c * exec->element);
         for (; token >= 0 && token < end; token = lists->next[token])
             exec->kernels->axpby((size_t)dy.c, 1,
-                                 dfi_at(exec, dfi_sample(exec, &dy, token / pixels), token % pixels * dy.ld),
+                                 dfi_at(exec, dfi_sample(&dy, token / pixels), token % pixels * dy.ld),
                                  1, sum);
     }
     exec->kernels->tree_sum(lanes, (size_t)dy.c, held, dfi_at(exec, lists->sums, (ptrdiff_t)id * dy.c),
@@ -163,7 +163,7 @@ static void bias_piece(struct dfi_exec *exec, int number, int index, int worker)
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block y = dfi_exec_value(exec, number);
     const void *table = dfi_param_value(exec, node, 0);
-    void *out = dfi_sample(exec, &y, index);
+    void *out = dfi_sample(&y, index);
     for (int head = 0; head < y.h; head++)
         for (int query = 0; query < y.w; query++)
             for (int key = 0; key < y.c; key++)
@@ -192,7 +192,7 @@ static void bias_backward_piece(struct dfi_exec *exec, int number, int index, in
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
     const size_t count = (size_t)node->rows * (size_t)node->h;
-    const void *from = dfi_sample(exec, &dy, index);
+    const void *from = dfi_sample(&dy, index);
     double *sums = (double *)dfi_shared(exec) + (size_t)index * count;
     memset(sums, 0, count * sizeof(*sums));
     for (int head = 0; head < dy.h; head++)

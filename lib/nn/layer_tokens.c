@@ -45,9 +45,8 @@ static void layer_norm_piece(struct dfi_exec *exec, int number, int index, int w
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    exec->kernels->layer_norm(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &y, index), y.ld,
-                              pixels_of(&y), y.c, dfi_param_value(exec, node, 0),
-                              dfi_param_value(exec, node, 1), node->epsilon);
+    exec->kernels->layer_norm(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, pixels_of(&y), y.c,
+                              dfi_param_value(exec, node, 0), dfi_param_value(exec, node, 1), node->epsilon);
 }
 
 static void layer_norm_forward(struct dfi_exec *exec, int number)
@@ -72,9 +71,9 @@ static struct norm_sample norm_sample_at(const struct dfi_exec *exec, int number
     const struct dfi_block dx = wanted ? dfi_exec_gradient_of(exec, input) : dy;
     double *row = (double *)dfi_shared(exec) + (size_t)index * 2 * (size_t)node->c;
     memset(row, 0, 2 * (size_t)node->c * sizeof(*row));
-    return (struct norm_sample) { dfi_sample(exec, &x, index),
-                                  dfi_sample(exec, &dy, index),
-                                  wanted ? dfi_sample(exec, &dx, index) : NULL,
+    return (struct norm_sample) { dfi_sample(&x, index),
+                                  dfi_sample(&dy, index),
+                                  wanted ? dfi_sample(&dx, index) : NULL,
                                   x.ld,
                                   dy.ld,
                                   dx.ld,
@@ -139,8 +138,8 @@ static void rms_norm_piece(struct dfi_exec *exec, int number, int index, int wor
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    exec->kernels->rms_norm(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &y, index), y.ld,
-                            pixels_of(&y), y.c, dfi_param_value(exec, node, 0), node->epsilon);
+    exec->kernels->rms_norm(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, pixels_of(&y), y.c,
+                            dfi_param_value(exec, node, 0), node->epsilon);
 }
 
 static void rms_norm_forward(struct dfi_exec *exec, int number)
@@ -181,8 +180,8 @@ static void offset_piece(struct dfi_exec *exec, int number, int index, int worke
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    exec->kernels->affine_act(dfi_sample(exec, &x, index), x.ld, dfi_sample(exec, &y, index), y.ld,
-                              pixels_of(&y), y.c, NULL, dfi_param_value(exec, node, 0), DFI_ACT_NONE);
+    exec->kernels->affine_act(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, pixels_of(&y), y.c,
+                              NULL, dfi_param_value(exec, node, 0), DFI_ACT_NONE);
 }
 
 static void offset_forward(struct dfi_exec *exec, int number)
@@ -193,8 +192,8 @@ static void offset_forward(struct dfi_exec *exec, int number)
 static void give_rows(const struct dfi_exec *exec, int input, int n, const void *g, ptrdiff_t ldg)
 {
     const struct dfi_block dx = dfi_exec_gradient_of(exec, input);
-    exec->kernels->affine2(g, ldg, NULL, 0, dfi_sample(exec, &dx, n), dx.ld, pixels_of(&dx), dx.c, ones(exec),
-                           NULL, NULL, dfi_gradient_adds(exec, input));
+    exec->kernels->affine2(g, ldg, NULL, 0, dfi_sample(&dx, n), dx.ld, pixels_of(&dx), dx.c, ones(exec), NULL,
+                           NULL, dfi_gradient_adds(exec, input));
 }
 
 static void offset_backward_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -204,9 +203,9 @@ static void offset_backward_piece(struct dfi_exec *exec, int number, int index, 
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
     double *row = (double *)dfi_shared(exec) + (size_t)index * 2 * (size_t)dy.c;
     memset(row, 0, 2 * (size_t)dy.c * sizeof(*row));
-    exec->kernels->moments(dfi_sample(exec, &dy, index), dy.ld, pixels_of(&dy), dy.c, row, NULL);
+    exec->kernels->moments(dfi_sample(&dy, index), dy.ld, pixels_of(&dy), dy.c, row, NULL);
     if (dfi_wants_gradient(exec, input))
-        give_rows(exec, input, index, dfi_sample(exec, &dy, index), dy.ld);
+        give_rows(exec, input, index, dfi_sample(&dy, index), dy.ld);
 }
 
 static void offset_backward(struct dfi_exec *exec, int number)
@@ -247,9 +246,9 @@ static void concat_piece(struct dfi_exec *exec, int number, int index, int worke
     const struct dfi_block y = dfi_exec_value(exec, number);
     const int n = index / 2, slot = index % 2;
     const struct dfi_block x = dfi_exec_value(exec, node->input[slot]);
-    exec->kernels->affine_act(dfi_sample(exec, &x, n), x.ld,
-                              dfi_at(exec, dfi_sample(exec, &y, n), first_token(exec, number, slot) * y.ld),
-                              y.ld, pixels_of(&x), x.c, NULL, NULL, DFI_ACT_NONE);
+    exec->kernels->affine_act(dfi_sample(&x, n), x.ld,
+                              dfi_at(exec, dfi_sample(&y, n), first_token(exec, number, slot) * y.ld), y.ld,
+                              pixels_of(&x), x.c, NULL, NULL, DFI_ACT_NONE);
 }
 
 static void concat_forward(struct dfi_exec *exec, int number)
@@ -261,7 +260,7 @@ static void concat_gradient(const struct dfi_exec *exec, int number, int slot, i
 {
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
     give_rows(exec, dfi_node(exec, number)->input[slot], n,
-              dfi_at(exec, dfi_sample(exec, &dy, n), first_token(exec, number, slot) * dy.ld), dy.ld);
+              dfi_at(exec, dfi_sample(&dy, n), first_token(exec, number, slot) * dy.ld), dy.ld);
 }
 
 static void concat_first_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -336,9 +335,8 @@ static void timestep_piece(struct dfi_exec *exec, int number, int index, int wor
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block t = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
     float *row = dfi_worker(exec, worker);
-    void *out = dfi_sample(exec, &y, index);
-    embed((float)dfi_get(exec, dfi_sample(exec, &t, index), 0), node->c, node->cosine_first, node->epsilon,
-          row);
+    void *out = dfi_sample(&y, index);
+    embed((float)dfi_get(exec, dfi_sample(&t, index), 0), node->c, node->cosine_first, node->epsilon, row);
     for (int i = 0; i < node->c; i++)
         dfi_set(exec, out, (size_t)i, (double)row[i]);
 }

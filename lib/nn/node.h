@@ -12,7 +12,11 @@ enum {
     DFI_SAVES_INPUT = 1,  /* backward reads the inputs */
     DFI_SAVES_OUTPUT = 2, /* backward reads the output */
     DFI_STRIDED_IN = 4,   /* inputs (and their gradients) may be slices of wider pixels */
-    DFI_STRIDED_OUT = 8   /* so may the output */
+    DFI_STRIDED_OUT = 8,  /* so may the output */
+    /* With DFI_PRECISION_BF16 */
+    DFI_BF16_IN = 16,  /* the input may be in bfloat16, whatever the output is */
+    DFI_BF16_OUT = 32, /* the output, whatever the input is */
+    DFI_BF16_SAME = 64 /* inputs and output together (of a modulation: the first input) */
 };
 
 /* Bytes that a node asks for. */
@@ -22,14 +26,20 @@ struct dfi_need {
     size_t worker; /* while it runs, for each thread */
 };
 
+/* What sums are made of. */
+struct dfi_arithmetic {
+    const struct dfi_kernels *kernels;
+    int dtype;
+    enum dfi_numerics numerics;
+    const unsigned char *narrow; /* [nodes] values that are stored in bfloat16 */
+};
+
 struct dfi_exec_sizes { /* what needs depend on */
     size_t element;
     int samples; /* of the node's output */
     int backward;
-    const struct dfi_kernels *kernels;
-    int dtype;
-    enum dfi_numerics numerics;
     int stream;
+    struct dfi_arithmetic arithmetic;
 };
 
 struct dfi_node_kind {
@@ -50,10 +60,12 @@ extern const struct dfi_node_kind dfi_kind_input, dfi_kind_conv2d, dfi_kind_conv
     dfi_kind_concat_tokens, dfi_kind_timestep, dfi_kind_upsample, dfi_kind_channels, dfi_kind_attention,
     dfi_kind_rms_norm, dfi_kind_gate, dfi_kind_embedding, dfi_kind_relative_bias;
 
+/* The convolution that a node of a plan makes. */
+void dfi_exec_conv(const struct dfi_exec *exec, int number, struct dfi_conv *conv);
+
 /* The convolution that a node of such a kind makes, algorithms included; -1 if the window does not fit. */
 int dfi_conv_describe(const struct dfi_graph *graph, const struct dfi_node *node,
-                      const struct dfi_kernels *kernels, int dtype, enum dfi_numerics numerics,
-                      struct dfi_conv *conv);
+                      const struct dfi_arithmetic *arithmetic, struct dfi_conv *conv);
 
 /* For the convolution before a batch norm that is part of it: y = act(x * scale + shift), where x is the sum
  * without the convolution's bias, which shift takes in. */
@@ -71,6 +83,7 @@ struct dfi_plan {
     struct dfi_place *value, *gradient;
     int *fused; /* of a convolution: the batch norm that it does as well; of that one: the convolution; -1:
                    neither */
+    unsigned char *narrow; /* values that, with their gradients, are stored in bfloat16 */
     size_t *state_offset;
     size_t shared_offset, worker_offset, worker_size, gradients_offset, ones_offset;
     size_t bytes;
@@ -131,10 +144,16 @@ static inline int dfi_samples(const struct dfi_exec *exec, int value)
     return exec->batch * (dfi_node(exec, value)->conditional ? exec->conditions : 1);
 }
 
-/* Sample n of a value as seen by a node with more samples: conditions repeat what does not depend on them. */
-static inline void *dfi_sample(const struct dfi_exec *exec, const struct dfi_block *block, int n)
+/* Elements of a value or gradient. */
+static inline void *dfi_pixel(const struct dfi_block *block, const void *base, ptrdiff_t elements)
 {
-    return dfi_at(exec, block->data, (n % block->samples) * block->sample_stride);
+    return (char *)(uintptr_t)base + elements * (ptrdiff_t)block->kernels->pixel;
+}
+
+/* Sample n of a value as seen by a node with more samples: conditions repeat what does not depend on them. */
+static inline void *dfi_sample(const struct dfi_block *block, int n)
+{
+    return dfi_pixel(block, block->data, (n % block->samples) * block->sample_stride);
 }
 
 static inline void *dfi_state(const struct dfi_exec *exec, int number)

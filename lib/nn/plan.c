@@ -113,6 +113,48 @@ static void choose_roots(const struct dfi_graph *graph, const struct dfi_exec_op
     fuse_norms(graph, options, plan);
 }
 
+/* Whether a kind takes its input `slot` in the type of its output. */
+static int shares_type(const struct dfi_node *node, int slot)
+{
+    return (node->kind->flags & DFI_BF16_SAME) && (slot == 0 || node->kind != &dfi_kind_modulate);
+}
+
+/* Takes bfloat16 from the values of a node that cannot do with it; returns whether anything changed. */
+static int widen_values(const struct dfi_node *node, int number, unsigned char *narrow)
+{
+    int wide = !narrow[number], changed = 0;
+    for (int k = 0; k < node->input_count; k++) {
+        unsigned char *input = &narrow[node->input[k]];
+        const int shares = shares_type(node, k);
+        if (*input && !shares && !(node->kind->flags & DFI_BF16_IN)) {
+            *input = 0;
+            changed = 1;
+        }
+        wide |= shares && !*input;
+    }
+    for (int k = -1; wide && k < node->input_count; k++) {
+        unsigned char *value = &narrow[k < 0 ? number : node->input[k]];
+        const int shares = k < 0 ? (node->kind->flags & DFI_BF16_SAME) != 0 : shares_type(node, k);
+        changed |= shares && *value;
+        *value = shares ? 0 : *value;
+    }
+    return changed;
+}
+
+/* Values that all of their users can take in bfloat16, outputs excepted. */
+static void choose_types(const struct dfi_graph *graph, const struct dfi_exec_options *options,
+                         unsigned char *narrow)
+{
+    int changed = options->precision == DFI_PRECISION_BF16;
+    for (int i = 0; changed && i < graph->count - 1; i++)
+        narrow[i] = !graph->nodes[i].keep && (graph->nodes[i].kind->flags & (DFI_BF16_OUT | DFI_BF16_SAME));
+    while (changed) {
+        changed = 0;
+        for (int i = 0; i < graph->count; i++)
+            changed |= widen_values(&graph->nodes[i], i, narrow);
+    }
+}
+
 static void use(struct buffer *buffer, int time)
 {
     if (time < buffer->first)
@@ -206,8 +248,8 @@ static int place_values(const struct dfi_graph *graph, size_t element, const str
             pair[k]->first = 4 * n;
             pair[k]->last = -2;
             if (exists[k]) {
-                status = size_buffer(&graph->nodes[i], samples_planned(&graph->nodes[i], options), element,
-                                     &pair[k]->bytes);
+                status = size_buffer(&graph->nodes[i], samples_planned(&graph->nodes[i], options),
+                                     plan->narrow[i] ? sizeof(uint16_t) : element, &pair[k]->bytes);
                 order[used++] = pair[k];
             }
         }
@@ -230,13 +272,11 @@ static int place_values(const struct dfi_graph *graph, size_t element, const str
 static int place_needs(const struct dfi_graph *graph, int dtype, size_t element,
                        const struct dfi_exec_options *options, struct dfi_plan *plan, size_t at)
 {
-    struct dfi_exec_sizes sizes = { element,
-                                    0,
-                                    options->backward,
-                                    dfi_kernels_get(graph->context->cpu_flags, dtype),
-                                    dtype,
-                                    options->numerics,
-                                    options->stream };
+    struct dfi_exec_sizes sizes = { .element = element,
+                                    .backward = options->backward,
+                                    .stream = options->stream,
+                                    .arithmetic = { dfi_kernels_get(graph->context->cpu_flags, dtype), dtype,
+                                                    options->numerics, plan->narrow } };
     size_t shared = 0, worker = 0;
     int channels = 1;
     for (int i = 0; i < graph->count; i++) {
@@ -275,10 +315,13 @@ int dfi_plan_make(const struct dfi_graph *graph, int dtype, const struct dfi_exe
     plan->value = dfi_calloc(context, n, sizeof(*plan->value));
     plan->gradient = dfi_calloc(context, n, sizeof(*plan->gradient));
     plan->fused = dfi_calloc(context, n, sizeof(*plan->fused));
+    plan->narrow = dfi_calloc(context, n, sizeof(*plan->narrow));
     plan->state_offset = dfi_calloc(context, n, sizeof(*plan->state_offset));
-    int status = plan->value && plan->gradient && plan->fused && plan->state_offset ? DIFFC_OK
-                                                                                    : DIFFC_ERR_NOMEM;
+    int status = plan->value && plan->gradient && plan->fused && plan->narrow && plan->state_offset
+                     ? DIFFC_OK
+                     : DIFFC_ERR_NOMEM;
     if (status == DIFFC_OK) {
+        choose_types(graph, options, plan->narrow);
         choose_roots(graph, options, plan);
         status = place_values(graph, element, options, plan, &bytes);
     }
@@ -294,6 +337,7 @@ void dfi_plan_clear(struct diffc_context *context, struct dfi_plan *plan)
     dfi_free(context, plan->value);
     dfi_free(context, plan->gradient);
     dfi_free(context, plan->fused);
+    dfi_free(context, plan->narrow);
     dfi_free(context, plan->state_offset);
     memset(plan, 0, sizeof(*plan));
 }

@@ -117,8 +117,7 @@ static void make_sample(void *work, int i, int worker)
 
 static struct dfi_block block_of(const struct dfi_exec *exec, int value)
 {
-    static const struct dfi_block none = { NULL, 0, 0, 0, 0, 0, 0 };
-    return value < 0 ? none : dfi_exec_value(exec, value);
+    return value < 0 ? (struct dfi_block) { .data = NULL } : dfi_exec_value(exec, value);
 }
 
 int dfi_batch_load(struct diffc_trainer *trainer, const struct dfi_batch *batch)

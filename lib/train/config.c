@@ -105,8 +105,10 @@ int dfi_train_config_read(const diffc_trainer_options *source, const struct diff
     DFI_TRY(find_name(decays, DFI_COUNT(decays), "decay", options.decay, &decay));
     DFI_TRY(find_name(policies, DFI_COUNT(policies), "nonfinite policy", options.nonfinite, &config->skips));
     DFI_TRY(dfi_numerics_find(options.numerics, &config->numerics));
+    DFI_TRY(dfi_precision_find(options.precision, &config->precision));
     config->decay = (enum dfi_decay)decay;
     config->numerics_name = dfi_numerics_name(config->numerics);
+    config->precision_name = dfi_precision_name(config->precision);
     config->objective_name = config->objective->entry.name;
     config->optimizer_name = optimizers[config->decoupled].name;
     config->decay_name = decays[decay].name;
@@ -212,7 +214,7 @@ static const struct setting {
     SETTING(epsilon, NUMBER),       SETTING(weight_decay, NUMBER), SETTING(decay_name, TEXT),
     SETTING(decay_factor, NUMBER),  SETTING(clip_norm, NUMBER),    SETTING(ema_decay, NUMBER),
     SETTING(nonfinite_name, TEXT),  SETTING(samples, WIDE),        SETTING(labelled, WHOLE),
-    SETTING(lanes, WHOLE),         SETTING(numerics_name, TEXT),
+    SETTING(lanes, WHOLE),          SETTING(numerics_name, TEXT),  SETTING(precision_name, TEXT),
 };
 
 /* 17 digits tell every double apart. The decimal point is that of the locale, and becomes a point here. */

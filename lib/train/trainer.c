@@ -67,7 +67,8 @@ static int plan_layout(const struct diffc_model *model, const struct diffc_datas
 
 static struct dfi_exec_options exec_options(const struct dfi_train_config *config)
 {
-    return (struct dfi_exec_options) { part_of_batch(config), 1, 1, .numerics = config->numerics };
+    return (struct dfi_exec_options) { part_of_batch(config), 1, 1, .numerics = config->numerics,
+                                       .precision = config->precision };
 }
 
 static int plan_bytes(const struct diffc_model *model, const struct diffc_dataset *dataset,

@@ -19,10 +19,12 @@ struct dfi_train_config {
     enum dfi_decay decay;
     double decay_factor, clip_norm, ema_decay;
     enum dfi_numerics numerics;
+    enum dfi_precision precision;
     int skips; /* on NaN or infinity: 0 stop, 1 skip */
     struct dfi_comm comm;
     /* The same and what the numbers of a run depend on besides, for its checkpoints. */
-    const char *objective_name, *optimizer_name, *decay_name, *nonfinite_name, *schedule_name, *numerics_name;
+    const char *objective_name, *optimizer_name, *decay_name, *nonfinite_name, *schedule_name, *numerics_name,
+        *precision_name;
     int schedule_steps, labelled, lanes;
     double beta_start, beta_end;
     int64_t samples;

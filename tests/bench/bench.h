@@ -10,7 +10,7 @@ struct bench_row {
     char shape[64];
     const char *algorithm; /* NULL: none to name */
     const char *numerics;  /* of a whole step; NULL: does not matter */
-    const char *dtype;     /* of the weights; NULL: f32 */
+    const char *dtype;     /* of weights in a file, of values in a step; NULL: f32 */
     double gflop;          /* of one run, counted as a direct computation; 0: no arithmetic to speak of */
     double gigabytes;      /* moved by one run; 0: not counted */
     double images;         /* of one run; 0: none */

@@ -19,7 +19,7 @@ double bench_node_gflop(const struct dfi_exec *exec, int number)
     const struct dfi_node *in = node->input_count ? dfi_node(exec, node->input[0]) : NULL;
     if (node->kind == &dfi_kind_conv2d || node->kind == &dfi_kind_conv_transpose2d) {
         struct dfi_conv conv;
-        dfi_conv_describe(exec->graph, node, exec->kernels, DIFFC_F32, exec->options.numerics, &conv);
+        dfi_exec_conv(exec, number, &conv);
         return 2e-9 * dfi_samples(exec, number) * dfi_conv_work(&conv, DFI_CONV_FORWARD);
     }
     if (node->kind == &dfi_kind_linear)
@@ -47,7 +47,7 @@ static void describe(const struct dfi_exec *exec, int number, char *text, size_t
     const char *algorithm = "";
     struct dfi_conv conv;
     if (node->kind == &dfi_kind_conv2d || node->kind == &dfi_kind_conv_transpose2d) {
-        dfi_conv_describe(exec->graph, node, exec->kernels, DIFFC_F32, exec->options.numerics, &conv);
+        dfi_exec_conv(exec, number, &conv);
         algorithm = dfi_conv_algorithm_name(&conv, DFI_CONV_FORWARD);
     }
     snprintf(text, size, "%-12s %-13s %4d x %-4d %5d -> %-5d", node->kind->name, algorithm, node->h, node->w,

@@ -45,14 +45,15 @@ static void print_node(const struct bench *bench, const struct dfi_exec *exec, i
 {
     const struct dfi_node *node = &exec->graph->nodes[number];
     const struct dfi_block value = dfi_exec_value(exec, number);
-    const double megabytes = 1e-6 * (double)exec->element * value.samples * node->c * node->h * node->w;
+    const double megabytes = 1e-6 * (double)value.kernels->pixel * value.samples * node->c * node->h *
+                             node->w;
     const int is_conv = node->kind == &dfi_kind_conv2d || node->kind == &dfi_kind_conv_transpose2d;
     char shape[48], work[96] = "";
     snprintf(shape, sizeof(shape), "%d x %d x %d", node->c, node->h, node->w);
     if (is_conv) {
         struct dfi_conv conv;
         double direct = 0, done = 0;
-        dfi_conv_describe(exec->graph, node, exec->kernels, DIFFC_F32, exec->options.numerics, &conv);
+        dfi_exec_conv(exec, number, &conv);
         for (int pass = DFI_CONV_FORWARD; pass <= DFI_CONV_BACKWARD_WEIGHTS; pass++) {
             direct += 2e-9 * value.samples * dfi_conv_work(&conv, (enum dfi_conv_pass)pass);
             done += 2e-9 * value.samples * dfi_conv_work_done(&conv, (enum dfi_conv_pass)pass);

@@ -19,6 +19,11 @@ static int read_sample(void *opaque, int64_t index, float *image, int32_t *label
     return DIFFC_OK;
 }
 
+/* The options of a session or trainer; dtype: of the values, sums are float either way. */
+struct arithmetic {
+    const char *numerics, *precision, *dtype;
+};
+
 static diffc_model *make_model(struct bench *bench, int width)
 {
     diffc_model_options options = DIFFC_MODEL_OPTIONS;
@@ -36,7 +41,7 @@ static void run_step(void *argument)
     bench_check(diffc_trainer_step(argument, NULL));
 }
 
-static void bench_training(struct bench *bench, int width, int batch, const char *numerics)
+static void bench_training(struct bench *bench, int width, int batch, const struct arithmetic *how)
 {
     char name[64], memory_name[64];
     snprintf(name, sizeof(name), "mnist_train_d%d_b%d", width, batch);
@@ -52,14 +57,15 @@ static void bench_training(struct bench *bench, int width, int batch, const char
     diffc_trainer_options options = DIFFC_TRAINER_OPTIONS;
     int64_t bytes = 0;
     options.batch = batch;
-    options.numerics = numerics;
+    options.numerics = how->numerics;
+    options.precision = how->precision;
     options.epochs = 1000000;
     bench_check(
         diffc_dataset_from_function(bench->context, 4 * batch, 1, 28, 28, read_sample, NULL, &dataset));
     bench_check(diffc_trainer_bytes(model, dataset, &options, &bytes));
     bench_check(diffc_trainer_create(model, dataset, &options, &trainer));
 
-    struct bench_row row = { .name = name, .numerics = numerics, .images = batch };
+    struct bench_row row = { .name = name, .numerics = how->numerics, .dtype = how->dtype, .images = batch };
     row.gflop = 3 * GFLOP_FORWARD_64 * batch * (width / 64.0) * (width / 64.0);
     snprintf(row.shape, sizeof(row.shape), "width %d batch %d", width, batch);
     if (wants_time)
@@ -93,7 +99,7 @@ static void run_guided(void *argument)
 }
 
 /* One guided prediction of a batch of digits; a picture takes 300. */
-static void bench_sampling(struct bench *bench, int width, int batch, const char *numerics)
+static void bench_sampling(struct bench *bench, int width, int batch, const struct arithmetic *how)
 {
     char name[64];
     snprintf(name, sizeof(name), "mnist_sample_d%d_cfg%d", width, batch);
@@ -106,7 +112,8 @@ static void bench_sampling(struct bench *bench, int width, int batch, const char
     diffc_session *session = NULL;
     diffc_session_options options = DIFFC_SESSION_OPTIONS;
     options.batch = batch;
-    options.numerics = numerics;
+    options.numerics = how->numerics;
+    options.precision = how->precision;
     bench_check(diffc_session_create(model, &options, &session));
     bench_check(diffc_session_denoiser(session, &sampling.denoiser));
     bench_check(diffc_guide_create_cfg(bench->context, &scale, 1, &sampling.guide));
@@ -114,7 +121,9 @@ static void bench_sampling(struct bench *bench, int width, int batch, const char
     bench_check(diffc_tensor_create(bench->context, DIFFC_F32, 4, shape, &sampling.out));
     for (int i = 0; i < batch; i++)
         sampling.t[i] = 150;
-    struct bench_row row = { .name = name, .numerics = numerics, .images = batch / 300.0 };
+    struct bench_row row = {
+        .name = name, .numerics = how->numerics, .dtype = how->dtype, .images = batch / 300.0
+    };
     row.gflop = 2 * GFLOP_FORWARD_64 * batch * (width / 64.0) * (width / 64.0);
     snprintf(row.shape, sizeof(row.shape), "width %d, 1 of 300 steps", width);
     bench_measure(bench, &row, run_guided, &sampling);
@@ -127,13 +136,17 @@ static void bench_sampling(struct bench *bench, int width, int batch, const char
 
 void bench_steps(struct bench *bench)
 {
-    static const char *const numerics[] = { "exact", "default", "fast" };
-    for (int i = 0; i < DFI_COUNT(numerics); i++) {
-        bench_training(bench, 64, 128, numerics[i]);
-        bench_training(bench, 64, 8, numerics[i]);
-        bench_training(bench, 128, 256, numerics[i]);
-        bench_sampling(bench, 64, 40, numerics[i]);
-        bench_sampling(bench, 64, 1, numerics[i]);
-        bench_sampling(bench, 128, 40, numerics[i]);
+    static const struct arithmetic ways[] = { { "exact", "fp32", "f32" },
+                                              { "default", "fp32", "f32" },
+                                              { "fast", "fp32", "f32" },
+                                              { "default", "bf16", "bf16" },
+                                              { "fast", "bf16", "bf16" } };
+    for (int i = 0; i < DFI_COUNT(ways); i++) {
+        bench_training(bench, 64, 128, &ways[i]);
+        bench_training(bench, 64, 8, &ways[i]);
+        bench_training(bench, 128, 256, &ways[i]);
+        bench_sampling(bench, 64, 40, &ways[i]);
+        bench_sampling(bench, 64, 1, &ways[i]);
+        bench_sampling(bench, 128, 40, &ways[i]);
     }
 }

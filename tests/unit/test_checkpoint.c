@@ -383,6 +383,7 @@ static void other_settings_are_refused(void **state)
     OTHER(weight_decay, 0.1, "weight_decay");
     OTHER(beta2, 0.99, "beta2");
     OTHER(nonfinite, "skip", "nonfinite");
+    OTHER(precision, "bf16", "precision");
     OTHER(objective, "noise", "objective");
     diffc_dataset *more = tc_data(f->context, 13);
     options = the_options();

@@ -40,16 +40,15 @@ static int build_model(struct net *net, struct diffc_context *context,
 }
 
 /* Gradients of one training step, two batches added up. */
-static float *train(const struct dfi_architecture *architecture, uint32_t mask, enum dfi_numerics numerics,
-                    int threads, size_t *count, double *loss)
+static float *train(const struct dfi_architecture *architecture, uint32_t mask, int threads,
+                    const struct dfi_exec_options *options, size_t *count, double *loss)
 {
-    const struct dfi_exec_options options = { 11, 1, 1, .numerics = numerics };
     struct diffc_context *context = open_context(threads, mask);
     struct net net;
     build_model(&net, context, architecture, "add", 1);
-    net_plan(&net, &options);
+    net_plan(&net, options);
     for (int i = 0; i < 2; i++) {
-        net_write_inputs(&net, 11 * i, 0);
+        net_write_inputs(&net, options->batch * i, 0);
         assert_int_equal(dfi_exec_forward(net.exec, 1), DIFFC_OK);
         assert_int_equal(dfi_exec_backward(net.exec, i), DIFFC_OK);
     }
@@ -65,17 +64,20 @@ static float *train(const struct dfi_architecture *architecture, uint32_t mask, 
 static void test_threads(void **unused)
 {
     static const int threads[] = { 2, 3, 5 };
+    static const struct dfi_exec_options ways[] = { { 11, 1, 1, .numerics = DFI_NUMERICS_DEFAULT },
+                                                    { 11, 1, 1, .numerics = DFI_NUMERICS_EXACT },
+                                                    { 11, 1, 1, .numerics = DFI_NUMERICS_FAST },
+                                                    { 11, 1, 1, .precision = DFI_PRECISION_BF16 } };
     (void)unused;
     for (int i = 0; i < 3 * DFI_COUNT(masks); i++)
-        for (int n = DFI_NUMERICS_DEFAULT; n <= DFI_NUMERICS_FAST; n++) {
+        for (int n = 0; n < DFI_COUNT(ways); n++) {
             const struct dfi_architecture *architecture = dfi_architecture_at(i % 3);
             const uint32_t mask = masks[i / 3];
-            const enum dfi_numerics numerics = (enum dfi_numerics)n;
             size_t count, again;
             double loss, loss_again;
-            float *expected = train(architecture, mask, numerics, 1, &count, &loss);
+            float *expected = train(architecture, mask, 1, &ways[n], &count, &loss);
             for (int t = 0; t < DFI_COUNT(threads); t++) {
-                float *found = train(architecture, mask, numerics, threads[t], &again, &loss_again);
+                float *found = train(architecture, mask, threads[t], &ways[n], &again, &loss_again);
                 assert_int_equal(again, count);
                 assert_true(loss_again == loss);
                 assert_memory_equal(found, expected, count * sizeof(*found));

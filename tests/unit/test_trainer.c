@@ -489,6 +489,7 @@ static void refuses_what_does_not_fit(void **state)
     REFUSED(optimizer, "sgd", DIFFC_ERR_ARG, "known: adam, adamw");
     REFUSED(decay, "linear", DIFFC_ERR_ARG, "known: none, exponential, cosine");
     REFUSED(nonfinite, "panic", DIFFC_ERR_ARG, "known: stop, skip");
+    REFUSED(precision, "fp64", DIFFC_ERR_ARG, "known: fp32, bf16");
     assert_null(trainer);
     tc_ok(diffc_trainer_bytes(ddpm, data, NULL, &bytes));
     assert_true(bytes > 100000);

@@ -8,7 +8,8 @@
 #include "kernel/prototypes.h"
 
 /* The files of this folder are compiled twice: in float they are what runs without SIMD and what the SIMD
- * kernels are compared with, in double they are the oracle of gradient checks. */
+ * kernels are compared with, in double they are the oracle of gradient checks. Those that include pixel.h are
+ * compiled once more, in float over pixels in bfloat16. */
 #if DFI_REAL_DOUBLE
 typedef double real;
 #define KERNEL(name) dfi_##name##_double

@@ -2,6 +2,7 @@
  * float over at most CHUNK pixels, then double: the chunks depend on the pixels alone. */
 
 #include "kernel/x86/activation.h"
+#include "kernel/x86/pixel.h"
 
 #define CHUNK 16
 
@@ -10,14 +11,36 @@ static size_t chunk_size(size_t pixels, size_t done)
     return pixels - done < CHUNK ? pixels - done : CHUNK;
 }
 
-DFI_INLINE void moments_column(const float *x, ptrdiff_t ldx, size_t pixels, int n, const float *center,
+void PIXEL_KERNEL(load_pixels)(const void *x_, ptrdiff_t ldx, void *y_, ptrdiff_t ldy, size_t pixels, int c)
+{
+    const pixel *x = x_;
+    float *y = y_;
+    for (size_t p = 0; p < pixels; p++, x += ldx, y += ldy)
+        for (int i = 0; i < c; i += LANES) {
+            const mask m = first_lanes(c - i < LANES ? c - i : LANES);
+            store_some(y + i, m, load_pixel_some(x + i, m));
+        }
+}
+
+void PIXEL_KERNEL(store_pixels)(const void *x_, ptrdiff_t ldx, void *y_, ptrdiff_t ldy, size_t pixels, int c)
+{
+    const float *x = x_;
+    pixel *y = y_;
+    for (size_t p = 0; p < pixels; p++, x += ldx, y += ldy)
+        for (int i = 0; i < c; i += LANES) {
+            const mask m = first_lanes(c - i < LANES ? c - i : LANES);
+            store_pixel_some(y + i, m, load_some(x + i, m));
+        }
+}
+
+DFI_INLINE void moments_column(const pixel *x, ptrdiff_t ldx, size_t pixels, int n, const pixel *center,
                                double *sum, double *sum_squares)
 {
     const mask m = first_lanes(n);
-    const vec origin = center ? load_some(center, m) : zero();
+    const vec origin = center ? load_pixel_some(center, m) : zero();
     vec total = zero(), squares = zero();
     for (size_t p = 0; p < pixels; p++, x += ldx) {
-        const vec value = center ? subtract(load_some(x, m), origin) : load_some(x, m);
+        const vec value = subtract(load_pixel_some(x, m), origin);
         total = add(total, value);
         squares = madd(value, value, squares);
     }
@@ -26,55 +49,56 @@ DFI_INLINE void moments_column(const float *x, ptrdiff_t ldx, size_t pixels, int
         add_doubles(sum_squares, squares, n);
 }
 
-void KERNEL(moments)(const void *x, ptrdiff_t ldx, size_t pixels, int c, double *sum, double *sum_squares)
+void PIXEL_KERNEL(moments)(const void *x, ptrdiff_t ldx, size_t pixels, int c, double *sum,
+                           double *sum_squares)
 {
     for (size_t p = 0; p < pixels; p += CHUNK)
         for (int i = 0; i < c; i += LANES)
-            moments_column((const float *)x + (ptrdiff_t)p * ldx + i, ldx, chunk_size(pixels, p),
+            moments_column((const pixel *)x + (ptrdiff_t)p * ldx + i, ldx, chunk_size(pixels, p),
                            c - i < LANES ? c - i : LANES, NULL, sum + i,
                            sum_squares ? sum_squares + i : NULL);
 }
 
-void KERNEL(moments_about)(const void *x, ptrdiff_t ldx, size_t pixels, int c, const void *center,
-                           double *sum, double *sum_squares)
+void PIXEL_KERNEL(moments_about)(const void *x, ptrdiff_t ldx, size_t pixels, int c, const void *center,
+                                 double *sum, double *sum_squares)
 {
     for (size_t p = 0; p < pixels; p += CHUNK)
         for (int i = 0; i < c; i += LANES)
-            moments_column((const float *)x + (ptrdiff_t)p * ldx + i, ldx, chunk_size(pixels, p),
-                           c - i < LANES ? c - i : LANES, (const float *)center + i, sum + i,
+            moments_column((const pixel *)x + (ptrdiff_t)p * ldx + i, ldx, chunk_size(pixels, p),
+                           c - i < LANES ? c - i : LANES, (const pixel *)center + i, sum + i,
                            sum_squares + i);
 }
 
 /* One vector of x * scale + shift. */
-DFI_INLINE vec affine(const float *x, const float *scale, const float *shift, int i, mask m)
+DFI_INLINE vec affine(const pixel *x, const float *scale, const float *shift, int i, mask m)
 {
-    const vec value = load_some(x + i, m), s = shift ? load_some(shift + i, m) : zero();
+    const vec value = load_pixel_some(x + i, m), s = shift ? load_some(shift + i, m) : zero();
     if (scale)
         return madd(value, load_some(scale + i, m), s);
     return shift ? add(value, s) : value;
 }
 
-DFI_INLINE void affine_pixels(const float *x, ptrdiff_t ldx, float *y, ptrdiff_t ldy, size_t pixels, int c,
+DFI_INLINE void affine_pixels(const pixel *x, ptrdiff_t ldx, pixel *y, ptrdiff_t ldy, size_t pixels, int c,
                               const float *scale, const float *shift, const enum dfi_act act)
 {
     for (size_t p = 0; p < pixels; p++, x += ldx, y += ldy)
         for (int i = 0; i < c; i += LANES) {
             const mask m = first_lanes(c - i < LANES ? c - i : LANES);
-            store_some(y + i, m, activate(affine(x, scale, shift, i, m), act));
+            store_pixel_some(y + i, m, activate(affine(x, scale, shift, i, m), act));
         }
 }
 
 /* Whole rows of vectors without masks: what the networks use. */
-DFI_INLINE void affine_whole(const float *x, ptrdiff_t ldx, float *y, ptrdiff_t ldy, size_t pixels, int c,
+DFI_INLINE void affine_whole(const pixel *x, ptrdiff_t ldx, pixel *y, ptrdiff_t ldy, size_t pixels, int c,
                              const float *scale, const float *shift, const enum dfi_act act)
 {
     for (size_t p = 0; p < pixels; p++, x += ldx, y += ldy)
         for (int i = 0; i < c; i += LANES)
-            store(y + i, activate(madd(load(x + i), load(scale + i), load(shift + i)), act));
+            store_pixel(y + i, activate(madd(load_pixel(x + i), load(scale + i), load(shift + i)), act));
 }
 
-void KERNEL(affine_act)(const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t pixels, int c,
-                        const void *scale, const void *shift, enum dfi_act act)
+void PIXEL_KERNEL(affine_act)(const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t pixels, int c,
+                              const void *scale, const void *shift, enum dfi_act act)
 {
 #define WHOLE(a) affine_whole(x, ldx, y, ldy, pixels, c, scale, shift, a)
 #define PARTLY(a) affine_pixels(x, ldx, y, ldy, pixels, c, scale, shift, a)
@@ -86,8 +110,9 @@ void KERNEL(affine_act)(const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, si
 }
 
 struct backward {
-    const float *x, *dy, *scale, *shift;
-    float *g;
+    const pixel *x, *dy;
+    const float *scale, *shift;
+    pixel *g;
     ptrdiff_t ldx, lddy, ldg;
     double *sum_g, *sum_gx;
 };
@@ -98,13 +123,13 @@ DFI_INLINE void backward_column(const struct backward *b, size_t first, size_t p
     const mask m = first_lanes(n);
     const vec scale = b->scale ? load_some(b->scale + i, m) : set(1.0f);
     const vec shift = b->shift ? load_some(b->shift + i, m) : zero();
-    const float *x = b->x + (ptrdiff_t)first * b->ldx + i, *dy = b->dy + (ptrdiff_t)first * b->lddy + i;
-    float *g = b->g + (ptrdiff_t)first * b->ldg + i;
+    const pixel *x = b->x + (ptrdiff_t)first * b->ldx + i, *dy = b->dy + (ptrdiff_t)first * b->lddy + i;
+    pixel *g = b->g + (ptrdiff_t)first * b->ldg + i;
     vec sum_g = zero(), sum_gx = zero();
     for (size_t p = 0; p < pixels; p++, x += b->ldx, dy += b->lddy, g += b->ldg) {
-        const vec value = load_some(x, m);
-        const vec slope = times_slope(load_some(dy, m), madd(value, scale, shift), act);
-        store_some(g, m, slope);
+        const vec value = load_pixel_some(x, m);
+        const vec slope = times_slope(load_pixel_some(dy, m), madd(value, scale, shift), act);
+        store_pixel_some(g, m, slope);
         sum_g = add(sum_g, slope);
         sum_gx = madd(slope, value, sum_gx);
     }
@@ -114,9 +139,9 @@ DFI_INLINE void backward_column(const struct backward *b, size_t first, size_t p
         add_doubles(b->sum_gx + i, sum_gx, n);
 }
 
-void KERNEL(affine_act_backward)(const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *g,
-                                 ptrdiff_t ldg, size_t pixels, int c, const void *scale, const void *shift,
-                                 enum dfi_act act, double *sum_g, double *sum_gx)
+void PIXEL_KERNEL(affine_act_backward)(const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *g,
+                                       ptrdiff_t ldg, size_t pixels, int c, const void *scale,
+                                       const void *shift, enum dfi_act act, double *sum_g, double *sum_gx)
 {
     const struct backward b = { x, dy, scale, shift, g, ldx, lddy, ldg, sum_g, sum_gx };
 #define COLUMN(a) backward_column(&b, p, chunk_size(pixels, p), i, c - i < LANES ? c - i : LANES, a)
@@ -140,17 +165,20 @@ DFI_INLINE vec affine2_vector(const struct affine2 *k, vec g, vec x, vec dx, int
     return k->accumulate ? add(dx, value) : value;
 }
 
-void KERNEL(affine2)(const void *g_, ptrdiff_t ldg, const void *x_, ptrdiff_t ldx, void *dx_, ptrdiff_t lddx,
-                     size_t pixels, int c, const void *a, const void *b, const void *d, int accumulate)
+void PIXEL_KERNEL(affine2)(const void *g_, ptrdiff_t ldg, const void *x_, ptrdiff_t ldx, void *dx_,
+                           ptrdiff_t lddx, size_t pixels, int c, const void *a, const void *b, const void *d,
+                           int accumulate)
 {
     const struct affine2 k = { a, x_ ? b : NULL, d, accumulate };
-    const float *g = g_, *x = x_ ? x_ : g_;
-    float *dx = dx_;
+    const pixel *g = g_, *x = x_ ? x_ : g_;
+    pixel *dx = dx_;
     const ptrdiff_t x_step = x_ ? ldx : ldg;
     for (size_t p = 0; p < pixels; p++, g += ldg, x += x_step, dx += lddx)
         for (int i = 0; i < c; i += LANES) {
             const mask m = first_lanes(c - i < LANES ? c - i : LANES);
-            const vec old = accumulate ? load_some(dx + i, m) : zero();
-            store_some(dx + i, m, affine2_vector(&k, load_some(g + i, m), load_some(x + i, m), old, i, m));
+            const vec old = accumulate ? load_pixel_some(dx + i, m) : zero();
+            store_pixel_some(
+                dx + i, m,
+                affine2_vector(&k, load_pixel_some(g + i, m), load_pixel_some(x + i, m), old, i, m));
         }
 }

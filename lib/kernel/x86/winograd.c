@@ -1,24 +1,14 @@
-/* Winograd's transforms, vectors along the channels. The one-dimensional transforms are written for any
- * scheme; each is compiled for the few schemes there are, so that all loops over points unroll. */
+/* Winograd's transforms between pixels and values, vectors along the channels. */
 
-#include "kernel/winograd.h"
+#include "kernel/x86/winograd.h"
 
 #include "kernel/x86/activation.h"
-
-#define N DFI_WINOGRAD_N
-#define M DFI_WINOGRAD_M
-#define PAIRS DFI_WINOGRAD_PAIRS
+#include "kernel/x86/pixel.h"
 
 /* The scheme in float. */
 struct numbers {
     float root[PAIRS], all[PAIRS + 1], others[PAIRS][PAIRS], power[M][PAIRS];
 };
-
-static void to_float(const double *x, int n, float *y)
-{
-    for (int i = 0; i < n; i++)
-        y[i] = (float)x[i];
-}
 
 static void round_numbers(const struct dfi_winograd *s, struct numbers *c)
 {
@@ -111,7 +101,7 @@ static float *values_of(const struct dfi_winograd_args *args, int index)
 
 /* Where a tile lies: its first pixel, and which of its rows and columns are inside the image. */
 struct place {
-    float *pixel;
+    pixel *first;
     int top, bottom, left, right;
 };
 
@@ -120,7 +110,7 @@ static struct place find_tile(const struct dfi_winograd_args *args, int index, i
     const struct dfi_tiles *t = &args->tiles;
     const int number = args->first + index, n = number / t->per_image, at = number % t->per_image;
     const int y = at / t->across * args->scheme->m + t->y0, x = at % t->across * args->scheme->m + t->x0;
-    return (struct place) { (float *)t->data + n % t->images * t->image + y * t->row + x * t->pixel,
+    return (struct place) { (pixel *)t->data + n % t->images * t->image + y * t->row + x * t->pixel,
                             y < 0 ? -y : 0, t->h - y < size ? t->h - y : size, x < 0 ? -x : 0,
                             t->w - x < size ? t->w - x : size };
 }
@@ -131,7 +121,7 @@ enum direction { INPUT, GRADIENT };
 DFI_INLINE void load_column(const struct dfi_winograd_args *args, const struct place *place, int channel,
                             int j, const mask *rows, const int size, const int whole, vec *x)
 {
-    const float *pixel = place->pixel + j * args->tiles.pixel + channel;
+    const pixel *at = place->first + j * args->tiles.pixel + channel;
     if (!whole && (j < place->left || j >= place->right)) {
 #pragma GCC unroll 9
         for (int i = 0; i < size; i++)
@@ -140,7 +130,8 @@ DFI_INLINE void load_column(const struct dfi_winograd_args *args, const struct p
     }
 #pragma GCC unroll 9
     for (int i = 0; i < size; i++)
-        x[i] = whole ? load(pixel + i * args->tiles.row) : load_some(pixel + i * args->tiles.row, rows[i]);
+        x[i] = whole ? load_pixel(at + i * args->tiles.row)
+                     : load_pixel_some(at + i * args->tiles.row, rows[i]);
 }
 
 /* One tile, LANES channels. All but the first arguments are constants where this is inlined; `whole` if all
@@ -228,7 +219,7 @@ DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struc
             half[i][j] = y[i];
     }
     for (int i = 0; i < place->bottom; i++) {
-        float *pixel = place->pixel + i * args->tiles.row + channel;
+        pixel *at = place->first + i * args->tiles.row + channel;
         output_1d(c, has_zero, pairs, m, half[i], y);
 #pragma GCC unroll 7
         for (int k = 0; k < m; k++)
@@ -236,10 +227,10 @@ DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struc
         if (args->act != DFI_ACT_NONE)
             activate_row(y, m, args->act);
 #pragma GCC unroll 7
-        for (int j = 0; j < m; j++, pixel += args->tiles.pixel) {
+        for (int j = 0; j < m; j++, at += args->tiles.pixel) {
             if (j >= place->right)
                 break;
-            store_some(pixel, full, args->accumulate ? add(y[j], load_some(pixel, full)) : y[j]);
+            store_pixel_some(at, full, args->accumulate ? add(y[j], load_pixel_some(at, full)) : y[j]);
         }
     }
 }
@@ -256,11 +247,6 @@ DFI_INLINE void scatter(const struct dfi_winograd_args *args, const int has_zero
     }
 }
 
-/* The schemes: name, m, r, zero, pairs. */
-#define SCHEMES(S) \
-    S(2_3, 2, 3, 1, 1) \
-    S(4_3, 4, 3, 1, 2) S(7_3, 7, 3, 0, 4) S(3_2, 3, 2, 1, 1) S(4_2, 4, 2, 0, 2) S(7_2, 7, 2, 1, 3)
-
 #define VERSIONS(name, m, r, has_zero, pairs) \
     static DFI_NOINLINE void input_##name(const struct dfi_winograd_args *args) \
     { \
@@ -276,138 +262,28 @@ DFI_INLINE void scatter(const struct dfi_winograd_args *args, const int has_zero
     }
 SCHEMES(VERSIONS)
 
-#define CASE(name, m, r, has_zero, pairs) \
-    case 10 * m + r: RUN(name)(args); break;
-
-void KERNEL(winograd_input)(const struct dfi_winograd_args *args)
+void PIXEL_KERNEL(winograd_input)(const struct dfi_winograd_args *args)
 {
 #define RUN(name) input_##name
-    switch (10 * args->scheme->m + args->scheme->r) {
+    switch (SCHEME_NUMBER(args->scheme)) {
         SCHEMES(CASE)
     }
 #undef RUN
 }
 
-void KERNEL(winograd_gradient)(const struct dfi_winograd_args *args)
+void PIXEL_KERNEL(winograd_gradient)(const struct dfi_winograd_args *args)
 {
 #define RUN(name) gradient_##name
-    switch (10 * args->scheme->m + args->scheme->r) {
+    switch (SCHEME_NUMBER(args->scheme)) {
         SCHEMES(CASE)
     }
 #undef RUN
 }
 
-void KERNEL(winograd_output)(const struct dfi_winograd_args *args)
+void PIXEL_KERNEL(winograd_output)(const struct dfi_winograd_args *args)
 {
 #define RUN(name) output_##name
-    switch (10 * args->scheme->m + args->scheme->r) {
-        SCHEMES(CASE)
-    }
-#undef RUN
-}
-
-/* G x G^T for r x r taps, or with `back` its adjoint G^T x G; n and r are constants. */
-DFI_INLINE void weights_1d(const float g[N][DFI_WINOGRAD_R], const int back, const int n, const int r,
-                           const vec *x, const ptrdiff_t step, vec *y)
-{
-    const int in = back ? n : r, out = back ? r : n;
-#pragma GCC unroll 9
-    for (int i = 0; i < out; i++) {
-        vec sum = multiply(set(back ? g[0][i] : g[i][0]), x[0]);
-#pragma GCC unroll 9
-        for (int k = 1; k < in; k++)
-            sum = madd(set(back ? g[k][i] : g[i][k]), x[k * step], sum);
-        y[i] = sum;
-    }
-}
-
-DFI_INLINE void weights_2d(const float g[N][DFI_WINOGRAD_R], const int back, const int n, const int r,
-                           vec x[N][N])
-{
-    const int in = back ? n : r, out = back ? r : n;
-    vec half[N][N];
-    for (int j = 0; j < in; j++)
-        weights_1d(g, back, n, r, &x[0][j], N, half[j]);
-    for (int i = 0; i < out; i++)
-        weights_1d(g, back, n, r, &half[0][i], N, x[i]);
-}
-
-struct weights {
-    float g[N][DFI_WINOGRAD_R];
-    const float *from;
-    float *to;
-    const int *number; /* of a tap, on the way back */
-    ptrdiff_t tap, position;
-    size_t count;
-};
-
-DFI_INLINE void transform_weights(const struct weights *w, const int n, const int r)
-{
-    for (size_t at = 0; at < w->count; at += LANES) {
-        const int left = w->count - at < LANES ? (int)(w->count - at) : LANES;
-        vec x[N][N];
-        for (int t = 0; t < r * r; t++)
-            x[t / r][t % r] = load_upto(w->from + t * w->tap + (ptrdiff_t)at, left);
-        weights_2d(w->g, 0, n, r, x);
-        for (int p = 0; p < n * n; p++)
-            store_upto(w->to + p * w->position + (ptrdiff_t)at, left, x[p / n][p % n]);
-    }
-}
-
-DFI_INLINE void transform_weights_back(const struct weights *w, const int n, const int r)
-{
-    for (size_t at = 0; at < w->count; at += LANES) {
-        const int left = w->count - at < LANES ? (int)(w->count - at) : LANES;
-        vec x[N][N];
-        for (int p = 0; p < n * n; p++)
-            x[p / n][p % n] = load_upto(w->from + p * w->position + (ptrdiff_t)at, left);
-        weights_2d(w->g, 1, n, r, x);
-        for (int t = 0; t < r * r; t++) {
-            float *y = w->to + w->number[t] * w->tap + (ptrdiff_t)at;
-            store_upto(y, left, add(load_upto(y, left), x[t / r][t % r]));
-        }
-    }
-}
-
-#define WEIGHTS(name, m, r, has_zero, pairs) \
-    static DFI_NOINLINE void weights_##name(const struct weights *args) \
-    { \
-        transform_weights(args, m + r - 1, r); \
-    } \
-    static DFI_NOINLINE void weights_back_##name(const struct weights *args) \
-    { \
-        transform_weights_back(args, m + r - 1, r); \
-    }
-SCHEMES(WEIGHTS)
-
-static void fill_matrix(const struct dfi_winograd *scheme, struct weights *w)
-{
-    to_float(scheme->g[0], N * DFI_WINOGRAD_R, w->g[0]);
-}
-
-void KERNEL(winograd_weights)(const struct dfi_winograd *scheme, const void *taps, ptrdiff_t tap,
-                              void *values, ptrdiff_t position, size_t count)
-{
-    struct weights w = { .from = taps, .to = values, .tap = tap, .position = position, .count = count };
-    const struct weights *args = &w;
-    fill_matrix(scheme, &w);
-#define RUN(name) weights_##name
-    switch (10 * scheme->m + scheme->r) {
-        SCHEMES(CASE)
-    }
-#undef RUN
-}
-
-void KERNEL(winograd_weights_back)(const struct dfi_winograd *scheme, const void *values, ptrdiff_t position,
-                                   void *taps, const int *number, ptrdiff_t tap, size_t count)
-{
-    struct weights w = {
-        .from = values, .to = taps, .number = number, .tap = tap, .position = position, .count = count
-    };
-    const struct weights *args = &w;
-    fill_matrix(scheme, &w);
-#define RUN(name) weights_back_##name
-    switch (10 * scheme->m + scheme->r) {
+    switch (SCHEME_NUMBER(args->scheme)) {
         SCHEMES(CASE)
     }
 #undef RUN

@@ -1,3 +1,5 @@
+/* The named choices of arithmetic. */
+
 #include "base/registry.h"
 #include "nn/exec.h"
 
@@ -21,5 +23,27 @@ int dfi_numerics_find(const char *name, enum dfi_numerics *numerics)
     if (!entry)
         return DIFFC_ERR_ARG;
     *numerics = (enum dfi_numerics)(entry - numerics_names);
+    return DIFFC_OK;
+}
+
+static const struct dfi_entry precision_names[] = {
+    [DFI_PRECISION_F32] = { "fp32", "values in float" },
+    [DFI_PRECISION_BF16] = { "bf16", "values between convolutions and norms in bfloat16" },
+};
+
+const char *dfi_precision_name(enum dfi_precision precision)
+{
+    return precision_names[precision].name;
+}
+
+int dfi_precision_find(const char *name, enum dfi_precision *precision)
+{
+    const struct dfi_entry *entry = precision_names;
+    if (name)
+        entry = dfi_registry_find(precision_names, sizeof(*entry), DFI_COUNT(precision_names), "precision",
+                                  name);
+    if (!entry)
+        return DIFFC_ERR_ARG;
+    *precision = (enum dfi_precision)(entry - precision_names);
     return DIFFC_OK;
 }
