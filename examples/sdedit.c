@@ -17,32 +17,25 @@ struct settings {
     struct ex_studio studio;
     struct ex_strings images;
     struct ex_reals starts, strengths;
+    const struct ex_reals *levels; /* one of the two */
+    const char *level_name;
     double strength2;
 };
 
-static int level_count(const struct settings *s)
-{
-    return s->strengths.count ? s->strengths.count : s->starts.count;
-}
-
-/* Every prompt with every image from every start. */
+/* Every prompt with every image from every level. */
 static int plan(void *opaque, struct ex_cascade *cascade)
 {
     const struct settings *s = opaque;
-    int levels = level_count(s), images = s->images.count;
+    int levels = s->levels->count, images = s->images.count;
     int code = ex_cascade_jobs(cascade, 1, 1, images * levels);
     for (int i = 0; i < cascade->job_count; i++) {
         struct ex_job *job = &cascade->jobs[i];
-        int level = i % levels;
+        job->level = i % levels;
         job->image = i / levels % images;
-        job->start = s->strengths.count ? 0 : (int)s->starts.value[level];
-        job->more = json_pack("{s:s}", "image", s->images.value[job->image]);
-        if (s->strengths.count)
-            json_object_set_new(job->more, "strength", json_real(s->strengths.value[level]));
-        else
-            json_object_set_new(job->more, "start", json_integer(job->start));
+        job->more = json_pack("{s:s, s:f}", "image", s->images.value[job->image], s->level_name,
+                              s->levels->value[job->level]);
         snprintf(job->name, sizeof job->name, "prompt%d-image%d-level%d", job->prompts[0] + 1, job->image + 1,
-                 level + 1);
+                 job->level + 1);
     }
     return code;
 }
@@ -50,11 +43,10 @@ static int plan(void *opaque, struct ex_cascade *cascade)
 /* Stage I starts at a step of the list, or so that a share of the steps is made; stage II likewise. */
 static int first_step(const struct settings *s, const struct ex_stage *stage, const struct ex_job *job)
 {
+    const double level = s->levels->value[job->level];
     if (stage->number == 2)
         return diffc_sampler_strength(stage->sampler, s->strength2);
-    if (!s->strengths.count)
-        return job->start;
-    return diffc_sampler_strength(stage->sampler, json_real_value(json_object_get(job->more, "strength")));
+    return s->levels == &s->starts ? (int)level : diffc_sampler_strength(stage->sampler, level);
 }
 
 static int arrange(void *opaque, struct ex_stage *stage, const struct ex_job *job,
@@ -64,7 +56,7 @@ static int arrange(void *opaque, struct ex_stage *stage, const struct ex_job *jo
     diffc_tensor *picture = NULL;
     options->first_step = first_step(s, stage, job);
     if (options->first_step >= stage->steps)
-        return ex_error(EX_USAGE, s->strengths.count ? "--strength" : "--start",
+        return ex_error(EX_USAGE, s->levels == &s->starts ? "--start" : "--strength",
                         "step %d, but the loop has %d steps", options->first_step, stage->steps);
     int code = ex_picture_open(s->studio.context, s->images.value[job->image], stage->height, stage->width,
                                &picture);
@@ -78,15 +70,13 @@ static int show(void *opaque, struct ex_cascade *cascade)
 {
     struct settings *s = opaque;
     struct ex_sheet sheet;
-    int levels = level_count(s), rows = cascade->job_count / levels, stage = s->studio.model2 ? 1 : 0;
-    const struct ex_reals *shown = s->strengths.count ? &s->strengths : &s->starts;
+    int levels = s->levels->count, rows = cascade->job_count / levels, stage = s->studio.model2 ? 1 : 0;
     const diffc_tensor *any = cascade->jobs[0].images[stage];
     const int64_t height = diffc_tensor_dim(any, 2), width = diffc_tensor_dim(any, 3);
     int code = ex_sheet_open(&sheet, &s->studio, "SDEdit", rows, levels + 1, height, width);
     for (int i = 0; i < cascade->job_count && !code; i++) {
         ex_sheet_put(&sheet, i / levels, i % levels, cascade->jobs[i].images[stage], 0);
-        ex_sheet_column(&sheet, i % levels, "%s %g", s->strengths.count ? "strength" : "start",
-                        shown->value[i % levels]);
+        ex_sheet_column(&sheet, i % levels, "%s %g", s->level_name, s->levels->value[i % levels]);
     }
     for (int row = 0; row < rows && !code; row++) {
         const struct ex_job *job = &cascade->jobs[row * levels];
@@ -131,5 +121,7 @@ int main(int argc, char **argv)
     s.images.count = s.images.count ? s.images.count : EX_DRAWINGS;
     if (!s.starts.count)
         s.starts = (struct ex_reals) { 6, { 1, 3, 5, 7, 10, 20 } };
+    s.levels = s.strengths.count ? &s.strengths : &s.starts;
+    s.level_name = s.strengths.count ? "strength" : "start";
     return ex_cascade_run(&cascade);
 }

@@ -12,7 +12,7 @@ struct ex_job {
     int prompt_count;
     int steps;               /* of both stages; 0: the default of the loop */
     int count;               /* pictures */
-    int image, start;        /* the program's own */
+    int image, level;        /* the program's own */
     json_t *more;            /* further fields of their entries in the metrics; may be NULL */
     diffc_tensor *images[2]; /* results [count, 3, H, W] of stages I and II; the second may be NULL */
 };

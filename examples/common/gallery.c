@@ -118,14 +118,22 @@ const char *ex_join_prompts(const struct ex_studio *studio, const int *prompts, 
 
 /* ---- sheets ---- */
 
+/* A sheet is an overview: what it has no room for is still in its own file. */
+static int cut_to_room(const char *what, int count)
+{
+    if (count > EX_GRID_LABELS)
+        fprintf(stderr, "%s: note: the sheet shows %d of %d %s\n", program_invocation_short_name,
+                EX_GRID_LABELS, count, what);
+    return count < EX_GRID_LABELS ? count : EX_GRID_LABELS;
+}
+
 int ex_sheet_open(struct ex_sheet *sheet, struct ex_studio *studio, const char *title, int rows, int columns,
                   int64_t height, int64_t width)
 {
-    *sheet = (struct ex_sheet) { .grid = { .title = title, .rows = rows, .columns = columns } };
-    if (rows > EX_GRID_LABELS || columns > EX_GRID_LABELS)
-        return ex_error(EX_FAILED, "sheet", "%d rows of %d pictures, there is room for %d of %d", rows,
-                        columns, EX_GRID_LABELS, EX_GRID_LABELS);
-    const int64_t shape[4] = { (int64_t)rows * columns, 3, height, width };
+    *sheet = (struct ex_sheet) { .grid = { .title = title } };
+    sheet->grid.rows = cut_to_room("rows", rows);
+    sheet->grid.columns = cut_to_room("columns", columns);
+    const int64_t shape[4] = { (int64_t)sheet->grid.rows * sheet->grid.columns, 3, height, width };
     int status = diffc_tensor_create(studio->context, DIFFC_F32, 4, shape, &sheet->cells);
     if (!status)
         status = diffc_tensor_fill(sheet->cells, 1); /* white where there is no picture */
@@ -155,6 +163,8 @@ static void set_label(char *label, size_t size, const char *format, va_list argu
 void ex_sheet_row(struct ex_sheet *sheet, int row, const char *format, ...)
 {
     va_list arguments;
+    if (row >= sheet->grid.rows)
+        return;
     va_start(arguments, format);
     set_label(sheet->grid.row_label[row], EX_ROW_LABEL, format, arguments);
     va_end(arguments);
@@ -163,6 +173,8 @@ void ex_sheet_row(struct ex_sheet *sheet, int row, const char *format, ...)
 void ex_sheet_column(struct ex_sheet *sheet, int column, const char *format, ...)
 {
     va_list arguments;
+    if (column >= sheet->grid.columns)
+        return;
     va_start(arguments, format);
     set_label(sheet->grid.column_label[column], EX_LABEL, format, arguments);
     va_end(arguments);
@@ -174,6 +186,8 @@ void ex_sheet_put(struct ex_sheet *sheet, int row, int column, const diffc_tenso
     const int64_t channels = diffc_tensor_dim(images, 1), h = diffc_tensor_dim(images, 2);
     const int64_t w = diffc_tensor_dim(images, 3), height = diffc_tensor_dim(sheet->cells, 2);
     const int64_t width = diffc_tensor_dim(sheet->cells, 3);
+    if (row >= sheet->grid.rows || column >= sheet->grid.columns)
+        return;
     const float *from = (const float *)diffc_tensor_data(images) + index * channels * h * w;
     float *to = (float *)diffc_tensor_data(sheet->cells) +
                 (row * sheet->grid.columns + column) * 3 * height * width;

@@ -32,7 +32,8 @@ struct ex_sheet {
     diffc_tensor *cells;
 };
 
-/* Cells of height x width, into which pictures of other sizes are drawn. */
+/* Cells of height x width, into which pictures of other sizes are drawn. Rows and columns beyond 64 are left
+ * out. */
 int ex_sheet_open(struct ex_sheet *sheet, struct ex_studio *studio, const char *title, int rows, int columns,
                   int64_t height, int64_t width);
 

@@ -18,9 +18,28 @@ struct ex_studio ex_studio_defaults(const char *default_out)
     };
 }
 
+/* Metrics and PNG files take nothing else. */
+static int check_text(const char *option, const char *text)
+{
+    json_t *string = json_string(text);
+    int good = string != NULL;
+    json_decref(string);
+    return good ? 0 : ex_error(EX_USAGE, option, "not UTF-8");
+}
+
+static int check_texts(const struct ex_studio *s)
+{
+    int code = check_text("--negative", s->negative);
+    for (int i = 0; i < s->prompts.count && !code; i++)
+        code = check_text("--prompt", s->prompts.value[i]);
+    return code;
+}
+
 static int check(struct ex_studio *s)
 {
-    int torch = !strcmp(s->rng, "torch");
+    int torch = !strcmp(s->rng, "torch"), code = check_texts(s);
+    if (code)
+        return code;
     for (int i = 0; i < s->steps.count; i++)
         if (s->steps.value[i] != (int)s->steps.value[i])
             return ex_error(EX_USAGE, "--steps", "%g is not a whole number", s->steps.value[i]);

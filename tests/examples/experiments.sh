@@ -48,7 +48,7 @@ check one_step x.npy eps.npy 690 iterative/one-step.npy 1e-4
 # ---- SDEdit: levels, pictures and prompts; the bits are those of the picture alone
 expect 0 sdedit --model model --image drawing:house --image drawing:boat --prompt dog --prompt cat --start 1,7 --steps 10 \
     --save-npy --quiet --out sdedit
-same_fields sdedit start '1 7 1 7 1 7 1 7'
+same_fields sdedit start '1.0 7.0 1.0 7.0 1.0 7.0 1.0 7.0'
 same_fields sdedit prompt 'dog dog dog dog cat cat cat cat'
 expect 0 sdedit --model model --image drawing:boat --prompt cat --start 7 --steps 10 --save-npy --quiet --out boat --threads 3
 cmp sdedit/prompt2-image2-level2.npy boat/prompt1-image1-level1.npy || die "sdedit: a picture depends on the others"

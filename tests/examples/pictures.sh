@@ -43,6 +43,8 @@ expect 0 sample --model model --steps 4 --count 1 --guidance 1 --negative 'a cat
 cmp five/sample-1.npy plain/sample.npy || die "the negative prompt counts without guidance"
 expect 0 sample --model model --steps 4 --count 1 --guidance 7 --save-npy --quiet --out guided
 ! cmp -s plain/sample.npy guided/sample.npy || die "guidance changes nothing"
+# the empty prompt is one like any other
+expect 0 sample --model model --steps 2 --count 1 --prompt '' --quiet --out nothing
 # a list in place of the spacing: 4 timesteps of 1000, strided
 expect 0 sample --model model --timesteps 750,500,250,0 --count 1 --save-npy --quiet --out list
 cmp plain/sample.npy list/sample.npy || die "the list of the same timesteps gives another picture"
@@ -77,6 +79,7 @@ for program in text_to_image sample; do
     fails 2 --precision $program --model model --precision fp64
     fails 2 --steps $program --model model --steps 2.5
     fails 2 --guidance $program --model model --guidance nan
+    fails 2 --prompt $program --model model --prompt "$(printf 'caf\351')"
     fails 2 --nonsense $program --model model --nonsense
     fails 1 nowhere $program --model nowhere
     fails 1 nowhere $program --model model --embeddings nowhere
