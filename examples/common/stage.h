@@ -69,8 +69,8 @@ int ex_stage_tensor(const struct ex_stage *stage, int64_t count, diffc_tensor **
  * -1 if it is a wrong list. */
 int ex_read_timesteps(const char *text, float *values, int most);
 
-/* SHA-256 of the names and bytes of all tensors of a folder's weights, in the order of their names: the first
- * 16 digits. */
+/* A hash of a folder's weights in 16 digits: FNV-1a (64 bits) over the name of each tensor, a NUL, and the
+ * CRC-32 of its bytes (most significant byte first), in the order of the names. */
 int ex_model_hash(diffc_context *context, const char *folder, const char *variant, char hash[17]);
 
 #endif
