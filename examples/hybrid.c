@@ -52,6 +52,8 @@ static int plan(void *opaque, struct ex_cascade *cascade)
     struct settings *s = opaque;
     int code = open_factorization(s);
     if (!code)
+        code = ex_picture_check(s->studio.context, s->reference);
+    if (!code)
         code = ex_cascade_jobs(cascade, s->parts, s->count, 1);
     cascade->sharing = s->parts;
     for (int i = 0; i < cascade->job_count; i++) {

@@ -23,7 +23,11 @@ struct settings {
 static int plan(void *opaque, struct ex_cascade *cascade)
 {
     const struct settings *s = opaque;
-    int code = ex_cascade_jobs(cascade, 1, s->count, 1);
+    int code = ex_picture_check(s->studio.context, s->image);
+    if (!code)
+        code = ex_picture_check(s->studio.context, s->mask);
+    if (!code)
+        code = ex_cascade_jobs(cascade, 1, s->count, 1);
     for (int p = 0; p < cascade->job_count; p++) {
         struct ex_job *job = &cascade->jobs[p];
         job->more = json_pack("{s:s, s:s}", "image", s->image, "rule", s->rule);

@@ -114,7 +114,11 @@ static int show(struct work *w)
 static int run(struct work *w)
 {
     const int prompt = 0;
-    int code = ex_studio_encode(&w->studio);
+    int code = ex_picture_check(w->studio.context, w->image);
+    if (!code)
+        code = ex_stage_try_steps(&w->studio, ex_studio_steps(&w->studio));
+    if (!code)
+        code = ex_studio_encode(&w->studio);
     if (!code)
         code = ex_stage_open(&w->studio, 1, 1, 1, 0, 0, &w->stage);
     if (!code)

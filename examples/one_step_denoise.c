@@ -95,6 +95,8 @@ int main(int argc, char **argv)
     ex_studio_prompts(&studio, course_prompt, 1);
     code = ex_studio_open(&studio);
     if (!code)
+        code = ex_picture_check(studio.context, image);
+    if (!code)
         code = ex_studio_encode(&studio);
     if (!code)
         code = run(&studio, image);

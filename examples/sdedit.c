@@ -27,7 +27,11 @@ static int plan(void *opaque, struct ex_cascade *cascade)
 {
     const struct settings *s = opaque;
     int levels = s->levels->count, images = s->images.count;
-    int code = ex_cascade_jobs(cascade, 1, 1, images * levels);
+    int code = 0;
+    for (int i = 0; i < images && !code; i++)
+        code = ex_picture_check(s->studio.context, s->images.value[i]);
+    if (!code)
+        code = ex_cascade_jobs(cascade, 1, 1, images * levels);
     for (int i = 0; i < cascade->job_count; i++) {
         struct ex_job *job = &cascade->jobs[i];
         job->level = i % levels;

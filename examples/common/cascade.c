@@ -76,7 +76,6 @@ int ex_cascade_jobs(struct ex_cascade *cascade, int prompts_each, int count, int
     return 0;
 }
 
-/* Is stage II there? Better said before stage I has worked for an hour. */
 static int check_stage2(const struct ex_studio *studio)
 {
     diffc_model *model = NULL;
@@ -88,12 +87,13 @@ static int check_stage2(const struct ex_studio *studio)
     return status ? ex_failed(studio->model2, status) : 0;
 }
 
-static int make_pictures(struct ex_cascade *cascade)
+/* What can be wrong is better said now than after an hour of work. */
+static int check_all(const struct ex_cascade *cascade)
 {
-    int two = cascade->studio->model2 != NULL, code = two ? check_stage2(cascade->studio) : 0;
-    if (!code)
-        code = run_stage(cascade, 1);
-    return code || !two ? code : run_stage(cascade, 2);
+    int code = 0;
+    for (int i = 0; i < cascade->job_count && !code; i++)
+        code = ex_stage_try_steps(cascade->studio, cascade->jobs[i].steps);
+    return code || !cascade->studio->model2 ? code : check_stage2(cascade->studio);
 }
 
 static void free_jobs(struct ex_cascade *cascade)
@@ -110,11 +110,15 @@ int ex_cascade_run(struct ex_cascade *cascade)
 {
     int code = ex_studio_open(cascade->studio);
     if (!code)
-        code = ex_studio_encode(cascade->studio);
-    if (!code)
         code = cascade->plan(cascade->opaque, cascade);
     if (!code)
-        code = make_pictures(cascade);
+        code = check_all(cascade);
+    if (!code)
+        code = ex_studio_encode(cascade->studio);
+    if (!code)
+        code = run_stage(cascade, 1);
+    if (!code && cascade->studio->model2)
+        code = run_stage(cascade, 2);
     if (!code)
         code = cascade->show(cascade->opaque, cascade);
     free_jobs(cascade);

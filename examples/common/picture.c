@@ -31,6 +31,14 @@ int ex_picture_read(diffc_context *context, const char *path, diffc_tensor **byt
     return is_jpeg ? ex_jpeg_read(context, path, bytes) : read_png(context, path, bytes);
 }
 
+int ex_picture_check(diffc_context *context, const char *path)
+{
+    diffc_tensor *bytes = NULL;
+    int code = path ? ex_picture_read(context, path, &bytes) : 0;
+    diffc_release(&bytes);
+    return code;
+}
+
 /* [C, H, W] as [1, C, H, W]. */
 static int add_batch(diffc_tensor **tensor)
 {

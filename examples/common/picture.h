@@ -17,6 +17,9 @@ int ex_picture_read(diffc_context *context, const char *path, diffc_tensor **byt
 int ex_picture_open(diffc_context *context, const char *path, int64_t height, int64_t width,
                     diffc_tensor **x);
 
+/* Can it be read? NULL can. */
+int ex_picture_check(diffc_context *context, const char *path);
+
 /* A mask [1, 1, height, width]: 1 where the picture is at least half white, 0 elsewhere. NULL: the middle of
  * the picture is 1. */
 int ex_mask_open(diffc_context *context, const char *path, int64_t height, int64_t width,

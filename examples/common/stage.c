@@ -183,6 +183,14 @@ int ex_stage_steps(struct ex_stage *stage, int steps)
     return stage->steps > 0 ? 0 : ex_error(EX_USAGE, "--steps", "the course's loop needs two timesteps");
 }
 
+int ex_stage_try_steps(struct ex_studio *studio, int steps)
+{
+    struct ex_stage trial = { .studio = studio, .number = 1 };
+    int code = ex_stage_steps(&trial, steps);
+    diffc_release(&trial.sampler);
+    return code;
+}
+
 /* ---- the loop ---- */
 
 uint64_t ex_stage_seed(const struct ex_stage *stage, int k)

@@ -38,6 +38,9 @@ void ex_stage_close(struct ex_stage *stage);
 /* Makes the sampler for `steps` timesteps (0: the default of the loop), or for --timesteps. */
 int ex_stage_steps(struct ex_stage *stage, int steps);
 
+/* Would ex_stage_steps() of stage I succeed? Needs no network. */
+int ex_stage_try_steps(struct ex_studio *studio, int steps);
+
 /* Prompts numbered `prompts` become the conditions 0, 1, ... and the negative one DIFFC_UNCONDITIONAL. */
 int ex_stage_prompts(struct ex_stage *stage, const int *prompts, int count);
 

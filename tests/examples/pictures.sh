@@ -93,7 +93,13 @@ done
 fails 2 --steps sample --model model --steps 20,10
 fails 2 --step sample --model model --step ddim
 fails 2 step text_to_image --model model --step nonsense
-mkdir empty
+# what can be known without the weights is said before they are read
+mkdir early empty
+cp -r model/scheduler early
+fails 2 timesteps sample --model early --timesteps 1,2
+fails 1 nowhere text_to_image --model early --model2 nowhere
+fails 1 nowhere.png sdedit --model early --image nowhere.png
+fails 1 nowhere.png inpaint --model early --mask nowhere.png
 fails 1 empty sample --model empty
 sed 's/SimpleCrossAttnDownBlock2D/NoSuchBlock/' model/unet/config.json >config.json
 cp config.json bare/unet/config.json
