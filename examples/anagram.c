@@ -111,14 +111,14 @@ static int show(void *opaque, struct ex_cascade *cascade)
 {
     struct settings *s = opaque;
     struct ex_sheet sheet;
-    char text[512];
     const diffc_tensor *any = cascade->jobs[0].images[s->studio.model2 ? 1 : 0];
     int code = ex_sheet_open(&sheet, &s->studio, "Visual anagrams", cascade->job_count * s->count,
                              s->view_count, diffc_tensor_dim(any, 2), diffc_tensor_dim(any, 3));
     for (int row = 0; row < cascade->job_count * s->count && !code; row++) {
         const struct ex_job *job = &cascade->jobs[row / s->count];
-        ex_sheet_row(&sheet, row, "%s",
-                     ex_join_prompts(&s->studio, job->prompts, job->prompt_count, "\n", text, sizeof text));
+        char *prompts = ex_join_prompts(&s->studio, job->prompts, job->prompt_count, "\n");
+        ex_sheet_row(&sheet, row, "%s", prompts ? prompts : "");
+        free(prompts);
         code = put_views(s, &sheet, row, job, row % s->count);
     }
     return ex_sheet_close(&sheet, &s->studio, code, "anagrams.png");

@@ -8,6 +8,7 @@
  * three_bands, grey_colour, motion, scale. With --reference one component is that of a given picture: its
  * first one of grey_colour colours a grey photo. Writes the pictures, hybrids.png and metrics.json. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/cascade.h"
@@ -132,7 +133,7 @@ static int show(void *opaque, struct ex_cascade *cascade)
 {
     struct settings *s = opaque;
     struct ex_sheet sheet;
-    char text[512], title[64];
+    char title[64];
     int stage = s->studio.model2 ? 1 : 0;
     const diffc_tensor *any = cascade->jobs[0].images[stage];
     snprintf(title, sizeof title, "Hybrid images, %s", s->split);
@@ -140,9 +141,10 @@ static int show(void *opaque, struct ex_cascade *cascade)
                              diffc_tensor_dim(any, 2), diffc_tensor_dim(any, 3));
     for (int i = 0; i < cascade->job_count && !code; i++) {
         const struct ex_job *job = &cascade->jobs[i];
-        ex_join_prompts(&s->studio, job->prompts, job->prompt_count, "\n", text, sizeof text);
+        char *prompts = ex_join_prompts(&s->studio, job->prompts, job->prompt_count, "\n");
         for (int k = 0; k < s->count; k++)
-            ex_sheet_row(&sheet, i * s->count + k, "%s", text);
+            ex_sheet_row(&sheet, i * s->count + k, "%s", prompts ? prompts : "");
+        free(prompts);
         code = put_pictures(s, &sheet, i * s->count, job->images[stage]);
     }
     for (int k = 0; k < s->parts && !code; k++)

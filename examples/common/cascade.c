@@ -6,9 +6,9 @@
 static int write_pictures(const struct ex_cascade *cascade, const struct ex_job *job,
                           const struct ex_stage *stage, const diffc_tensor *images)
 {
-    char name[160], prompt[1024], number[16] = "";
-    int code = 0;
-    ex_join_prompts(cascade->studio, job->prompts, job->prompt_count, " | ", prompt, sizeof prompt);
+    char name[160], number[16] = "";
+    char *prompt = ex_join_prompts(cascade->studio, job->prompts, job->prompt_count, " | ");
+    int code = prompt ? 0 : ex_error(EX_FAILED, job->name, "out of memory");
     for (int k = 0; k < job->count && !code; k++) {
         if (job->count > 1)
             snprintf(number, sizeof number, "-%d", k + 1);
@@ -16,6 +16,7 @@ static int write_pictures(const struct ex_cascade *cascade, const struct ex_job 
         struct ex_result result = { name, images, k, prompt, stage, k, diffc_sampler_steps(stage->sampler) };
         code = ex_result_write(cascade->studio, &result, json_deep_copy(job->more));
     }
+    free(prompt);
     return code;
 }
 

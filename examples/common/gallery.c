@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "gallery.h"
@@ -15,6 +16,19 @@ static const char *base_name(const char *path)
     return slash && slash[1] ? slash + 1 : path;
 }
 
+static uint64_t seed_of(const struct ex_studio *s, const struct ex_result *result)
+{
+    return result->stage ? ex_stage_seed(result->stage, result->number) : s->seed;
+}
+
+static int is_utf8(const char *text)
+{
+    json_t *string = json_string(text);
+    int good = string != NULL;
+    json_decref(string);
+    return good;
+}
+
 /* Texts for the PNG file; `numbers` keeps those that are made here. */
 static void make_texts(const struct ex_studio *s, const struct ex_result *result, const char *texts[TEXTS],
                        char numbers[6][32])
@@ -24,24 +38,24 @@ static void make_texts(const struct ex_studio *s, const struct ex_result *result
     texts[count++] = "Software", texts[count++] = numbers[0];
     texts[count++] = "program", texts[count++] = program_invocation_short_name;
     texts[count++] = "prompt", texts[count++] = result->prompt;
+    snprintf(numbers[1], sizeof numbers[1], "%llu", (unsigned long long)seed_of(s, result));
+    texts[count++] = "seed", texts[count++] = numbers[1];
     texts[count++] = "rng", texts[count++] = s->rng;
     if (result->stage) {
         const struct ex_stage *stage = result->stage;
-        const char *folder = stage->number == 1 ? s->model : s->model2;
-        snprintf(numbers[1], sizeof numbers[1], "%llu",
-                 (unsigned long long)ex_stage_seed(stage, result->number));
+        const char *folder = base_name(stage->number == 1 ? s->model : s->model2);
         snprintf(numbers[2], sizeof numbers[2], "%d", ex_stage_stream(stage, result->number));
         snprintf(numbers[3], sizeof numbers[3], "%g", stage->guidance);
         snprintf(numbers[4], sizeof numbers[4], "%d", result->steps);
         snprintf(numbers[5], sizeof numbers[5], "%d", stage->number);
         if (stage->guidance != 1)
             texts[count++] = "negative", texts[count++] = s->negative;
-        texts[count++] = "seed", texts[count++] = numbers[1];
         texts[count++] = "sample", texts[count++] = numbers[2];
         texts[count++] = "guidance", texts[count++] = numbers[3];
         texts[count++] = "steps", texts[count++] = numbers[4];
         texts[count++] = "stage", texts[count++] = numbers[5];
-        texts[count++] = "model", texts[count++] = base_name(folder);
+        if (is_utf8(folder))
+            texts[count++] = "model", texts[count++] = folder;
         texts[count++] = "model_hash", texts[count++] = stage->hash;
     }
     texts[count] = NULL;
@@ -64,9 +78,9 @@ static int add_entry(const struct ex_studio *s, const struct ex_result *result, 
                      const char *npy, json_t *more)
 {
     const struct ex_stage *stage = result->stage;
-    json_int_t seed = (json_int_t)(stage ? ex_stage_seed(stage, result->number) : s->seed);
-    json_t *entry = json_pack("{s:s, s:I, s:i, s:i, s:i, s:s}", "prompt", result->prompt, "seed", seed,
-                              "sample", stage ? ex_stage_stream(stage, result->number) : 0, "stage",
+    json_t *entry = json_pack("{s:s, s:I, s:i, s:i, s:i, s:s}", "prompt", result->prompt, "seed",
+                              (json_int_t)seed_of(s, result), "sample",
+                              stage ? ex_stage_stream(stage, result->number) : 0, "stage",
                               stage ? stage->number : 0, "steps", result->steps, "png", png);
     if (npy)
         json_object_set_new(entry, "npy", json_string(npy));
@@ -105,14 +119,14 @@ int ex_result_write(struct ex_studio *studio, const struct ex_result *result, js
     return add_entry(studio, result, png, studio->save_npy ? npy : NULL, more);
 }
 
-const char *ex_join_prompts(const struct ex_studio *studio, const int *prompts, int count,
-                            const char *between, char *text, size_t size)
+char *ex_join_prompts(const struct ex_studio *studio, const int *prompts, int count, const char *between)
 {
-    size_t used = 0;
-    text[0] = '\0';
-    for (int i = 0; i < count && used < size; i++)
-        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? between : "",
-                                 studio->prompts.value[prompts[i]]);
+    size_t size = 1;
+    for (int i = 0; i < count; i++)
+        size += strlen(studio->prompts.value[prompts[i]]) + strlen(between);
+    char *text = calloc(1, size), *end = text;
+    for (int i = 0; text && i < count; i++)
+        end = stpcpy(stpcpy(end, i ? between : ""), studio->prompts.value[prompts[i]]);
     return text;
 }
 
@@ -142,19 +156,29 @@ int ex_sheet_open(struct ex_sheet *sheet, struct ex_studio *studio, const char *
     return status ? ex_failed("sheet", status) : 0;
 }
 
-/* Cuts every line between characters, and says so with an ellipsis. */
+/* The length of text, at most `room`, that does not end within a character of UTF-8. */
+static size_t whole_length(const char *text, size_t room)
+{
+    size_t length = strlen(text);
+    if (length <= room)
+        return length;
+    for (length = room; length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80;)
+        length--;
+    return length;
+}
+
+/* Cuts every line, and says so with an ellipsis. */
 static void set_label(char *label, size_t size, const char *format, va_list arguments)
 {
     char text[512];
     size_t used = 0;
     vsnprintf(text, sizeof text, format, arguments);
+    text[whole_length(text, sizeof text - 2)] = '\0'; /* may have been cut anywhere */
     for (char *rest = text, *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n")) {
-        size_t length = strlen(line), room = size - used - 5 < LINE_BYTES ? size - used - 5 : LINE_BYTES;
-        int cut = length > room;
-        for (length = cut ? room : length; cut && length > 0 && ((unsigned char)line[length] & 0xc0) == 0x80;)
-            length--;
+        size_t room = size - used - 5 < LINE_BYTES ? size - used - 5 : LINE_BYTES;
+        size_t length = whole_length(line, room);
         used += (size_t)snprintf(label + used, size - used, "%s%.*s%s", line > text ? "\n" : "", (int)length,
-                                 line, cut ? "\xe2\x80\xa6" : "");
+                                 line, line[length] ? "\xe2\x80\xa6" : "");
         if (used + 10 > size)
             break;
     }

@@ -22,9 +22,8 @@ struct ex_result {
  * over, may be NULL) has further fields of that entry. */
 int ex_result_write(struct ex_studio *studio, const struct ex_result *result, json_t *more);
 
-/* Prompts with `between` between them, cut to `size`. */
-const char *ex_join_prompts(const struct ex_studio *studio, const int *prompts, int count,
-                            const char *between, char *text, size_t size);
+/* Prompts with `between` between them, to be freed; NULL without memory. */
+char *ex_join_prompts(const struct ex_studio *studio, const int *prompts, int count, const char *between);
 
 /* A sheet of pictures in rows and columns, with labels. */
 struct ex_sheet {

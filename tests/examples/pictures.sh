@@ -109,3 +109,8 @@ fails 1 bare sample --model bare --embeddings one.safetensors
 long=$(printf 'the %.0s' $(seq 100))
 expect 0 sample --model model --prompt "$long" --steps 2 --count 1 --out long --quiet
 grep -q 'its last 24 tokens are cut off' stderr || die "nothing said about the tokens cut off"
+# a long prompt is whole in the entry, whatever its characters
+ae=$(printf '\303\244%.0s' $(seq 3000))
+expect 0 sample --model model --prompt "$ae" --steps 2 --count 1 --out umlauts --quiet
+same_fields umlauts prompt "$ae"
+is_png umlauts/samples.png
