@@ -38,8 +38,6 @@ static int check_texts(const struct ex_studio *s)
 static int check(struct ex_studio *s)
 {
     int torch = !strcmp(s->rng, "torch"), code = check_texts(s);
-    if (code)
-        return code;
     for (int i = 0; i < s->steps.count; i++)
         if (s->steps.value[i] != (int)s->steps.value[i])
             return ex_error(EX_USAGE, "--steps", "%g is not a whole number", s->steps.value[i]);
@@ -52,7 +50,7 @@ static int check(struct ex_studio *s)
                         "the course's loop has its own rule; give --loop pipeline as well");
     if (torch && s->seed > UINT32_MAX)
         return ex_error(EX_USAGE, "--seed", "PyTorch's generator takes 32 bits: at most 4294967295");
-    return -1;
+    return code ? code : -1;
 }
 
 int ex_studio_read(struct ex_studio *studio, const struct ex_program *program, int argc, char **argv)
@@ -153,6 +151,7 @@ int ex_studio_close(struct ex_studio *studio, int code)
     if (!code) {
         ex_metric_integer(studio->metrics, "seed", (int64_t)studio->seed);
         ex_metric_text(studio->metrics, "rng", studio->rng);
+        ex_metric_text(studio->metrics, "precision", studio->precision);
         ex_metric_integer(studio->metrics, "threads", diffc_context_threads(studio->context));
         ex_metric(studio->metrics, "seconds", ex_seconds() - studio->began);
         json_object_set(studio->metrics, "images", studio->images);

@@ -43,6 +43,8 @@ expect 0 sample --model model --steps 4 --count 1 --guidance 1 --negative 'a cat
 cmp five/sample-1.npy plain/sample.npy || die "the negative prompt counts without guidance"
 expect 0 sample --model model --steps 4 --count 1 --guidance 7 --save-npy --quiet --out guided
 ! cmp -s plain/sample.npy guided/sample.npy || die "guidance changes nothing"
+expect 0 sample --model model --steps 2 --count 1 --precision bf16 --quiet --out bf16
+same_fields bf16 precision bf16
 # the empty prompt is one like any other
 expect 0 sample --model model --steps 2 --count 1 --prompt '' --quiet --out nothing
 # a list in place of the spacing: 4 timesteps of 1000, strided
