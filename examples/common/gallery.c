@@ -167,6 +167,9 @@ static size_t whole_length(const char *text, size_t room)
     return length;
 }
 
+static void set_label(char *label, size_t size, const char *format, va_list arguments)
+    __attribute__((format(printf, 3, 0)));
+
 /* Cuts every line, and says so with an ellipsis. */
 static void set_label(char *label, size_t size, const char *format, va_list arguments)
 {
