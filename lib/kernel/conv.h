@@ -23,7 +23,9 @@ struct dfi_conv {
     int dtype; /* DIFFC_F32, DIFFC_F64 */
     enum dfi_numerics numerics;
     const struct dfi_kernels *kernels;
-    int shares; /* 1: jobs have the memory of dfi_conv_shared() */
+    int shares;  /* 1: jobs have the memory of dfi_conv_shared() */
+    int streams; /* 1: weights are not packed before; where the convolution shares and a job has pieces that
+                    prepare, it takes them as they are in the reference layout */
     const struct dfi_kernels *in, *out; /* by the type of the pixels on its two sides; NULL: `kernels` */
     /* what dfi_conv_init() fills in */
     int out_h, out_w;
@@ -71,8 +73,10 @@ struct dfi_conv_job {
     enum dfi_act act;
     struct dfi_images x, y;
     int samples;
-    int accumulate; /* 1: y += */
-    void *shared;   /* of convolutions that share */
+    int accumulate;      /* 1: y += */
+    void *shared;        /* of convolutions that share */
+    const void *weights; /* of those that stream: float or 16 bits wide (diffc_dtype) */
+    int weights_dtype;
 };
 
 /* Bytes that the pieces of a job with up to so many samples share. */

@@ -179,16 +179,6 @@ static void pack(const struct dfi_conv *conv, enum dfi_conv_pass pass, const voi
     }
 }
 
-static size_t scratch_bytes(const struct dfi_conv *conv, enum dfi_conv_pass pass)
-{
-    const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
-    const struct block b = size_block(conv, &w);
-    const size_t running = (size_t)(b.in_group + b.out_group) * (size_t)b.groups;
-    const size_t packing = (size_t)(w.scheme.r * w.scheme.r * w.plan.src_c) *
-                           (size_t)block_width(conv, w.plan.dst_c);
-    return (running > packing ? running : packing) * sizeof(float);
-}
-
 /* A piece is a few blocks, so that one can ask for the pixels of the next. */
 static int piece_blocks(int blocks)
 {
@@ -213,6 +203,12 @@ static int count_tile_blocks(const struct dfi_conv_winograd_plan *w, const struc
 #define SHARED_BYTES ((size_t)16 << 20) /* about half of a third-level cache */
 #define PREPARED_CHANNELS 256           /* of a group of tiles in a piece of preparing */
 
+/* Weights that stream: a piece is a block of channels, whose weights are transformed a few channels of the
+ * source at a time and used while they are in the second-level cache; the products of all tiles add up. */
+#define STREAM_BYTES ((size_t)64 << 20) /* of the shared memory, which is read in order */
+#define STREAM_GROUPS 12                /* of tiles, at most */
+#define STREAM_CHANNELS 64
+
 static int count_groups(const struct dfi_conv_winograd_plan *w, int samples)
 {
     return (int)(((int64_t)samples * w->per_image + DFI_WINOGRAD_TILES - 1) / DFI_WINOGRAD_TILES);
@@ -223,7 +219,48 @@ static int few_groups(const struct dfi_conv *conv, const struct dfi_conv_winogra
                       const struct block *b)
 {
     const int phases = w->src_phases * w->dst_phases;
-    return conv->shares && phases == 1 ? (int)(SHARED_BYTES / ((size_t)b->in_group * sizeof(float))) : 0;
+    const size_t bytes = conv->streams ? STREAM_BYTES : SHARED_BYTES;
+    const int most = (int)(bytes / ((size_t)b->in_group * sizeof(float)));
+    if (!conv->shares || phases != 1)
+        return 0;
+    return conv->streams && most > STREAM_GROUPS ? STREAM_GROUPS : most;
+}
+
+/* Scratch of a streaming piece: taps and transformed weights of a few channels, products of all tiles. */
+static size_t stream_taps(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w)
+{
+    return (size_t)(w->scheme.r * w->scheme.r * STREAM_CHANNELS * block_width(conv, w->plan.dst_c));
+}
+
+static ptrdiff_t stream_position(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w)
+{
+    return (ptrdiff_t)STREAM_CHANNELS * block_width(conv, w->plan.dst_c) + PAD;
+}
+
+static size_t stream_weights(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w)
+{
+    return (size_t)(w->scheme.n * w->scheme.n) * (size_t)stream_position(conv, w);
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static size_t scratch_bytes(const struct dfi_conv *conv, enum dfi_conv_pass pass)
+{
+    const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
+    const struct block b = size_block(conv, &w);
+    const size_t running = (size_t)(b.in_group + b.out_group) * (size_t)b.groups;
+    const size_t packing = (size_t)(w.scheme.r * w.scheme.r * w.plan.src_c) *
+                           (size_t)block_width(conv, w.plan.dst_c);
+    size_t most = larger(running, packing);
+    if (conv->shares)
+        most = larger(most, (size_t)b.out_group * MOST_GROUPS);
+    if (conv->streams)
+        most = larger(most, stream_taps(conv, &w) + stream_weights(conv, &w) +
+                                (size_t)b.out_group * (size_t)few_groups(conv, &w, &b));
+    return most * sizeof(float);
 }
 
 static int are_few(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w, const struct block *b,
@@ -248,18 +285,20 @@ static int prepare_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, 
 }
 
 /* Groups of a piece: as few as leave no more than fit. */
-static int piece_groups(const struct dfi_conv_winograd_plan *w, const struct block *b, int samples)
+static int piece_groups(const struct dfi_conv_winograd_plan *w, int samples)
 {
     const int groups = count_groups(w, samples);
-    return divide_up(groups, divide_up(groups, b->groups));
+    return divide_up(groups, divide_up(groups, MOST_GROUPS));
 }
 
 static int pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples)
 {
     const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
     const struct block b = size_block(conv, &w);
+    if (are_few(conv, &w, &b, samples) && conv->streams)
+        return count_blocks(conv, &w);
     if (are_few(conv, &w, &b, samples))
-        return count_blocks(conv, &w) * divide_up(count_groups(&w, samples), piece_groups(&w, &b, samples));
+        return count_blocks(conv, &w) * divide_up(count_groups(&w, samples), piece_groups(&w, samples));
     const int blocks = count_tile_blocks(&w, &b, samples), share = piece_blocks(blocks);
     return (blocks + share - 1) / share;
 }
@@ -303,6 +342,25 @@ static void transform_input(const struct dfi_conv_job *job, const struct dfi_con
     }
 }
 
+/* Products to pixels: the block of channels from `first` on, of which `left` are left. */
+static void write_output(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
+                         const struct block *b, int dst_phase, struct dfi_winograd_args *args, float *out,
+                         int first, int left)
+{
+    args->tile = block_width(job->conv, left);
+    args->channels = left < (int)args->tile ? left : (int)args->tile;
+    args->tiles = dfi_conv_winograd_tiles(w, w->plan.dst, &job->y, w->plan.dst_h, w->plan.dst_w,
+                                          w->plan.dst_step, dst_phase);
+    args->tiles.data = dfi_conv_pixel(w->plan.dst, args->tiles.data, first);
+    args->values = out;
+    args->position = b->out_position;
+    args->group = b->out_group;
+    args->scale = job->scale ? (const float *)job->scale + first : NULL;
+    args->bias = job->bias ? (const float *)job->bias + first : NULL;
+    args->act = job->act;
+    w->plan.dst->winograd_output(args);
+}
+
 /* Channels `first` to `end` - 1 of the destination, one block of weights after the other. */
 static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
                         const struct block *b, int dst_phase, struct dfi_winograd_args *args, const float *in,
@@ -315,6 +373,7 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
     struct dfi_winograd_multiply_args product = { .a = in,
                                                   .a_group = b->in_group,
                                                   .a_position = b->in_position,
+                                                  .a_tile = b->k,
                                                   .c = out,
                                                   .c_group = b->out_group,
                                                   .c_position = b->out_position,
@@ -322,12 +381,6 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
                                                   .k = b->k,
                                                   .next = { *next } };
     product.groups = (args->count + DFI_WINOGRAD_TILES - 1) / DFI_WINOGRAD_TILES;
-    args->tiles = dfi_conv_winograd_tiles(w, w->plan.dst, &job->y, w->plan.dst_h, w->plan.dst_w,
-                                          w->plan.dst_step, dst_phase);
-    const void *pixels = args->tiles.data;
-    args->values = out;
-    args->position = b->out_position;
-    args->group = b->out_group;
     for (; first < end; first += conv->kernels->winograd_block) {
         const int left = w->plan.dst_c - first, width = block_width(conv, left);
         product.b = weights;
@@ -340,13 +393,7 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
         conv->kernels->winograd_multiply(&product);
         product.next[0].count = 0;
         weights += (size_t)positions * (size_t)product.b_position;
-        args->tiles.data = dfi_conv_pixel(w->plan.dst, pixels, first);
-        args->channels = left < width ? left : width;
-        args->tile = width;
-        args->scale = job->scale ? (const float *)job->scale + first : NULL;
-        args->bias = job->bias ? (const float *)job->bias + first : NULL;
-        args->act = job->act;
-        w->plan.dst->winograd_output(args);
+        write_output(job, w, b, dst_phase, args, out, first, left);
     }
 }
 
@@ -385,7 +432,7 @@ static void prepare(const struct dfi_conv_job *job, int piece)
     const int channel = piece % parts * PREPARED_CHANNELS, left = b.k - channel;
     struct dfi_winograd_args args = tiles_of_groups(job, &w, group, 1);
     struct dfi_conv_job part = *job;
-    part.x.data = (float *)job->x.data + channel;
+    part.x.data = dfi_conv_pixel(w.plan.src, job->x.data, channel);
     transform_input(&part, &w, &b, 0, &args, (float *)job->shared + group * b.in_group + channel,
                     left < PREPARED_CHANNELS ? left : PREPARED_CHANNELS);
 }
@@ -394,7 +441,7 @@ static void run_few(const struct dfi_conv_job *job, const struct dfi_conv_winogr
                     const struct block *b, int piece, float *out)
 {
     const struct dfi_prefetch nothing = { NULL, 0, 0, 0 };
-    const int groups = count_groups(w, job->samples), share = piece_groups(w, b, job->samples);
+    const int groups = count_groups(w, job->samples), share = piece_groups(w, job->samples);
     const int shares = divide_up(groups, share), group = piece % shares * share;
     const int channel = piece / shares * job->conv->kernels->winograd_block;
     struct dfi_winograd_args args = tiles_of_groups(job, w, group, share);
@@ -402,10 +449,58 @@ static void run_few(const struct dfi_conv_job *job, const struct dfi_conv_winogr
                 channel + 1);
 }
 
+/* The products of STREAM_CHANNELS channels of the source or fewer. */
+static void add_channels(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
+                         const struct block *b, int first, int channel, float *scratch, float *out)
+{
+    const struct dfi_kernels *kernels = job->conv->kernels;
+    const int left = w->plan.src_c - channel, channels = left < STREAM_CHANNELS ? left : STREAM_CHANNELS;
+    const int rest = w->plan.dst_c - first, width = block_width(job->conv, rest),
+              taps = w->scheme.r * w->scheme.r;
+    const ptrdiff_t row = (ptrdiff_t)taps * w->plan.src_c, at = first * row + (ptrdiff_t)taps * channel;
+    const size_t element = job->weights_dtype == DIFFC_F32 ? 4 : 2;
+    float *transformed = scratch + stream_taps(job->conv, w);
+    const struct dfi_winograd_multiply_args product = { .a = (const float *)job->shared + channel,
+                                                        .a_group = b->in_group,
+                                                        .a_position = b->in_position,
+                                                        .a_tile = b->k,
+                                                        .b = transformed,
+                                                        .b_position = stream_position(job->conv, w),
+                                                        .c = out,
+                                                        .c_group = b->out_group,
+                                                        .c_position = b->out_position,
+                                                        .positions = w->scheme.n * w->scheme.n,
+                                                        .groups = count_groups(w, job->samples),
+                                                        .k = channels,
+                                                        .width = width,
+                                                        .accumulate = channel > 0 };
+    kernels->widen_panel((const char *)job->weights + at * (ptrdiff_t)element, job->weights_dtype, row,
+                         rest < width ? rest : width, (size_t)(taps * channels), width, scratch);
+    for (int i = 0; i < channels; i++)
+        kernels->winograd_weights(&w->scheme, scratch + (ptrdiff_t)i * taps * width, width,
+                                  transformed + (ptrdiff_t)i * width, product.b_position, (size_t)width);
+    kernels->winograd_multiply(&product);
+}
+
+static void run_streamed(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
+                         const struct block *b, int piece, float *scratch)
+{
+    const int first = piece * job->conv->kernels->winograd_block, left = w->plan.dst_c - first;
+    float *out = scratch + stream_taps(job->conv, w) + stream_weights(job->conv, w);
+    struct dfi_winograd_args args = tiles_of_groups(job, w, 0, count_groups(w, job->samples));
+    for (int channel = 0; channel < w->plan.src_c; channel += STREAM_CHANNELS)
+        add_channels(job, w, b, first, channel, scratch, out);
+    write_output(job, w, b, 0, &args, out, first, left);
+}
+
 static void run(const struct dfi_conv_job *job, int piece, void *scratch)
 {
     const struct dfi_conv_winograd_plan w = plan_pass(job->conv, job->pass);
     const struct block b = size_block(job->conv, &w);
+    if (are_few(job->conv, &w, &b, job->samples) && job->conv->streams) {
+        run_streamed(job, &w, &b, piece, scratch);
+        return;
+    }
     if (are_few(job->conv, &w, &b, job->samples)) {
         run_few(job, &w, &b, piece, scratch);
         return;

@@ -6,7 +6,7 @@ struct state { /* followed by the packed weights of the forward pass, then of ba
     struct dfi_conv conv;
     int trains;                /* backward data is wanted */
     int group;                 /* output channels that are packed at a time in every run; 0: all, and kept */
-    size_t shared_at;          /* bytes of shared scratch before what the pieces of a run share */
+    int whole;                 /* 1: the weights are taken as they are, without groups */
     int first;                 /* of the group at hand */
     struct dfi_conv part;      /* its convolution */
     const void *scale, *shift; /* of a batch norm that is part of it; NULL without one, and the bias */
@@ -94,15 +94,6 @@ static int group_of(const struct dfi_graph *graph, const struct dfi_node *node, 
     return channels < GROUP_STEP ? GROUP_STEP : channels > (size_t)node->c ? node->c : (int)channels;
 }
 
-/* Shared scratch of a run: what its pieces share lies behind the weights of a group. */
-static size_t shared_at(const struct dfi_graph *graph, const struct dfi_node *node,
-                        const struct dfi_conv *conv, int group, size_t element)
-{
-    const struct dfi_conv part = part_of(conv, group);
-    return (wide_bytes(graph, node, group) + dfi_conv_packed(&part, DFI_CONV_FORWARD) * element + 63) / 64 *
-           64;
-}
-
 static int need_streamed(const struct dfi_graph *graph, const struct dfi_node *node,
                          const struct dfi_conv *conv, const struct dfi_exec_sizes *sizes,
                          struct dfi_need *out)
@@ -113,8 +104,12 @@ static int need_streamed(const struct dfi_graph *graph, const struct dfi_node *n
     const size_t rest = dfi_conv_scratch(conv, DFI_CONV_FORWARD),
                  scratch = dfi_conv_scratch(&part, DFI_CONV_FORWARD);
     out->state = state_size();
-    out->shared = shared_at(graph, node, conv, group, element) +
-                  dfi_conv_shared(conv, DFI_CONV_FORWARD, sizes->samples);
+    out->shared = dfi_conv_shared(conv, DFI_CONV_FORWARD, sizes->samples);
+    if (!dfi_conv_prepare_pieces(conv, DFI_CONV_FORWARD, sizes->samples)) {
+        const size_t packed = wide_bytes(graph, node, group) +
+                              dfi_conv_packed(&part, DFI_CONV_FORWARD) * element;
+        out->shared = packed > out->shared ? packed : out->shared;
+    }
     out->worker = scratch > rest ? scratch : rest;
     return DIFFC_OK;
 }
@@ -126,7 +121,8 @@ static int need(const struct dfi_graph *graph, const struct dfi_node *node,
     if (dfi_conv_describe(graph, node, &sizes->arithmetic, &conv))
         return dfi_fail(DIFFC_ERR_CONFIG, "%s: the window does not fit", node->name);
     conv.shares = !sizes->backward;
-    if (sizes->stream && weights_param(graph, node)->stored && !conv.transposed)
+    conv.streams = sizes->stream && weights_param(graph, node)->stored && !conv.transposed;
+    if (conv.streams)
         return need_streamed(graph, node, &conv, sizes, out);
     const int data = sizes->backward && graph->nodes[node->input[0]].gradient;
     size_t worker = dfi_conv_scratch(&conv, DFI_CONV_FORWARD);
@@ -207,10 +203,10 @@ static void refresh(struct dfi_exec *exec, int number)
     state->conv.shares = !exec->options.backward;
     state->trains = exec->options.backward && dfi_wants_gradient(exec, dfi_node(exec, number)->input[0]);
     state->group = 0;
-    state->shared_at = 0;
-    if (exec->options.stream && weights_param(exec->graph, node)->stored && !state->conv.transposed) {
+    state->conv.streams = exec->options.stream && weights_param(exec->graph, node)->stored &&
+                          !state->conv.transposed;
+    if (state->conv.streams) {
         state->group = group_of(exec->graph, node, &state->conv, exec->element);
-        state->shared_at = shared_at(exec->graph, node, &state->conv, state->group, exec->element);
         return;
     }
     dfi_node_parallel_whole(exec, number, widen_piece, widen_pieces(exec, node, node->c));
@@ -245,8 +241,12 @@ static struct dfi_conv_job forward_job(struct dfi_exec *exec, int number)
                                 .x = images(&x),
                                 .y = images(&y),
                                 .samples = y.samples,
-                                .shared = (char *)dfi_shared(exec) + state->shared_at };
-    if (state->group) {
+                                .shared = dfi_shared(exec) };
+    if (state->whole) {
+        job.conv = &state->conv;
+        job.weights = dfi_param_value(exec, node, 0);
+        job.weights_dtype = dfi_param_dtype(exec, node, 0);
+    } else if (state->group) {
         job.packed = group_packed(exec, node, state);
         job.bias = dfi_at(exec, state->shift, state->first);
         job.y.data = dfi_pixel(&y, job.y.data, state->first);
@@ -285,9 +285,6 @@ static void group_pack_piece(struct dfi_exec *exec, int number, int index, int w
 static void forward_groups(struct dfi_exec *exec, int number, struct state *state)
 {
     const struct dfi_node *node = dfi_node(exec, number);
-    state->part = part_of(&state->conv, state->group);
-    dfi_node_parallel(exec, number, prepare_piece,
-                      dfi_conv_prepare_pieces(&state->part, DFI_CONV_FORWARD, dfi_samples(exec, number)));
     for (state->first = 0; state->first < node->c; state->first += state->group) {
         const int left = node->c - state->first;
         state->part = part_of(&state->conv, left < state->group ? left : state->group);
@@ -316,15 +313,16 @@ static void find_epilogue(struct dfi_exec *exec, int number, struct state *state
 static void forward(struct dfi_exec *exec, int number)
 {
     struct state *state = dfi_state(exec, number);
+    const int samples = dfi_samples(exec, number);
+    const int prepare = dfi_conv_prepare_pieces(&state->conv, DFI_CONV_FORWARD, samples);
     find_epilogue(exec, number, state);
-    if (state->group) {
+    state->whole = state->group && prepare;
+    if (state->group && !prepare) {
         forward_groups(exec, number, state);
         return;
     }
-    dfi_node_parallel(exec, number, prepare_piece,
-                      dfi_conv_prepare_pieces(&state->conv, DFI_CONV_FORWARD, dfi_samples(exec, number)));
-    dfi_node_parallel(exec, number, forward_piece,
-                      dfi_conv_pieces(&state->conv, DFI_CONV_FORWARD, dfi_samples(exec, number)));
+    dfi_node_parallel(exec, number, prepare_piece, prepare);
+    dfi_node_parallel(exec, number, forward_piece, dfi_conv_pieces(&state->conv, DFI_CONV_FORWARD, samples));
 }
 
 static void data_piece(struct dfi_exec *exec, int number, int index, int worker)

@@ -95,14 +95,17 @@ static double *run(struct setup *s, enum dfi_conv_pass pass, int dtype, enum dfi
     } else {
         struct kc_array packed = kc_make(dtype, dfi_conv_packed(&conv, pass));
         struct kc_array shared = kc_make(dtype, dfi_conv_shared(&conv, pass, samples) / x.size + 1);
+        const int streams = conv.streams && dfi_conv_prepare_pieces(&conv, pass, samples);
         const struct dfi_conv_job job = { .conv = &conv,
                                           .pass = pass,
-                                          .packed = packed.p,
+                                          .packed = streams ? NULL : packed.p,
                                           .x = forward ? in : gradient,
                                           .y = { out.p, forward ? conv.cout : conv.cin, (ptrdiff_t)out_size,
                                                  samples },
                                           .samples = samples,
-                                          .shared = shared.p };
+                                          .shared = shared.p,
+                                          .weights = w.p,
+                                          .weights_dtype = dtype };
         for (int piece = 0; piece < dfi_conv_pack_pieces(&conv, pass); piece++)
             dfi_conv_pack(&conv, pass, w.p, packed.p, piece, scratch.p);
         for (int piece = 0; piece < dfi_conv_prepare_pieces(&conv, pass, samples); piece++)
@@ -181,7 +184,8 @@ static void test_rounding_errors(void **state)
 
 /* Images repeat where fewer lie in memory than the job takes, and the bits of one do not depend on the
  * others. */
-/* With memory in common few tiles are transformed before all blocks of channels: the same bits. */
+/* With memory in common few tiles are transformed before all blocks of channels, and weights may stream: the
+ * same bits. */
 static void check_shared(int size, int cin, int cout, int few)
 {
     const struct dfi_kernels *tables[KC_TABLES];
@@ -192,17 +196,19 @@ static void check_shared(int size, int cin, int cout, int few)
         for (int numerics = DFI_NUMERICS_DEFAULT; numerics <= DFI_NUMERICS_FAST; numerics++)
             for (int samples = 1; samples <= IMAGES; samples++) {
                 size_t n;
-                s.conv.shares = 0;
+                s.conv.shares = s.conv.streams = 0;
                 double *alone = run(&s, DFI_CONV_FORWARD, DIFFC_F32, (enum dfi_numerics)numerics, 0,
                                     tables[t], IMAGES, samples, &n);
                 s.conv.shares = 1;
                 s.conv.kernels = tables[t];
                 assert_int_equal(dfi_conv_prepare_pieces(&s.conv, DFI_CONV_FORWARD, IMAGES) > 0, few);
-                double *together = run(&s, DFI_CONV_FORWARD, DIFFC_F32, (enum dfi_numerics)numerics, 0,
-                                       tables[t], IMAGES, samples, &n);
-                assert_memory_equal(alone, together, n * sizeof(*alone));
+                for (s.conv.streams = 0; s.conv.streams < 2; s.conv.streams++) {
+                    double *together = run(&s, DFI_CONV_FORWARD, DIFFC_F32, (enum dfi_numerics)numerics, 0,
+                                           tables[t], IMAGES, samples, &n);
+                    assert_memory_equal(alone, together, n * sizeof(*alone));
+                    free(together);
+                }
                 free(alone);
-                free(together);
             }
     close_setup(&s);
 }

@@ -6,10 +6,11 @@ void KERNEL(winograd_multiply)(const struct dfi_winograd_multiply_args *args)
         for (int row = 0; row < args->groups * DFI_WINOGRAD_TILES; row++) {
             const int group = row / DFI_WINOGRAD_TILES, tile = row % DFI_WINOGRAD_TILES;
             const real *a = (const real *)args->a + group * args->a_group + p * args->a_position +
-                            tile * args->k;
+                            tile * args->a_tile;
             const real *b = (const real *)args->b + p * args->b_position;
             real *c = (real *)args->c + group * args->c_group + p * args->c_position + tile * args->width;
-            memset(c, 0, (size_t)args->width * sizeof(real));
+            if (!args->accumulate)
+                memset(c, 0, (size_t)args->width * sizeof(real));
             for (int k = 0; k < args->k; k++)
                 for (int j = 0; j < args->width; j++)
                     c[j] += a[k] * b[k * args->width + j];

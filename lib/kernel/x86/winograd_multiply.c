@@ -13,10 +13,10 @@ _Static_assert(ROWS == TILE_ROWS, "a group of tiles is a register tile");
                 const int call = p * args->groups + g, calls = args->positions * args->groups; \
                 prefetch_part(&args->next[0], call, calls); \
                 prefetch_part(&args->next[1], call, calls); \
-                run_tile((const float *)args->a + g * args->a_group + p * args->a_position, args->k, 1, \
+                run_tile((const float *)args->a + g * args->a_group + p * args->a_position, args->a_tile, 1, \
                          (const float *)args->b + p * args->b_position, vectors * LANES, \
                          (float *)args->c + g * args->c_group + p * args->c_position, vectors * LANES, \
-                         args->k, 0, ROWS, vectors); \
+                         args->k, args->accumulate, ROWS, vectors); \
             } \
     }
 
