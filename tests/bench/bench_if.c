@@ -21,6 +21,11 @@ static const struct {
 } networks[] = { { "I-M", "if_i_m" },   { "I-L", "if_i_l" },   { "I-XL", "if_i_xl" },
                  { "II-M", "if_ii_m" }, { "II-L", "if_ii_l" }, { "T5-XXL", "t5_xxl_77" } };
 
+static int encodes(int which)
+{
+    return strcmp(networks[which].folder, "T5-XXL") == 0;
+}
+
 struct network {
     struct bench *bench;
     char path[1024];
@@ -149,7 +154,7 @@ static struct network *open_network(struct bench *bench, const char *folders, in
     snprintf(network->path, sizeof(network->path), "%s/%s", folders, networks[which].folder);
     bench_reset_peak();
     const double before = bench_peak_memory();
-    if (strcmp(networks[which].folder, "T5-XXL") == 0)
+    if (encodes(which))
         open_encoder(network);
     else
         open_unet(network, numerics, least);
@@ -182,20 +187,20 @@ static void bench_network(struct bench *bench, const char *folders, int which, c
                           int least)
 {
     char name[64];
-    const int encodes = strcmp(networks[which].folder, "T5-XXL") == 0;
+    const int text = encodes(which);
     snprintf(name, sizeof(name),
-             encodes ? "%s"
+             text    ? "%s"
              : least ? "%s_step_cfg_least"
                      : "%s_step_cfg",
              networks[which].row);
-    if ((encodes && (least || strcmp(numerics, "default") != 0)) || !bench_wants(bench, name))
+    if ((text && (least || strcmp(numerics, "default") != 0)) || !bench_wants(bench, name))
         return;
     struct network *network = open_network(bench, folders, which, numerics, least);
     struct bench_row row = { .name = name, .numerics = numerics, .dtype = dtype_of(network) };
-    snprintf(row.shape, sizeof(row.shape), encodes ? "%d tokens" : "2 x %d tokens", TOKENS);
+    snprintf(row.shape, sizeof(row.shape), text ? "%d tokens" : "2 x %d tokens", TOKENS);
     row.gflop = gflop_of(network);
     run_checked(network);
-    row.predicted_bytes = (double)network->predicted + (encodes ? 0 : file_bytes(network));
+    row.predicted_bytes = (double)network->predicted + (text ? 0 : file_bytes(network));
     row.measured_bytes = bench_peak_memory() - network->before;
     bench_measure(bench, &row, run_checked, network);
     close_network(network);
@@ -273,7 +278,7 @@ void bench_if(struct bench *bench, const char *folders, const char *only)
             if (!only || strcmp(only, numerics[i]) == 0)
                 bench_network(bench, folders, which, numerics[i], 0);
         bench_network(bench, folders, which, "default", 1);
-        for (int least = 0; least < 2; least++)
+        for (int least = 0; least < 2 && !encodes(which); least++)
             bench_cancel(bench, folders, which, least);
     }
 }

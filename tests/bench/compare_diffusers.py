@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Runs networks with the shapes of DeepFloyd IF in diffusers (or transformers, or OpenVINO) and in this library in turn.
+
+    python3 tests/bench/compare_diffusers.py --bench build/tests/bench/diffc-bench --models DIR [--rounds 3] [--json FILE]
+
+DIR holds folders I-M, II-M, T5-XXL, ... as build/tests/tools/make_model writes them; those that are there are
+compared. A step is one guided prediction: two samples with 77 tokens each. Needs PyTorch with diffusers and
+transformers, and OpenVINO for --openvino, none of which the library itself ever does. Of T5-XXL four layers of 24 run
+in transformers and count six times, as the whole takes 19 GB. In every round each side runs once per row; the ratio
+of a round compares neighbours in time.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "1073741824"}
+if any(os.environ.get(key) != value for key, value in ALLOCATOR.items()):  # see compare_pytorch.py
+    os.environ.update(ALLOCATOR)
+    os.execv(sys.executable, [sys.executable] + sys.argv)
+
+import torch  # noqa: E402
+
+ROWS = {"I-M": "if_i_m_step_cfg", "I-L": "if_i_l_step_cfg", "II-M": "if_ii_m_step_cfg", "T5-XXL": "t5_xxl_77"}
+TOKENS = 77
+
+
+class Steps:
+    """A UNet of diffusers; both passes of the guidance are one batch."""
+
+    def __init__(self, folder, dtype):
+        from diffusers import UNet2DConditionModel
+        self.scale = 1
+        self.model = UNet2DConditionModel.from_pretrained(folder, torch_dtype=dtype).eval()
+        config = self.model.config
+        self.inputs = [torch.randn(2, config.in_channels, config.sample_size, config.sample_size, dtype=dtype),
+                       torch.tensor(500), torch.randn(2, TOKENS, config.encoder_hid_dim, dtype=dtype)]
+        if config.class_embed_type:
+            self.inputs.append(torch.tensor([250, 250]))
+
+    def run(self):
+        with torch.no_grad():
+            self.model(*self.inputs)
+
+
+class OpenVinoSteps(Steps):
+    def __init__(self, folder, dtype):
+        import openvino
+        super().__init__(folder, torch.float32)
+        converted = openvino.convert_model(self.model, example_input=tuple(self.inputs))
+        precision = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
+        self.compiled = openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+        self.model, self.inputs = None, [value.numpy() for value in self.inputs]
+
+    def run(self):
+        self.compiled(self.inputs)
+
+
+class Encoder:
+    LAYERS = 4
+
+    def __init__(self, folder, dtype):
+        from transformers import T5Config, T5EncoderModel
+        config = T5Config.from_pretrained(folder)
+        self.scale = config.num_layers / self.LAYERS
+        config.num_layers, before = self.LAYERS, torch.get_default_dtype()
+        torch.set_default_dtype(dtype)
+        self.model = T5EncoderModel(config).eval()
+        torch.set_default_dtype(before)
+        self.ids = torch.arange(3, 3 + TOKENS)[None]
+
+    def run(self):
+        with torch.no_grad():
+            self.model(self.ids)
+
+
+def seconds_of(peer, seconds):
+    peer.run()
+    best, start = 1e9, time.perf_counter()
+    while best == 1e9 or time.perf_counter() - start < seconds:
+        begin = time.perf_counter()
+        peer.run()
+        best = min(best, time.perf_counter() - begin)
+    return best * peer.scale
+
+
+def our_seconds(arguments, name):
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        subprocess.run([arguments.bench, "--models", arguments.models, "--filter", name, "--isa", arguments.isa,
+                        "--numerics", arguments.numerics, "--seconds", str(arguments.seconds), "--threads",
+                        str(torch.get_num_threads()), "--json", file.name], check=True, stdout=subprocess.DEVNULL)
+        return next(row["seconds"] for row in json.load(file) if row["name"] == name)
+
+
+def compare(folder, name, kind, dtype, arguments):
+    peer = kind(os.path.join(arguments.models, folder), dtype)
+    theirs = {"Steps": "diffusers", "OpenVinoSteps": "OpenVINO", "Encoder": "transformers"}[kind.__name__]
+    theirs += " fp32" if dtype is torch.float32 else " bf16"
+    pairs = [(seconds_of(peer, arguments.seconds), our_seconds(arguments, name)) for _ in range(arguments.rounds)]
+    ratio = sorted(their / our for their, our in pairs)
+    print(f"{name}, {arguments.numerics} / {theirs}: {statistics.median(ratio):.2f} ({ratio[0]:.2f} to {ratio[-1]:.2f}); "
+          f"best {min(p[1] for p in pairs):.3f} and {min(p[0] for p in pairs):.3f} s", flush=True)
+    return {"row": name, "numerics": arguments.numerics, "peer": theirs, "median_ratio": statistics.median(ratio),
+            "least": ratio[0], "most": ratio[-1], "seconds": pairs}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bench", required=True, help="path of diffc-bench")
+    parser.add_argument("--models", required=True, help="folder of the models' folders")
+    parser.add_argument("--rows", default=",".join(ROWS), help="which of the models")
+    parser.add_argument("--dtypes", default="fp32,bf16", help="of the peers")
+    parser.add_argument("--numerics", default="default", help="of this library")
+    parser.add_argument("--isa", default="avx512" if torch.backends.cpu.get_cpu_capability() == "AVX512" else "avx2")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5, help="for one side in one round")
+    parser.add_argument("--openvino", action="store_true", help="also UNets in OpenVINO")
+    parser.add_argument("--json", help="file for the ratios")
+    arguments = parser.parse_args()
+    dtypes = [{"fp32": torch.float32, "bf16": torch.bfloat16}[name] for name in arguments.dtypes.split(",")]
+    print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads")
+    results = []
+    for folder in arguments.rows.split(","):
+        if not os.path.exists(os.path.join(arguments.models, folder, "config.json")):
+            continue
+        kinds = [Encoder] if folder.startswith("T5") else [Steps] + [OpenVinoSteps] * arguments.openvino
+        for dtype in dtypes:
+            results += [compare(folder, ROWS[folder], kind, dtype, arguments) for kind in kinds]
+    if arguments.json:
+        with open(arguments.json, "w") as file:
+            json.dump(results, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
