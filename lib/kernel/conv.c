@@ -23,7 +23,7 @@ int dfi_conv_init(struct dfi_conv *conv)
     conv->in = conv->in ? conv->in : conv->kernels;
     conv->out = conv->out ? conv->out : conv->kernels;
     for (int pass = DFI_CONV_FORWARD; pass <= DFI_CONV_BACKWARD_WEIGHTS; pass++)
-        conv->tile[pass] = dfi_conv_choose_tile(conv, (enum dfi_conv_pass)pass);
+        dfi_conv_choose(conv, (enum dfi_conv_pass)pass);
     return 0;
 }
 

@@ -27,9 +27,11 @@ struct dfi_conv {
     int streams; /* 1: weights are not packed before; where the convolution shares and a job has pieces that
                     prepare, it takes them as they are in the reference layout */
     const struct dfi_kernels *in, *out; /* by the type of the pixels on its two sides; NULL: `kernels` */
+    int rounds; /* 1: factors of products may be rounded to bfloat16 where that is faster */
     /* what dfi_conv_init() fills in */
     int out_h, out_w;
     int tile[3]; /* for each pass: m of Winograd's F(m x m), 0: direct */
+    int dots[3]; /* products of bfloat16 */
 };
 
 /* Fills in the output size and the algorithms; returns 0, or -1 if the window does not fit the image. A
@@ -37,7 +39,7 @@ struct dfi_conv {
  * caller sees to that. */
 int dfi_conv_init(struct dfi_conv *conv);
 
-/* "direct", "winograd-4x4". */
+/* "direct", "winograd-4x4", "winograd-4x4-bf16". */
 const char *dfi_conv_algorithm_name(const struct dfi_conv *conv, enum dfi_conv_pass pass);
 
 /* Multiply-adds of a pass over one image: as a direct convolution would make them, and as the chosen

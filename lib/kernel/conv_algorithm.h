@@ -28,8 +28,8 @@ struct dfi_conv_dw_algorithm {
 extern const struct dfi_conv_algorithm dfi_conv_direct, dfi_conv_winograd;
 extern const struct dfi_conv_dw_algorithm dfi_conv_direct_dw, dfi_conv_winograd_dw;
 
-/* m of Winograd's F(m x m) for a pass, 0: direct. */
-int dfi_conv_choose_tile(const struct dfi_conv *conv, enum dfi_conv_pass pass);
+/* Fills in `tile` and `dots` of a pass. */
+void dfi_conv_choose(struct dfi_conv *conv, enum dfi_conv_pass pass);
 
 /* Values per tile pixel row of Winograd's filters: 3, or 2 where the kernel is cut into phases. */
 static inline int dfi_conv_filter(const struct dfi_conv *conv)

@@ -61,35 +61,49 @@ static int gradient_pays(const struct dfi_conv *conv, const struct dfi_conv_plan
     return bytes <= MOST_GRADIENT_BYTES;
 }
 
-int dfi_conv_choose_tile(const struct dfi_conv *conv, enum dfi_conv_pass pass)
+static const struct tier *tier_of(enum dfi_numerics numerics)
+{
+    const struct tier *tier = tiers;
+    while (tier->numerics != numerics)
+        tier++;
+    return tier;
+}
+
+/* Tiles larger than 4 x 4 would lose most of the eight bits. */
+static int has_dots(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int tile)
+{
+    return conv->rounds && conv->kernels->dots && tile > 0 && tile <= 4 && plan->src_c % 2 == 0;
+}
+
+void dfi_conv_choose(struct dfi_conv *conv, enum dfi_conv_pass pass)
 {
     const struct dfi_conv_plan plan = plan_of(conv, pass);
     const int whole = conv->kernel == 3 && conv->stride == 1, phased = conv->kernel == 4 && conv->stride == 2;
+    conv->tile[pass] = conv->dots[pass] = 0;
     if (conv->dtype != DIFFC_F32 || !(whole || phased) || plan.src_c < LEAST_CHANNELS ||
         plan.dst_c < LEAST_CHANNELS)
-        return 0;
-    const struct tier *tier = tiers;
-    while (tier->numerics != conv->numerics)
-        tier++;
+        return;
+    const struct tier *tier = tier_of(conv->numerics);
     const int *allowed = whole ? tier->filter3 : tier->filter2;
     double least = 0.7 * dfi_conv_work(conv, pass); /* the transforms cost, too */
-    int best = 0;
     for (int i = 0; i < 2 && allowed[i]; i++) {
-        const double work = work_with_tile(conv, &plan, allowed[i]);
-        if (work <= least && (pass != DFI_CONV_BACKWARD_WEIGHTS || gradient_pays(conv, &plan, allowed[i]))) {
+        const int tile = allowed[i], dots = has_dots(conv, &plan, tile);
+        const double work = work_with_tile(conv, &plan, tile) * (dots ? 0.5 : 1);
+        if (work <= least && (pass != DFI_CONV_BACKWARD_WEIGHTS || gradient_pays(conv, &plan, tile))) {
             least = work;
-            best = allowed[i];
+            conv->tile[pass] = tile;
+            conv->dots[pass] = dots;
         }
     }
-    return best;
 }
 
 const char *dfi_conv_algorithm_name(const struct dfi_conv *conv, enum dfi_conv_pass pass)
 {
+    const int dots = conv->dots[pass];
     switch (conv->tile[pass]) {
-    case 2: return "winograd-2x2";
-    case 3: return "winograd-3x3";
-    case 4: return "winograd-4x4";
+    case 2: return dots ? "winograd-2x2-bf16" : "winograd-2x2";
+    case 3: return dots ? "winograd-3x3-bf16" : "winograd-3x3";
+    case 4: return dots ? "winograd-4x4-bf16" : "winograd-4x4";
     case 7: return "winograd-7x7";
     default: return "direct";
     }

@@ -11,9 +11,11 @@
 #define PAD 16        /* elements between positions, so that they do not meet in the same sets of a cache */
 
 struct dfi_conv_winograd_plan dfi_conv_winograd_plan_make(const struct dfi_conv *conv,
-                                                          const struct dfi_conv_plan *plan, int tile)
+                                                          const struct dfi_conv_plan *plan,
+                                                          enum dfi_conv_pass pass)
 {
-    struct dfi_conv_winograd_plan w = { .plan = *plan };
+    struct dfi_conv_winograd_plan w = { .plan = *plan, .dots = conv->dots[pass] };
+    const int tile = conv->tile[pass];
     dfi_winograd_init(&w.scheme, tile, dfi_conv_filter(conv));
     w.src_phases = plan->src_step * plan->src_step;
     w.dst_phases = plan->dst_step * plan->dst_step;
@@ -69,9 +71,10 @@ struct dfi_tiles dfi_conv_winograd_tiles(const struct dfi_conv_winograd_plan *w,
     };
 }
 
-/* Sizes of a block, in elements. */
+/* Sizes of a block, in elements: those of the input, and the weights, are bfloat16 where the products are. */
 struct block {
-    int k; /* channels of the input values: of all source phases */
+    ptrdiff_t value; /* bytes of an element of the input */
+    int k;           /* channels of the input values: of all source phases */
     ptrdiff_t in_position, in_group, out_position, out_group;
     int groups;
 };
@@ -82,15 +85,20 @@ static int block_width(const struct dfi_conv *conv, int channels)
     return whole < conv->kernels->winograd_block ? whole : conv->kernels->winograd_block;
 }
 
+static ptrdiff_t value_bytes(const struct dfi_conv_winograd_plan *w)
+{
+    return w->dots ? (ptrdiff_t)sizeof(uint16_t) : (ptrdiff_t)sizeof(float);
+}
+
 static struct block size_block(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w)
 {
     const int positions = w->scheme.n * w->scheme.n;
-    struct block b = { .k = w->src_phases * w->plan.src_c };
+    struct block b = { .value = value_bytes(w), .k = w->src_phases * w->plan.src_c };
     b.in_position = (ptrdiff_t)b.k * DFI_WINOGRAD_TILES + PAD;
     b.out_position = (ptrdiff_t)block_width(conv, w->plan.dst_c) * DFI_WINOGRAD_TILES + PAD;
     b.in_group = b.in_position * positions;
     b.out_group = b.out_position * positions;
-    const ptrdiff_t fit = BLOCK_BYTES / ((b.in_group + b.out_group) * (ptrdiff_t)sizeof(float));
+    const ptrdiff_t fit = BLOCK_BYTES / (b.in_group * b.value + b.out_group * (ptrdiff_t)sizeof(float));
     b.groups = fit < 1 ? 1 : fit < MOST_GROUPS ? (int)fit : MOST_GROUPS;
     return b;
 }
@@ -98,7 +106,7 @@ static struct block size_block(const struct dfi_conv *conv, const struct dfi_con
 static struct dfi_conv_winograd_plan plan_pass(const struct dfi_conv *conv, enum dfi_conv_pass pass)
 {
     const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
-    return dfi_conv_winograd_plan_make(conv, &plan, conv->tile[pass]);
+    return dfi_conv_winograd_plan_make(conv, &plan, pass);
 }
 
 /* Weights are packed [dst phase][block of channels][position][k][width of the block], positions PAD apart. */
@@ -124,7 +132,8 @@ static size_t phase_elements(const struct dfi_conv *conv, const struct dfi_conv_
 static size_t packed_elements(const struct dfi_conv *conv, enum dfi_conv_pass pass)
 {
     const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
-    return (size_t)w.dst_phases * phase_elements(conv, &w);
+    const size_t bytes = (size_t)w.dst_phases * phase_elements(conv, &w) * (size_t)value_bytes(&w);
+    return (bytes + sizeof(float) - 1) / sizeof(float);
 }
 
 static int count_blocks(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w)
@@ -138,24 +147,46 @@ static int pack_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass)
     return w.dst_phases * count_blocks(conv, &w);
 }
 
-/* Filters of 3 x 3 that lie together: rows of channels are transposed, and all of a filter's taps with them.
- */
-static void pack_whole(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w,
-                       const float *weights, int count, int width, float *values, float *scratch)
+/* Filters of `count` source channels and a block of destination channels: tap t of those from source channel
+ * i lies at taps[i * from + t * tap]. */
+struct filters {
+    const float *taps;
+    ptrdiff_t from, tap;
+    int count, width;
+};
+
+/* Floats of scratch for each destination channel of a pair of transformed filters. */
+static size_t pair_values(const struct dfi_conv_winograd_plan *w)
 {
-    const int taps = w->scheme.r * w->scheme.r, row = taps * w->plan.src_c;
-    conv->kernels->widen_panel(weights, DIFFC_F32, row, count, (size_t)row, width, scratch);
-    for (int i = 0; i < w->plan.src_c; i++)
-        conv->kernels->winograd_weights(&w->scheme, scratch + (ptrdiff_t)i * taps * width, width,
-                                        values + (ptrdiff_t)i * width, weights_position(w, width),
-                                        (size_t)width);
+    return w->dots ? 2 * (size_t)(w->scheme.n * w->scheme.n) : 0;
+}
+
+/* Transforms them to [position][source channel][width], from `values` on; in pairs of source channels where
+ * the products want them, by way of scratch. */
+static void transform_filters(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w,
+                              const struct filters *f, char *values, ptrdiff_t position, float *scratch)
+{
+    const int positions = w->scheme.n * w->scheme.n, width = f->width;
+    const struct dfi_kernels *k = conv->kernels;
+    for (int i = 0; i < f->count; i++) {
+        const float *taps = f->taps + i * f->from;
+        if (!w->dots) {
+            k->winograd_weights(&w->scheme, taps, f->tap, (float *)(void *)values + (ptrdiff_t)i * width,
+                                position, (size_t)width);
+            continue;
+        }
+        k->winograd_weights(&w->scheme, taps, f->tap, scratch + i % 2 * width, 2 * width, (size_t)width);
+        for (int p = 0; i % 2 && p < positions; p++)
+            k->pair_rows(scratch + (ptrdiff_t)p * 2 * width, width, 2, (size_t)width,
+                         values + (p * position + (ptrdiff_t)(i - 1) * width) * value_bytes(w), 0);
+    }
 }
 
 static void pack(const struct dfi_conv *conv, enum dfi_conv_pass pass, const void *weights, void *packed,
                  int piece, void *scratch)
 {
     const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
-    const int blocks = count_blocks(conv, &w), src_c = w.plan.src_c, r = w.scheme.r;
+    const int blocks = count_blocks(conv, &w), src_c = w.plan.src_c, taps = w.scheme.r * w.scheme.r;
     const int dst_phase = piece / blocks, first = piece % blocks * conv->kernels->winograd_block;
     const int left = w.plan.dst_c - first, width = block_width(conv, left),
               count = left < width ? left : width;
@@ -163,19 +194,24 @@ static void pack(const struct dfi_conv *conv, enum dfi_conv_pass pass, const voi
     const ptrdiff_t by_out = w.plan.scatters ? area : area * src_c;
     const ptrdiff_t by_in = w.plan.scatters ? area * w.plan.dst_c : area;
     const ptrdiff_t slice = (ptrdiff_t)src_c * width;
-    float *values = (float *)packed + (size_t)dst_phase * phase_elements(conv, &w) +
-                    weights_at(conv, &w, first);
+    const float *from = (const float *)weights + first * by_out;
+    char *values = (char *)packed + (dst_phase * phase_elements(conv, &w) + weights_at(conv, &w, first)) *
+                                        (size_t)value_bytes(&w);
     if (!w.plan.scatters && w.src_phases == 1) {
-        pack_whole(conv, &w, (const float *)weights + first * by_out, count, width, values, scratch);
+        /* They lie together: rows of channels are transposed, and all of a filter's taps with them. */
+        const struct filters f = { scratch, (ptrdiff_t)taps * width, width, src_c, width };
+        conv->kernels->widen_panel(from, DIFFC_F32, area * src_c, count, (size_t)(area * src_c), width,
+                                   scratch);
+        transform_filters(conv, &w, &f, values, weights_position(&w, width), (float *)scratch + taps * slice);
         return;
     }
     for (int src_phase = 0; src_phase < w.src_phases; src_phase++) {
+        const struct filters f = { scratch, width, slice, src_c, width };
         struct dfi_conv_winograd_filter filter;
         dfi_conv_winograd_find_filter(conv, &w, dst_phase, src_phase, &filter);
-        conv->kernels->pack_weights((const float *)weights + first * by_out, by_out, by_in, filter.position,
-                                    r * r, src_c, count, width, scratch);
-        conv->kernels->winograd_weights(&w.scheme, scratch, slice, values + src_phase * slice,
-                                        weights_position(&w, width), (size_t)slice);
+        conv->kernels->pack_weights(from, by_out, by_in, filter.position, taps, src_c, count, width, scratch);
+        transform_filters(conv, &w, &f, values + src_phase * slice * value_bytes(&w),
+                          weights_position(&w, width), (float *)scratch + taps * slice);
     }
 }
 
@@ -220,7 +256,7 @@ static int few_groups(const struct dfi_conv *conv, const struct dfi_conv_winogra
 {
     const int phases = w->src_phases * w->dst_phases;
     const size_t bytes = conv->streams ? STREAM_BYTES : SHARED_BYTES;
-    const int most = (int)(bytes / ((size_t)b->in_group * sizeof(float)));
+    const int most = (int)(bytes / (size_t)(b->in_group * b->value));
     if (!conv->shares || phases != 1)
         return 0;
     return conv->streams && most > STREAM_GROUPS ? STREAM_GROUPS : most;
@@ -229,7 +265,8 @@ static int few_groups(const struct dfi_conv *conv, const struct dfi_conv_winogra
 /* Scratch of a streaming piece: taps and transformed weights of a few channels, products of all tiles. */
 static size_t stream_taps(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w)
 {
-    return (size_t)(w->scheme.r * w->scheme.r * STREAM_CHANNELS * block_width(conv, w->plan.dst_c));
+    const int taps = w->scheme.r * w->scheme.r * STREAM_CHANNELS;
+    return ((size_t)taps + pair_values(w)) * (size_t)block_width(conv, w->plan.dst_c);
 }
 
 static ptrdiff_t stream_position(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w)
@@ -252,8 +289,8 @@ static size_t scratch_bytes(const struct dfi_conv *conv, enum dfi_conv_pass pass
     const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
     const struct block b = size_block(conv, &w);
     const size_t running = (size_t)(b.in_group + b.out_group) * (size_t)b.groups;
-    const size_t packing = (size_t)(w.scheme.r * w.scheme.r * w.plan.src_c) *
-                           (size_t)block_width(conv, w.plan.dst_c);
+    const size_t taps = (size_t)(w.scheme.r * w.scheme.r * w.plan.src_c);
+    const size_t packing = (taps + pair_values(&w)) * (size_t)block_width(conv, w.plan.dst_c);
     size_t most = larger(running, packing);
     if (conv->shares)
         most = larger(most, (size_t)b.out_group * MOST_GROUPS);
@@ -274,7 +311,7 @@ static size_t shared(const struct dfi_conv *conv, enum dfi_conv_pass pass, int s
     const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
     const struct block b = size_block(conv, &w);
     const int all = count_groups(&w, samples), few = few_groups(conv, &w, &b);
-    return (size_t)(all < few ? all : few) * (size_t)b.in_group * sizeof(float);
+    return (size_t)(all < few ? all : few) * (size_t)(b.in_group * b.value);
 }
 
 static int prepare_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples)
@@ -323,7 +360,7 @@ struct dfi_prefetch dfi_conv_winograd_pixels(const struct dfi_conv_winograd_plan
 
 /* `channels` channels of each phase of the source. */
 static void transform_input(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
-                            const struct block *b, int dst_phase, struct dfi_winograd_args *args, float *in,
+                            const struct block *b, int dst_phase, struct dfi_winograd_args *args, char *in,
                             int channels)
 {
     for (int src_phase = 0; src_phase < w->src_phases; src_phase++) {
@@ -334,7 +371,8 @@ static void transform_input(const struct dfi_conv_job *job, const struct dfi_con
         args->tiles.y0 = filter.shift_y;
         args->tiles.x0 = filter.shift_x;
         args->channels = channels;
-        args->values = in + src_phase * w->plan.src_c;
+        args->values = in + src_phase * w->plan.src_c * b->value;
+        args->narrow = w->dots;
         args->tile = b->k;
         args->position = b->in_position;
         args->group = b->in_group;
@@ -361,15 +399,25 @@ static void write_output(const struct dfi_conv_job *job, const struct dfi_conv_w
     w->plan.dst->winograd_output(args);
 }
 
+static void multiply(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w,
+                     const struct dfi_winograd_multiply_args *args)
+{
+    if (w->dots)
+        conv->kernels->winograd_multiply_bf16(args);
+    else
+        conv->kernels->winograd_multiply(args);
+}
+
 /* Channels `first` to `end` - 1 of the destination, one block of weights after the other. */
 static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
-                        const struct block *b, int dst_phase, struct dfi_winograd_args *args, const float *in,
+                        const struct block *b, int dst_phase, struct dfi_winograd_args *args, const void *in,
                         float *out, const struct dfi_prefetch *next, int first, int end)
 {
     const struct dfi_conv *conv = job->conv;
     const int positions = w->scheme.n * w->scheme.n;
-    const float *weights = (const float *)job->packed + (size_t)dst_phase * phase_elements(conv, w) +
-                           weights_at(conv, w, first);
+    const char *weights = (const char *)job->packed +
+                          ((size_t)dst_phase * phase_elements(conv, w) + weights_at(conv, w, first)) *
+                              (size_t)b->value;
     struct dfi_winograd_multiply_args product = { .a = in,
                                                   .a_group = b->in_group,
                                                   .a_position = b->in_position,
@@ -390,22 +438,23 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
                                                    w->plan.dst_step, left < width ? left : width, args->first,
                                                    args->count);
         product.next[1].from = dfi_conv_pixel(w->plan.dst, product.next[1].from, first);
-        conv->kernels->winograd_multiply(&product);
+        multiply(conv, w, &product);
         product.next[0].count = 0;
-        weights += (size_t)positions * (size_t)product.b_position;
+        weights += positions * product.b_position * b->value;
         write_output(job, w, b, dst_phase, args, out, first, left);
     }
 }
 
 static void run_block(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
                       const struct block *b, int first, int count, const struct dfi_prefetch *next,
-                      float *scratch)
+                      void *scratch)
 {
     struct dfi_winograd_args args = {
         .scheme = &w->scheme, .first = first, .count = count, .accumulate = job->accumulate
     };
     const struct dfi_prefetch nothing = { NULL, 0, 0, 0 };
-    float *in = scratch, *out = in + b->in_group * b->groups;
+    char *in = scratch;
+    float *out = (float *)(void *)(in + b->in_group * b->groups * b->value);
     for (int dst_phase = 0; dst_phase < w->dst_phases; dst_phase++) {
         transform_input(job, w, b, dst_phase, &args, in, w->plan.src_c);
         make_output(job, w, b, dst_phase, &args, in, out, dst_phase == w->dst_phases - 1 ? next : &nothing, 0,
@@ -433,7 +482,7 @@ static void prepare(const struct dfi_conv_job *job, int piece)
     struct dfi_winograd_args args = tiles_of_groups(job, &w, group, 1);
     struct dfi_conv_job part = *job;
     part.x.data = dfi_conv_pixel(w.plan.src, job->x.data, channel);
-    transform_input(&part, &w, &b, 0, &args, (float *)job->shared + group * b.in_group + channel,
+    transform_input(&part, &w, &b, 0, &args, (char *)job->shared + (group * b.in_group + channel) * b.value,
                     left < PREPARED_CHANNELS ? left : PREPARED_CHANNELS);
 }
 
@@ -445,8 +494,8 @@ static void run_few(const struct dfi_conv_job *job, const struct dfi_conv_winogr
     const int shares = divide_up(groups, share), group = piece % shares * share;
     const int channel = piece / shares * job->conv->kernels->winograd_block;
     struct dfi_winograd_args args = tiles_of_groups(job, w, group, share);
-    make_output(job, w, b, 0, &args, (const float *)job->shared + group * b->in_group, out, &nothing, channel,
-                channel + 1);
+    make_output(job, w, b, 0, &args, (const char *)job->shared + group * b->in_group * b->value, out,
+                &nothing, channel, channel + 1);
 }
 
 /* The products of STREAM_CHANNELS channels of the source or fewer. */
@@ -460,7 +509,8 @@ static void add_channels(const struct dfi_conv_job *job, const struct dfi_conv_w
     const ptrdiff_t row = (ptrdiff_t)taps * w->plan.src_c, at = first * row + (ptrdiff_t)taps * channel;
     const size_t element = job->weights_dtype == DIFFC_F32 ? 4 : 2;
     float *transformed = scratch + stream_taps(job->conv, w);
-    const struct dfi_winograd_multiply_args product = { .a = (const float *)job->shared + channel,
+    const struct filters f = { scratch, (ptrdiff_t)taps * width, width, channels, width };
+    const struct dfi_winograd_multiply_args product = { .a = (const char *)job->shared + channel * b->value,
                                                         .a_group = b->in_group,
                                                         .a_position = b->in_position,
                                                         .a_tile = b->k,
@@ -476,10 +526,9 @@ static void add_channels(const struct dfi_conv_job *job, const struct dfi_conv_w
                                                         .accumulate = channel > 0 };
     kernels->widen_panel((const char *)job->weights + at * (ptrdiff_t)element, job->weights_dtype, row,
                          rest < width ? rest : width, (size_t)(taps * channels), width, scratch);
-    for (int i = 0; i < channels; i++)
-        kernels->winograd_weights(&w->scheme, scratch + (ptrdiff_t)i * taps * width, width,
-                                  transformed + (ptrdiff_t)i * width, product.b_position, (size_t)width);
-    kernels->winograd_multiply(&product);
+    transform_filters(job->conv, w, &f, (char *)transformed, product.b_position,
+                      scratch + (ptrdiff_t)taps * STREAM_CHANNELS * width);
+    multiply(job->conv, w, &product);
 }
 
 static void run_streamed(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,

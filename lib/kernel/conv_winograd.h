@@ -11,11 +11,13 @@ struct dfi_conv_winograd_plan {
     struct dfi_conv_plan plan;
     struct dfi_winograd scheme;
     int src_phases, dst_phases; /* squares of the steps */
+    int dots;                   /* products of bfloat16 */
     int across, per_image;      /* tiles */
 };
 
 struct dfi_conv_winograd_plan dfi_conv_winograd_plan_make(const struct dfi_conv *conv,
-                                                          const struct dfi_conv_plan *plan, int tile);
+                                                          const struct dfi_conv_plan *plan,
+                                                          enum dfi_conv_pass pass);
 
 /* The filter between a phase of the destination and a phase of the source: its kernel positions and the shift
  * (in pixels of the source's phase) of its first tap. */

@@ -16,12 +16,13 @@ struct sizes { /* in elements */
     int tiles; /* of a block */
     ptrdiff_t source_position, g_position;
     size_t gradient, source, g; /* gradient: of one phase */
+    size_t pairs;               /* of the source and of the gradient, for products of bfloat16 */
 };
 
 static struct dfi_conv_winograd_plan plan_weights(const struct dfi_conv *conv)
 {
     const struct dfi_conv_plan plan = dfi_conv_plan_gather(conv);
-    return dfi_conv_winograd_plan_make(conv, &plan, conv->tile[DFI_CONV_BACKWARD_WEIGHTS]);
+    return dfi_conv_winograd_plan_make(conv, &plan, DFI_CONV_BACKWARD_WEIGHTS);
 }
 
 static struct sizes find_sizes(const struct dfi_conv_winograd_plan *w)
@@ -31,12 +32,13 @@ static struct sizes find_sizes(const struct dfi_conv_winograd_plan *w)
                                DFI_WINOGRAD_TILES,
                        .row = dfi_conv_dw_row(&w->plan) };
     const ptrdiff_t fit = BLOCK_BYTES / (positions * (s.rows + s.row) * (ptrdiff_t)sizeof(float));
-    s.tiles = fit < 8 ? 8 : fit < MOST_TILES ? (int)fit : MOST_TILES;
+    s.tiles = fit < 8 ? 8 : fit < MOST_TILES ? (int)fit / 2 * 2 : MOST_TILES;
     s.source_position = (ptrdiff_t)s.tiles * s.rows + PAD;
     s.g_position = (ptrdiff_t)s.tiles * s.row + PAD;
     s.gradient = (size_t)positions * (size_t)s.rows * (size_t)s.row;
     s.source = (size_t)(positions * s.source_position);
     s.g = (size_t)(positions * s.g_position);
+    s.pairs = w->dots ? (s.source + s.g) / 2 : 0; /* half as large, and both numbers are even */
     return s;
 }
 
@@ -44,7 +46,7 @@ static size_t scratch_bytes(const struct dfi_conv *conv)
 {
     const struct dfi_conv_winograd_plan w = plan_weights(conv);
     const struct sizes s = find_sizes(&w);
-    return (s.gradient * (size_t)w.src_phases + s.source + s.g) * sizeof(float);
+    return (s.gradient * (size_t)w.src_phases + s.source + s.g + s.pairs) * sizeof(float);
 }
 
 static int count_parts(const struct dfi_conv *conv)
@@ -58,14 +60,41 @@ struct work {
     struct dfi_conv_winograd_plan w;
     struct sizes s;
     const struct dfi_images *source, *g;
-    float *gradient, *source_values, *g_values;
+    float *gradient, *source_values, *g_values, *pairs;
 };
+
+/* Values of consecutive tiles side by side, each position where half of its values would be. */
+static void pair_tiles(const struct work *work, const float *values, ptrdiff_t position, int row, int tiles,
+                       float *pairs)
+{
+    const int positions = work->w.scheme.n * work->w.scheme.n;
+    for (int p = 0; p < positions; p++)
+        work->conv->kernels->pair_rows(values + p * position, row, tiles, (size_t)row,
+                                       pairs + p * position / 2, row);
+}
+
+static void add_products(const struct work *work, struct dfi_winograd_outer_args *outer)
+{
+    if (!work->w.dots) {
+        work->conv->kernels->winograd_outer(outer);
+        return;
+    }
+    struct dfi_winograd_outer_args dots = *outer;
+    float *g = work->pairs + work->s.source / 2;
+    pair_tiles(work, outer->a, outer->a_position, work->s.rows, outer->tiles, work->pairs);
+    pair_tiles(work, outer->b, outer->b_position, work->s.row, outer->tiles, g);
+    dots.a = work->pairs;
+    dots.b = g;
+    dots.a_position /= 2;
+    dots.b_position /= 2;
+    dots.tiles = (outer->tiles + 1) / 2 * 2;
+    work->conv->kernels->winograd_outer_bf16(&dots);
+}
 
 /* `left` tiles of the lane follow. */
 static void add_block(const struct work *work, int first, int count, int left, int is_first)
 {
     const struct dfi_conv_winograd_plan *w = &work->w;
-    const struct dfi_kernels *kernels = work->conv->kernels;
     struct dfi_winograd_args args = { .scheme = &w->scheme, .first = first, .count = count };
     struct dfi_winograd_outer_args outer = { .a = work->source_values,
                                              .a_position = work->s.source_position,
@@ -109,7 +138,7 @@ static void add_block(const struct work *work, int first, int count, int left, i
         args.tiles.x0 = filter.shift_x;
         w->plan.src->winograd_input(&args);
         outer.c = work->gradient + (size_t)phase * work->s.gradient;
-        kernels->winograd_outer(&outer);
+        add_products(work, &outer);
     }
 }
 
@@ -127,6 +156,7 @@ static void run(const struct dfi_conv *conv, const struct dfi_images *x, const s
     work.gradient = scratch;
     work.source_values = work.gradient + work.s.gradient * (size_t)w->src_phases;
     work.g_values = work.source_values + work.s.source;
+    work.pairs = work.g_values + work.s.g;
     if (work.s.row > w->plan.dst_c) /* channels behind the last one stay zero */
         memset(work.g_values, 0, work.s.g * sizeof(float));
     for (int tile = first * w->per_image; tile < end * w->per_image; tile += work.s.tiles) {

@@ -69,6 +69,7 @@ struct dfi_winograd_args {
     int first, count, channels;
     void *values;
     ptrdiff_t position, tile, group;
+    int narrow; /* of the input: 1: values are stored in bfloat16 */
     /* of the output: pixels = act(value * scale + bias), or += with accumulate 1; scale and bias [channels]
      * or NULL */
     const void *scale, *bias;
@@ -146,9 +147,8 @@ struct dfi_adam_args {
 };
 
 /* K(name, isa, result, arguments): isa says which versions exist: C, or C_AVX2_AVX512; with PIXELS before it
- * there is one more of each for pixels in bfloat16. From this list grow the prototypes, the tables, the tests
- * and the benchmark.
- */
+ * there is one more of each for pixels in bfloat16, and of those with SIMD one for AVX-512 with BF16; DOTS is
+ * C and AVX-512 with BF16. From this list grow the prototypes, the tables, the tests and the benchmark. */
 #define DFI_KERNEL_LIST(K) \
     /* convolution */ \
     K(taps, C_AVX2_AVX512, void, (const struct dfi_taps_args *args)) \
@@ -180,6 +180,13 @@ struct dfi_adam_args {
        const int *number, ptrdiff_t tap, size_t count)) \
     K(winograd_multiply, C_AVX2_AVX512, void, (const struct dfi_winograd_multiply_args *args)) \
     K(winograd_outer, C_AVX2_AVX512, void, (const struct dfi_winograd_outer_args *args)) \
+    /* The same products of bfloat16, summed in float. Values that a sum takes in follow each other in \
+     * pairs: pair_rows makes y[r / 2][i][r % 2] = x[r][i] of `rows` rows of floats (a last odd one is \
+     * paired with zeros), pairs of rows ldy apart. b is [k / 2][width][2] at each position, k even; of the \
+     * outer product a and b are [tiles / 2][lda or ldb][2] (strides count pairs), tiles even. */ \
+    K(winograd_multiply_bf16, DOTS, void, (const struct dfi_winograd_multiply_args *args)) \
+    K(winograd_outer_bf16, DOTS, void, (const struct dfi_winograd_outer_args *args)) \
+    K(pair_rows, DOTS, void, (const void *x, ptrdiff_t ldx, int rows, size_t n, void *y, ptrdiff_t ldy)) \
     /* y = x: pixels to values, and values to pixels */ \
     K(load_pixels, PIXELS_C_AVX2_AVX512, void, \
       (const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t pixels, int c)) \
@@ -279,6 +286,7 @@ struct dfi_kernels {
     const struct dfi_kernels *bf16;     /* of floats: the table for pixels in bfloat16 */
     int conv_block;                     /* output channels per block of packed convolution weights */
     int winograd_block, winograd_grain; /* width of a block of transformed weights: at most, a multiple of */
+    int dots;                           /* 1: has instructions for products of bfloat16 */
     int narrow;                         /* 1: up to DFI_NARROW output channels make blocks of one channel */
 #define DFI_KERNEL_MEMBER(name, isa, result, arguments) result(*name) arguments;
     DFI_KERNEL_LIST(DFI_KERNEL_MEMBER)

@@ -4,15 +4,17 @@
 #include "kernel/prototypes.h"
 
 /* One constant table per instruction set and type of pixels, grown from the list: a row that has no version
- * of its own takes the C one. FIND_isa(NAME, SIMD, C, PIXELS, C_PIXELS) picks a version by what the row has:
- * SIMD and C are the suffixes for plain rows, the others for rows of pixels. */
+ * of its own takes the C one. FIND_isa(NAME, C, SIMD, C_PIXELS, SIMD_PIXELS, DOTS) picks the suffix by what
+ * versions the row has. */
 
-#define FIND_C(name, simd, c, simd_pixels, c_pixels) dfi_##name##_##c
-#define FIND_C_AVX2_AVX512(name, simd, c, simd_pixels, c_pixels) dfi_##name##_##simd
-#define FIND_PIXELS_C(name, simd, c, simd_pixels, c_pixels) dfi_##name##_##c_pixels
-#define FIND_PIXELS_C_AVX2_AVX512(name, simd, c, simd_pixels, c_pixels) dfi_##name##_##simd_pixels
+#define FIND_C(name, c, simd, c_pixels, simd_pixels, dots) dfi_##name##_##c
+#define FIND_C_AVX2_AVX512(name, c, simd, c_pixels, simd_pixels, dots) dfi_##name##_##simd
+#define FIND_PIXELS_C(name, c, simd, c_pixels, simd_pixels, dots) dfi_##name##_##c_pixels
+#define FIND_PIXELS_C_AVX2_AVX512(name, c, simd, c_pixels, simd_pixels, dots) dfi_##name##_##simd_pixels
+#define FIND_DOTS(name, c, simd, c_pixels, simd_pixels, dots) dfi_##name##_##dots
 
-#define MEMBER_DOUBLE(name, isa, result, arguments) .name = FIND_##isa(name, double, double, double, double),
+#define MEMBER_DOUBLE(name, isa, result, arguments) \
+    .name = FIND_##isa(name, double, double, double, double, double),
 static const struct dfi_kernels kernels_double = { .name = "double",
                                                    .pixel = sizeof(double),
                                                    .conv_block = 8,
@@ -20,44 +22,39 @@ static const struct dfi_kernels kernels_double = { .name = "double",
                                                    .winograd_grain = 1,
                                                    DFI_KERNEL_LIST(MEMBER_DOUBLE) };
 
-#define BLOCKS_C .conv_block = 8, .winograd_block = 8, .winograd_grain = 1
-#define BLOCKS_AVX2 .conv_block = 16, .winograd_block = 16, .winograd_grain = 8, .narrow = 1
-#define BLOCKS_AVX512 .conv_block = 32, .winograd_block = 64, .winograd_grain = 16, .narrow = 1
+/* A table of floats and its sibling for pixels in bfloat16. */
+#define PAIR(table, member, ...) \
+    static const struct dfi_kernels kernels_##table##_bf16 = { .pixel = sizeof(uint16_t), \
+                                                               __VA_ARGS__, \
+                                                               DFI_KERNEL_LIST(member##_BF16) }; \
+    static const struct dfi_kernels kernels_##table = { \
+        .pixel = sizeof(float), .bf16 = &kernels_##table##_bf16, __VA_ARGS__, DFI_KERNEL_LIST(member) \
+    };
 
-#define MEMBER_C(name, isa, result, arguments) .name = FIND_##isa(name, c, c, c, c),
-#define MEMBER_C_BF16(name, isa, result, arguments) .name = FIND_##isa(name, c, c, c_bf16, c_bf16),
-static const struct dfi_kernels kernels_c_bf16 = {
-    .name = "c", .pixel = sizeof(uint16_t), BLOCKS_C, DFI_KERNEL_LIST(MEMBER_C_BF16)
-};
-static const struct dfi_kernels kernels_c = {
-    .name = "c", .pixel = sizeof(float), .bf16 = &kernels_c_bf16, BLOCKS_C, DFI_KERNEL_LIST(MEMBER_C)
-};
+#define MEMBER_C(name, isa, result, arguments) .name = FIND_##isa(name, c, c, c, c, c),
+#define MEMBER_C_BF16(name, isa, result, arguments) .name = FIND_##isa(name, c, c, c_bf16, c_bf16, c),
+PAIR(c, MEMBER_C, .name = "c", .conv_block = 8, .winograd_block = 8, .winograd_grain = 1)
 
 #if DFI_HAVE_AVX2
-#define MEMBER_AVX2(name, isa, result, arguments) .name = FIND_##isa(name, avx2, c, avx2, c),
-#define MEMBER_AVX2_BF16(name, isa, result, arguments) .name = FIND_##isa(name, avx2, c, avx2_bf16, c_bf16),
-static const struct dfi_kernels kernels_avx2_bf16 = {
-    .name = "avx2", .pixel = sizeof(uint16_t), BLOCKS_AVX2, DFI_KERNEL_LIST(MEMBER_AVX2_BF16)
-};
-static const struct dfi_kernels kernels_avx2 = { .name = "avx2",
-                                                 .pixel = sizeof(float),
-                                                 .bf16 = &kernels_avx2_bf16,
-                                                 BLOCKS_AVX2,
-                                                 DFI_KERNEL_LIST(MEMBER_AVX2) };
+#define MEMBER_AVX2(name, isa, result, arguments) .name = FIND_##isa(name, c, avx2, c, avx2, c),
+#define MEMBER_AVX2_BF16(name, isa, result, arguments) \
+    .name = FIND_##isa(name, c, avx2, c_bf16, avx2_bf16, c),
+PAIR(avx2, MEMBER_AVX2, .name = "avx2", .conv_block = 16, .winograd_block = 16, .winograd_grain = 8,
+     .narrow = 1)
 #endif
 
 #if DFI_HAVE_AVX512
-#define MEMBER_AVX512(name, isa, result, arguments) .name = FIND_##isa(name, avx512, c, avx512, c),
+#define BLOCKS_AVX512 .conv_block = 32, .winograd_block = 64, .winograd_grain = 16, .narrow = 1
+#define MEMBER_AVX512(name, isa, result, arguments) .name = FIND_##isa(name, c, avx512, c, avx512, c),
 #define MEMBER_AVX512_BF16(name, isa, result, arguments) \
-    .name = FIND_##isa(name, avx512, c, avx512_bf16, c_bf16),
-static const struct dfi_kernels kernels_avx512_bf16 = {
-    .name = "avx512", .pixel = sizeof(uint16_t), BLOCKS_AVX512, DFI_KERNEL_LIST(MEMBER_AVX512_BF16)
-};
-static const struct dfi_kernels kernels_avx512 = { .name = "avx512",
-                                                   .pixel = sizeof(float),
-                                                   .bf16 = &kernels_avx512_bf16,
-                                                   BLOCKS_AVX512,
-                                                   DFI_KERNEL_LIST(MEMBER_AVX512) };
+    .name = FIND_##isa(name, c, avx512, c_bf16, avx512_bf16, c),
+PAIR(avx512, MEMBER_AVX512, .name = "avx512", BLOCKS_AVX512)
+
+#define MEMBER_DOTS(name, isa, result, arguments) \
+    .name = FIND_##isa(name, c, avx512, c, avx512dots, avx512dots),
+#define MEMBER_DOTS_BF16(name, isa, result, arguments) \
+    .name = FIND_##isa(name, c, avx512, c_bf16, avx512dots_bf16, avx512dots),
+PAIR(dots, MEMBER_DOTS, .name = "avx512", .dots = 1, BLOCKS_AVX512)
 #endif
 
 const struct dfi_kernels *dfi_kernels_get(uint32_t cpu_flags, int dtype)
@@ -66,7 +63,7 @@ const struct dfi_kernels *dfi_kernels_get(uint32_t cpu_flags, int dtype)
         return &kernels_double;
 #if DFI_HAVE_AVX512
     if (cpu_flags & DIFFC_CPU_AVX512)
-        return &kernels_avx512;
+        return cpu_flags & DIFFC_CPU_AVX512_BF16 ? &kernels_dots : &kernels_avx512;
 #endif
 #if DFI_HAVE_AVX2
     if (cpu_flags & DIFFC_CPU_AVX2)

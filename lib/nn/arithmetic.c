@@ -28,7 +28,7 @@ int dfi_numerics_find(const char *name, enum dfi_numerics *numerics)
 
 static const struct dfi_entry precision_names[] = {
     [DFI_PRECISION_F32] = { "fp32", "values in float" },
-    [DFI_PRECISION_BF16] = { "bf16", "values between convolutions and norms in bfloat16" },
+    [DFI_PRECISION_BF16] = { "bf16", "values between convolutions and norms, and factors, in bfloat16" },
 };
 
 const char *dfi_precision_name(enum dfi_precision precision)

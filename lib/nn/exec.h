@@ -12,7 +12,8 @@
  * and stops early only on a cancel. */
 struct dfi_exec;
 
-/* How values and their gradients are stored. Parameters, sums and all arithmetic are float either way. */
+/* How values and their gradients are stored, and factors of products. Parameters and sums are float either
+ * way. */
 enum dfi_precision { DFI_PRECISION_F32, DFI_PRECISION_BF16 };
 
 struct dfi_exec_options {

@@ -35,14 +35,15 @@ int dfi_conv_describe(const struct dfi_graph *graph, const struct dfi_node *node
                                 .numerics = arithmetic->numerics,
                                 .kernels = kernels,
                                 .in = arithmetic->narrow[node->input[0]] ? kernels->bf16 : kernels,
-                                .out = arithmetic->narrow[node - graph->nodes] ? kernels->bf16 : kernels };
+                                .out = arithmetic->narrow[node - graph->nodes] ? kernels->bf16 : kernels,
+                                .rounds = arithmetic->precision == DFI_PRECISION_BF16 };
     return dfi_conv_init(conv);
 }
 
 void dfi_exec_conv(const struct dfi_exec *exec, int number, struct dfi_conv *conv)
 {
     const struct dfi_arithmetic arithmetic = { exec->kernels, exec->params->dtype, exec->options.numerics,
-                                               exec->plan.narrow };
+                                               exec->options.precision, exec->plan.narrow };
     dfi_conv_describe(exec->graph, dfi_node(exec, number), &arithmetic, conv);
 }
 

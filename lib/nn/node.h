@@ -31,6 +31,7 @@ struct dfi_arithmetic {
     const struct dfi_kernels *kernels;
     int dtype;
     enum dfi_numerics numerics;
+    enum dfi_precision precision;
     const unsigned char *narrow; /* [nodes] values that are stored in bfloat16 */
 };
 

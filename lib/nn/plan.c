@@ -276,7 +276,7 @@ static int place_needs(const struct dfi_graph *graph, int dtype, size_t element,
                                     .backward = options->backward,
                                     .stream = options->stream,
                                     .arithmetic = { dfi_kernels_get(graph->context->cpu_flags, dtype), dtype,
-                                                    options->numerics, plan->narrow } };
+                                                    options->numerics, options->precision, plan->narrow } };
     size_t shared = 0, worker = 0;
     int channels = 1;
     for (int i = 0; i < graph->count; i++) {

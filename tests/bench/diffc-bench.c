@@ -261,7 +261,7 @@ int main(int argc, char **argv)
     static const struct {
         const char *isa;
         uint32_t mask;
-    } sets[] = { { "avx512", DIFFC_CPU_AVX2 | DIFFC_CPU_AVX512 },
+    } sets[] = { { "avx512", DIFFC_CPU_AVX2 | DIFFC_CPU_AVX512 | DIFFC_CPU_AVX512_BF16 },
                  { "avx2", DIFFC_CPU_AVX2 },
                  { "c", DIFFC_CPU_NONE } };
     struct settings settings = { .seconds = 0.6, .width = 64, .batch = 128 };

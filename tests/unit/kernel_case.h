@@ -15,11 +15,12 @@
 #include "base/cpu.h"
 #include "kernel/kernels.h"
 
-/* What the tests of the kernels share: random numbers, the tables of this CPU, and arrays of either type between guard
- * zones. Unset elements are NaNs of all ones, so that a kernel that reads or writes beside its data is found out. */
+/* What the tests of the kernels share: random numbers, the tables of this CPU, and arrays of either type
+ * between guard zones. Unset elements are NaNs of all ones, so that a kernel that reads or writes beside its
+ * data is found out. */
 
 #define KC_GUARD 72
-#define KC_TABLES 3 /* at most, of floats */
+#define KC_TABLES 4 /* at most, of floats */
 
 struct kc_array {
     unsigned char *memory;
@@ -48,7 +49,8 @@ static inline double kc_value(uint64_t *state)
 
 static inline uint32_t kc_flags(int table)
 {
-    static const uint32_t flags[KC_TABLES] = { 0, DIFFC_CPU_AVX2, DIFFC_CPU_AVX2 | DIFFC_CPU_AVX512 };
+    static const uint32_t flags[KC_TABLES] = { 0, DIFFC_CPU_AVX2, DIFFC_CPU_AVX2 | DIFFC_CPU_AVX512,
+                                               DIFFC_CPU_AVX2 | DIFFC_CPU_AVX512 | DIFFC_CPU_AVX512_BF16 };
     return flags[table] & dfi_cpu_detect();
 }
 

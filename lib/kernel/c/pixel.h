@@ -1,6 +1,7 @@
 #ifndef DFI_KERNEL_C_PIXEL_H
 #define DFI_KERNEL_C_PIXEL_H
 
+#include "kernel/c/bf16.h"
 #include "kernel/c/real.h"
 
 /* Values of pixels as they are stored. */
@@ -10,18 +11,12 @@ typedef uint16_t pixel;
 
 static inline real get(pixel stored)
 {
-    const uint32_t bits = (uint32_t)stored << 16;
-    float value;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
+    return from_bf16(stored);
 }
 
-/* To nearest, ties to even; what is not a number stays so. */
 static inline pixel put(real value)
 {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof(bits));
-    return (pixel)((isnan(value) ? bits | 0x400000u : bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+    return to_bf16(value);
 }
 #else
 #define PIXEL_KERNEL(name) KERNEL(name)

@@ -54,10 +54,18 @@ static void gradient_1d(const struct dfi_winograd *s, const real *x, real *y)
     }
 }
 
-static real *values_of(const struct dfi_winograd_args *args, int index)
+/* Element of the first value of a tile. */
+static ptrdiff_t place_of(const struct dfi_winograd_args *args, int index)
 {
-    return (real *)args->values + index / DFI_WINOGRAD_TILES * args->group +
-           index % DFI_WINOGRAD_TILES * args->tile;
+    return index / DFI_WINOGRAD_TILES * args->group + index % DFI_WINOGRAD_TILES * args->tile;
+}
+
+static void store_value(const struct dfi_winograd_args *args, ptrdiff_t at, real value)
+{
+    if (args->narrow)
+        ((uint16_t *)args->values)[at] = to_bf16((float)value);
+    else
+        ((real *)args->values)[at] = value;
 }
 
 /* Pixel (i, j) of a tile, or NULL outside the image. */
@@ -85,7 +93,7 @@ static void gather(const struct dfi_winograd_args *args, transform t, int size)
                 }
             transform_2d(args->scheme, t, size, n, x);
             for (int p = 0; p < n * n; p++)
-                values_of(args, index)[p * args->position + c] = x[p / n][p % n];
+                store_value(args, place_of(args, index) + p * args->position + c, x[p / n][p % n]);
         }
 }
 
@@ -107,7 +115,8 @@ void PIXEL_KERNEL(winograd_output)(const struct dfi_winograd_args *args)
         for (int c = 0; c < args->channels; c++) {
             real x[N][N];
             for (int p = 0; p < n * n; p++)
-                x[p / n][p % n] = values_of(args, index)[p * args->position + c];
+                x[p / n][p % n] = ((const real *)
+                                       args->values)[place_of(args, index) + p * args->position + c];
             transform_2d(args->scheme, output_1d, n, m, x);
             for (int i = 0; i < m; i++)
                 for (int j = 0; j < m; j++) {

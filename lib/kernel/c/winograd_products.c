@@ -1,3 +1,6 @@
+/* The products between Winograd's transforms. */
+
+#include "kernel/c/bf16.h"
 #include "kernel/c/real.h"
 
 void KERNEL(winograd_multiply)(const struct dfi_winograd_multiply_args *args)
@@ -30,4 +33,52 @@ void KERNEL(winograd_outer)(const struct dfi_winograd_outer_args *args)
                 for (int j = 0; j < args->width; j++)
                     c[i * args->ldc + j] += a[t * args->lda + i] * b[t * args->ldb + j];
     }
+}
+
+static real dot(const uint16_t *a, const uint16_t *b)
+{
+    return (real)from_bf16(a[0]) * (real)from_bf16(b[0]) + (real)from_bf16(a[1]) * (real)from_bf16(b[1]);
+}
+
+void KERNEL(winograd_multiply_bf16)(const struct dfi_winograd_multiply_args *args)
+{
+    for (int p = 0; p < args->positions; p++)
+        for (int row = 0; row < args->groups * DFI_WINOGRAD_TILES; row++) {
+            const int group = row / DFI_WINOGRAD_TILES, tile = row % DFI_WINOGRAD_TILES;
+            const uint16_t *a = (const uint16_t *)args->a + group * args->a_group + p * args->a_position +
+                                tile * args->a_tile;
+            const uint16_t *b = (const uint16_t *)args->b + p * args->b_position;
+            real *c = (real *)args->c + group * args->c_group + p * args->c_position + tile * args->width;
+            if (!args->accumulate)
+                memset(c, 0, (size_t)args->width * sizeof(real));
+            for (int k = 0; k < args->k; k += 2)
+                for (int j = 0; j < args->width; j++)
+                    c[j] += dot(a + k, b + (ptrdiff_t)k * args->width + 2 * j);
+        }
+}
+
+void KERNEL(winograd_outer_bf16)(const struct dfi_winograd_outer_args *args)
+{
+    for (int p = 0; p < args->positions; p++) {
+        const uint16_t *a = (const uint16_t *)args->a + 2 * p * args->a_position;
+        const uint16_t *b = (const uint16_t *)args->b + 2 * p * args->b_position;
+        real *c = (real *)args->c + p * args->c_position;
+        for (int i = 0; !args->accumulate && i < args->rows; i++)
+            memset(c + i * args->ldc, 0, (size_t)args->width * sizeof(real));
+        for (int t = 0; t < args->tiles; t += 2)
+            for (int i = 0; i < args->rows; i++)
+                for (int j = 0; j < args->width; j++)
+                    c[i * args->ldc + j] += dot(a + t * args->lda + 2 * i, b + t * args->ldb + 2 * j);
+    }
+}
+
+void KERNEL(pair_rows)(const void *x_, ptrdiff_t ldx, int rows, size_t n, void *y_, ptrdiff_t ldy)
+{
+    const float *x = x_;
+    uint16_t *y = y_;
+    for (int r = 0; r < rows; r += 2, x += 2 * ldx, y += 2 * ldy)
+        for (size_t i = 0; i < n; i++) {
+            y[2 * i] = to_bf16(x[i]);
+            y[2 * i + 1] = r + 1 < rows ? to_bf16(x[ldx + (ptrdiff_t)i]) : 0;
+        }
 }

@@ -1,8 +1,8 @@
 #ifndef DFI_KERNEL_X86_VEC_H
 #define DFI_KERNEL_X86_VEC_H
 
-/* The files of this folder are compiled twice, for AVX2 with FMA and for AVX-512; these few operations are
- * all that differs. */
+/* The files of this folder are compiled for AVX2 with FMA and for AVX-512, some of them also for AVX-512 with
+ * BF16; these few operations are all that differs. */
 
 #include <immintrin.h>
 #include <stddef.h>
@@ -13,7 +13,11 @@
 
 #ifdef __AVX512F__
 
+#ifdef __AVX512BF16__
+#define KERNEL(name) dfi_##name##_avx512dots
+#else
 #define KERNEL(name) dfi_##name##_avx512
+#endif
 #define LANES 16
 typedef __m512 vec;
 typedef __mmask16 mask;

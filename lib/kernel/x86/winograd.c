@@ -93,10 +93,10 @@ DFI_INLINE void gradient_1d(const struct numbers *c, const int has_zero, const i
     }
 }
 
-static float *values_of(const struct dfi_winograd_args *args, int index)
+/* Element of the first value of a tile. */
+static ptrdiff_t place_of(const struct dfi_winograd_args *args, int index)
 {
-    return (float *)args->values + index / DFI_WINOGRAD_TILES * args->group +
-           index % DFI_WINOGRAD_TILES * args->tile;
+    return index / DFI_WINOGRAD_TILES * args->group + index % DFI_WINOGRAD_TILES * args->tile;
 }
 
 /* Where a tile lies: its first pixel, and which of its rows and columns are inside the image. */
@@ -134,10 +134,21 @@ DFI_INLINE void load_column(const struct dfi_winograd_args *args, const struct p
                      : load_pixel_some(at + i * args->tiles.row, rows[i]);
 }
 
+DFI_INLINE void store_value(const struct dfi_winograd_args *args, ptrdiff_t at, const int whole, mask full,
+                            vec value)
+{
+    if (args->narrow)
+        store_bf16_some((uint16_t *)args->values + at, full, value);
+    else if (whole)
+        store((float *)args->values + at, value);
+    else
+        store_some((float *)args->values + at, full, value);
+}
+
 /* One tile, LANES channels. All but the first arguments are constants where this is inlined; `whole` if all
  * pixels are inside and all channels exist. */
 DFI_INLINE void gather_vector(const struct dfi_winograd_args *args, const struct numbers *c,
-                              const struct place *place, float *values, int channel,
+                              const struct place *place, ptrdiff_t values, int channel,
                               const enum direction direction, const int has_zero, const int pairs,
                               const int m, const int size, const int whole)
 {
@@ -162,13 +173,10 @@ DFI_INLINE void gather_vector(const struct dfi_winograd_args *args, const struct
             input_1d(c, has_zero, pairs, half[i], y);
         else
             gradient_1d(c, has_zero, pairs, m, half[i], y);
-        float *value = values + i * n * args->position + channel;
+        const ptrdiff_t at = values + i * n * args->position + channel;
 #pragma GCC unroll 9
         for (int j = 0; j < n; j++)
-            if (whole)
-                store(value + j * args->position, y[j]);
-            else
-                store_some(value + j * args->position, full, y[j]);
+            store_value(args, at + j * args->position, whole, full, y[j]);
     }
 }
 
@@ -180,7 +188,7 @@ DFI_INLINE void gather(const struct dfi_winograd_args *args, const enum directio
     for (int index = 0; index < args->count; index++) {
         const struct place place = find_tile(args, index, size);
         const int inside = place.top == 0 && place.left == 0 && place.bottom == size && place.right == size;
-        float *values = values_of(args, index);
+        const ptrdiff_t values = place_of(args, index);
         for (int channel = 0; channel < args->channels; channel += LANES)
             if (inside && channel + LANES <= args->channels)
                 gather_vector(args, &c, &place, values, channel, direction, has_zero, pairs, m, size, 1);
@@ -243,7 +251,8 @@ DFI_INLINE void scatter(const struct dfi_winograd_args *args, const int has_zero
     for (int index = 0; index < args->count; index++) {
         const struct place place = find_tile(args, index, m);
         for (int channel = 0; channel < args->channels; channel += LANES)
-            scatter_vector(args, &c, &place, values_of(args, index), channel, has_zero, pairs, m);
+            scatter_vector(args, &c, &place, (const float *)args->values + place_of(args, index), channel,
+                           has_zero, pairs, m);
     }
 }
 
