@@ -108,7 +108,8 @@ def our_rates(bench, name, seconds):
         subprocess.run([bench, "--filter", name, "--seconds", str(seconds), "--threads", str(torch.get_num_threads()),
                         "--isa", "avx512" if torch.backends.cpu.get_cpu_capability() == "AVX512" else "avx2",
                         "--json", file.name], check=True, stdout=subprocess.DEVNULL)
-        return {row["numerics"]: row["images_per_second"] for row in json.load(file) if row["name"] == name}
+        return {(row["numerics"], row["dtype"]): row["images_per_second"] for row in json.load(file)
+                if row["name"] == name}
 
 
 def compare(row, arguments):
@@ -124,16 +125,16 @@ def compare(row, arguments):
     ratios = {}
     for _ in range(arguments.rounds):
         theirs = {dtype: mode.rate(arguments.seconds) for dtype, (_, mode) in best.items()}
-        for numerics, rate in our_rates(arguments.bench, name, arguments.seconds).items():
+        for ours, rate in our_rates(arguments.bench, name, arguments.seconds).items():
             for dtype in theirs:
-                ratios.setdefault((numerics, dtype), []).append((rate / theirs[dtype], rate, theirs[dtype]))
+                ratios.setdefault((ours, dtype), []).append((rate / theirs[dtype], rate, theirs[dtype]))
     results = []
-    for (numerics, dtype), values in sorted(ratios.items()):
+    for ((numerics, precision), dtype), values in sorted(ratios.items()):
         ratio = sorted(value[0] for value in values)
-        print(f"{name}: {numerics} / PyTorch {best[dtype][1].name}: {statistics.median(ratio):.2f} "
+        print(f"{name}: {numerics} {precision} / PyTorch {best[dtype][1].name}: {statistics.median(ratio):.2f} "
               f"({ratio[0]:.2f} to {ratio[-1]:.2f}); best {max(v[1] for v in values):.4g} and "
               f"{max(v[2] for v in values):.4g} images/s", flush=True)
-        results.append({"row": name, "numerics": numerics, "pytorch": best[dtype][1].name,
+        results.append({"row": name, "numerics": numerics, "dtype": precision, "pytorch": best[dtype][1].name,
                         "median_ratio": statistics.median(ratio), "least": ratio[0], "most": ratio[-1]})
     return results
 
