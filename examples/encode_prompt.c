@@ -119,6 +119,7 @@ static int encode(const struct work *work)
     char path[EX_PATH];
     options.length = LENGTH;
     options.variant = s->variant;
+    options.precision = s->common.precision;
     int status = diffc_text_encoder_open(work->context, ex_path(path, s->model, "text_encoder"), &options,
                                          &encoder);
     if (!status)
@@ -188,7 +189,7 @@ int main(int argc, char **argv)
                  "--out names a file here: [N, 77, E] float32, as npy.",
         .own = own,
         .own_count = sizeof own / sizeof own[0],
-        .unused = "data weights seed precision numerics epochs batch lr width time timesteps guidance resume",
+        .unused = "data weights seed numerics epochs batch lr width time timesteps guidance resume",
     };
     struct work work = { .settings = &s };
     ex_begin();

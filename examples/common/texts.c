@@ -68,6 +68,7 @@ static int encode_all(struct ex_studio *s)
     char path[EX_PATH];
     options.length = LENGTH;
     options.variant = s->variant;
+    options.precision = s->precision;
     int status = diffc_tokenizer_open(s->context, ex_path(path, s->model, "tokenizer/spiece.model"),
                                       &tokenizer);
     if (!status)

@@ -82,6 +82,8 @@ typedef struct diffc_text_encoder_options {
     int32_t batch;       /* prompts in one run; more need more memory, not other results; default 1 */
     const char *variant; /* such as "fp16": model.fp16.safetensors; default none */
     int32_t map;         /* 1: map the files instead of reading them; they must not change while in use */
+    const char
+        *precision; /* fp32 (default); bf16: on CPUs with AVX-512 BF16 linear layers multiply in bfloat16 */
 } diffc_text_encoder_options;
 
 #define DIFFC_TEXT_ENCODER_OPTIONS DIFFC_OPTIONS_OF(diffc_text_encoder_options)

@@ -18,7 +18,7 @@ static int read_options(const diffc_text_encoder_options *source, struct dfi_tex
                         config->length);
     if (config->batch < 1)
         return dfi_fail(DIFFC_ERR_ARG, "text_encoder_options.batch is %d, must be at least 1", config->batch);
-    return DIFFC_OK;
+    return dfi_precision_find(options.precision, &config->precision);
 }
 
 int diffc_text_encoder_bytes(diffc_context *context, const char *folder,

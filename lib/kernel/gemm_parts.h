@@ -25,6 +25,8 @@ void dfi_gemm_tile_avx512(size_t k, const float *a, const float *b, float *c, pt
  * row for all of them, [columns]. */
 void dfi_gemm_rows_avx2(int rows, size_t k, const float *a, int stride, const float *b, const float *start,
                         float *c, ptrdiff_t ldc);
+void dfi_gemm_rows_avx512dots(int rows, size_t k, const float *a, int stride, const float *b,
+                              const float *start, float *c, ptrdiff_t ldc); /* pairs of bfloat16, k of them */
 void dfi_gemm_rows_avx512(int rows, size_t k, const float *a, int stride, const float *b, const float *start,
                           float *c, ptrdiff_t ldc);
 

@@ -42,6 +42,7 @@ struct diffc_text_encoder {
 struct dfi_text_encoder_config {
     int length, batch, map;
     const char *variant;
+    enum dfi_precision precision;
 };
 
 int dfi_text_encoder_open(struct diffc_context *context, const char *folder,

@@ -90,7 +90,9 @@ static int load(struct diffc_text_encoder *encoder, const char *folder,
                 const struct dfi_text_encoder_config *config)
 {
     struct diffc_context *context = encoder->object.context;
-    const struct dfi_exec_options options = { .batch = encoder->batch, .conditions = 1 };
+    const struct dfi_exec_options options = { .batch = encoder->batch,
+                                              .conditions = 1,
+                                              .precision = config->precision };
     uint64_t bytes = 0;
     DFI_TRY(dfi_folder_weight_bytes(context, folder, config->variant, &bytes));
     if (bytes > (uint64_t)context->limits.memory)
@@ -143,7 +145,9 @@ int dfi_text_encoder_open(struct diffc_context *context, const char *folder,
 int dfi_text_encoder_bytes(struct diffc_context *context, const char *folder,
                            const struct dfi_text_encoder_config *config, uint64_t *bytes)
 {
-    const struct dfi_exec_options options = { .batch = config->batch, .conditions = 1 };
+    const struct dfi_exec_options options = { .batch = config->batch,
+                                              .conditions = 1,
+                                              .precision = config->precision };
     struct diffc_text_encoder *made;
     uint64_t weights = 0;
     size_t plan = 0;

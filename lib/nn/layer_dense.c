@@ -129,21 +129,28 @@ static void linear_forward_piece(struct dfi_exec *exec, int number, int index, i
     add_bias(exec, number, gemm.c, y.ld, (size_t)rows);
 }
 
+static int multiplies_pairs(const struct dfi_exec *exec, int channels)
+{
+    return exec->options.precision == DFI_PRECISION_BF16 &&
+           dfi_wide_has_dots(exec->context->cpu_flags, (size_t)channels);
+}
+
 /* With weights where a file has them: the input is packed first, then come bands of output channels. */
 
 static void pack_piece(struct dfi_exec *exec, int number, int panel, int worker)
 {
     (void)worker;
     const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
-    dfi_wide_pack(exec->context->cpu_flags, x.data, x.ld, (size_t)(x.samples * x.h * x.w), (size_t)x.c,
-                  (size_t)panel, dfi_shared(exec));
+    dfi_wide_pack(exec->context->cpu_flags, multiplies_pairs(exec, x.c), x.data, x.ld,
+                  (size_t)(x.samples * x.h * x.w), (size_t)x.c, (size_t)panel, dfi_shared(exec));
 }
 
 static void band_piece(struct dfi_exec *exec, int number, int band, int worker)
 {
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    const struct dfi_wide wide = { .m = (size_t)(y.samples * y.h * y.w),
+    const struct dfi_wide wide = { .dots = multiplies_pairs(exec, x.c),
+                                   .m = (size_t)(y.samples * y.h * y.w),
                                    .n = (size_t)y.c,
                                    .k = (size_t)x.c,
                                    .a_packed = dfi_shared(exec),

@@ -21,6 +21,7 @@ struct bench {
     struct diffc_context *context;
     const char *isa; /* "c", "avx2", "avx512" */
     const char *filter;
+    const char *precision; /* of full-size networks and plans; NULL: fp32 */
     int threads, list_only;
     double seconds; /* time for a row */
     double roof;    /* best seen so far */

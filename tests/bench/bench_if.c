@@ -97,6 +97,7 @@ static void open_unet(struct network *network, const char *numerics, int least)
     diffc_session_options options = DIFFC_SESSION_OPTIONS;
     int64_t plan = 0;
     options.numerics = numerics;
+    options.precision = bench->precision;
     bench_check(diffc_model_open(bench->context, network->path, NULL, &network->model));
     const struct dfi_model_config *config = &network->model->config;
     const int channels = config->unet.in_channels, out_channels = config->unet.out_channels;
@@ -114,8 +115,11 @@ static void open_unet(struct network *network, const char *numerics, int least)
 
 static void open_encoder(struct network *network)
 {
-    bench_check(diffc_text_encoder_bytes(network->bench->context, network->path, NULL, &network->predicted));
-    bench_check(diffc_text_encoder_open(network->bench->context, network->path, NULL, &network->encoder));
+    diffc_text_encoder_options options = DIFFC_TEXT_ENCODER_OPTIONS;
+    diffc_context *context = network->bench->context;
+    options.precision = network->bench->precision;
+    bench_check(diffc_text_encoder_bytes(context, network->path, &options, &network->predicted));
+    bench_check(diffc_text_encoder_open(context, network->path, &options, &network->encoder));
     network->out = noise(network->bench, 3,
                          (const int64_t[]) { 1, TOKENS, diffc_text_encoder_width(network->encoder) });
 }

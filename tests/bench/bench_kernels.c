@@ -202,8 +202,8 @@ static void wide_pack_piece(void *work, int panel, int worker)
 {
     const struct wide_run *run = work;
     (void)worker;
-    dfi_wide_pack(run->context->cpu_flags, run->x, (ptrdiff_t)run->wide.k, run->wide.m, run->wide.k,
-                  (size_t)panel, run->packed);
+    dfi_wide_pack(run->context->cpu_flags, run->wide.dots, run->x, (ptrdiff_t)run->wide.k, run->wide.m,
+                  run->wide.k, (size_t)panel, run->packed);
 }
 
 static void wide_band_piece(void *work, int band, int worker)

@@ -79,6 +79,7 @@ void bench_plan(struct bench *bench, int width, int batch, const char *numerics)
     options.objective = "ddpm";
     options.train_steps = 300;
     bench_check(dfi_numerics_find(numerics, &how.numerics));
+    bench_check(dfi_precision_find(bench->precision, &how.precision));
     bench_check(diffc_model_create(bench->context, "cs180_unet", &options, &model));
     bench_check(dfi_exec_create(model->loss_graph, &model->params, &how, &exec));
     bench_see_roof(bench, 5);

@@ -115,6 +115,8 @@ void bench_report(struct bench *bench, const struct bench_row *row, double secon
         json_object_set_new(object, "gigabytes_per_second", json_real(row->gigabytes / seconds));
         printf("  %6.1f GB/s", row->gigabytes / seconds);
     }
+    if (bench->precision)
+        json_object_set_new(object, "precision", json_string(bench->precision));
     if (row->numerics)
         json_object_set_new(object, "numerics", json_string(row->numerics));
     if (row->images > 0 && seconds > 0) {
@@ -162,9 +164,9 @@ static void usage(FILE *stream)
 {
     fputs("usage: diffc-bench [--json FILE] [--filter NAME] [--threads N] [--isa avx2|avx512|c] [--seconds "
           "S] [--list]\n"
-          "       diffc-bench --plan [--width D] [--batch N] [--numerics exact|default|fast] [--threads N] "
-          "[--isa ...]\n"
-          "       diffc-bench [--plan] --models DIR [...]\n"
+          "       diffc-bench --plan [--width D] [--batch N] [--numerics exact|default|fast] "
+          "[--precision fp32|bf16] [...]\n"
+          "       diffc-bench [--plan] --models DIR [--precision fp32|bf16] [...]\n"
           "Runs every kernel and whole steps, best of many runs, beside the machine's register-only roof "
           "measured in\n"
           "between. --filter takes the rows whose name contains NAME; --threads 0, the default, measures "
@@ -180,7 +182,8 @@ static void usage(FILE *stream)
 
 struct settings {
     const char *json, *filter, *isa, *models;
-    const char *numerics; /* with --plan */
+    const char *numerics;  /* with --plan */
+    const char *precision; /* with --plan and --models */
     int plan, width, batch;
     int threads, list_only;
     double seconds;
@@ -199,6 +202,7 @@ static void read_arguments(int argc, char **argv, struct settings *settings)
         { "width", required_argument, NULL, 'w' },
         { "batch", required_argument, NULL, 'b' },
         { "numerics", required_argument, NULL, 'n' },
+        { "precision", required_argument, NULL, 'r' },
         { "models", required_argument, NULL, 'm' },
         { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
@@ -215,6 +219,7 @@ static void read_arguments(int argc, char **argv, struct settings *settings)
         case 'w': settings->width = atoi(optarg); break;
         case 'b': settings->batch = atoi(optarg); break;
         case 'n': settings->numerics = optarg; break;
+        case 'r': settings->precision = optarg; break;
         case 'm': settings->models = optarg; break;
         case 'l': settings->list_only = 1; break;
         case 'h': usage(stdout); exit(0);
@@ -232,8 +237,13 @@ static void run_all(const struct settings *settings, const char *isa, uint32_t m
                     json_t *rows)
 {
     diffc_context_options options = DIFFC_CONTEXT_OPTIONS;
-    struct bench bench = { NULL, isa, settings->filter, threads, settings->list_only, settings->seconds,
-                           0,    rows };
+    struct bench bench = { .isa = isa,
+                           .filter = settings->filter,
+                           .precision = settings->precision,
+                           .threads = threads,
+                           .list_only = settings->list_only,
+                           .seconds = settings->seconds,
+                           .rows = rows };
     options.threads = threads;
     options.cpu_mask = mask;
     if (diffc_context_create(&options, &bench.context) < 0) {

@@ -195,8 +195,17 @@ static void test_threads(void **unused)
         }
 }
 
+static void round_to_bf16(struct kc_array *a)
+{
+    uint16_t *rounded = malloc(a->count * sizeof(*rounded));
+    assert_non_null(rounded);
+    dfi_convert(DIFFC_F32, a->p, DIFFC_BF16, rounded, a->count);
+    dfi_convert(DIFFC_BF16, rounded, DIFFC_F32, a->p, a->count);
+    free(rounded);
+}
+
 /* Weights of every stored type: the sums, nothing beside them, and the bits of a row alone. */
-static void check_wide(uint32_t flags, int dtype, size_t m, size_t n, size_t k)
+static void check_wide(uint32_t flags, int dots, int dtype, size_t m, size_t n, size_t k)
 {
     uint64_t state = m * 1000003 + n * 1009 + k;
     const ptrdiff_t a_ld = (ptrdiff_t)k + 3, w_ld = (ptrdiff_t)k + 5, c_ld = (ptrdiff_t)n + 2;
@@ -208,15 +217,19 @@ static void check_wide(uint32_t flags, int dtype, size_t m, size_t n, size_t k)
     uint32_t *stored = malloc(w.count * sizeof(*stored));
     fill(&a, m, k, a_ld, 1, &state);
     fill(&w, n, k, w_ld, 1, &state);
+    if (dots) {
+        round_to_bf16(&a);
+        round_to_bf16(&w);
+    }
     dfi_convert(DIFFC_F32, w.p, dtype, stored, w.count);
     dfi_convert(dtype, stored, DIFFC_F32, w.p, w.count); /* as it was rounded */
     struct kc_array biases = kc_make(DIFFC_F32, n);
     fill(&biases, 1, n, (ptrdiff_t)n, 1, &state);
     const float *bias = k % 2 ? biases.p : NULL;
     const size_t panel = (size_t)dfi_wide_panel(flags, m);
-    struct dfi_wide wide = { m, n, k, packed, stored, dtype, w_ld, c.p, c_ld, bias };
+    struct dfi_wide wide = { dots, m, n, k, packed, stored, dtype, w_ld, c.p, c_ld, bias };
     for (size_t p = 0; p * panel < m; p++)
-        dfi_wide_pack(flags, a.p, a_ld, m, k, p, packed);
+        dfi_wide_pack(flags, dots, a.p, a_ld, m, k, p, packed);
     for (size_t band = 0; band * DFI_WIDE_BAND < n; band++)
         dfi_wide_band(flags, &wide, band, scratch);
     assert_true(kc_intact(&c, m, (int)n, c_ld));
@@ -233,8 +246,8 @@ static void check_wide(uint32_t flags, int dtype, size_t m, size_t n, size_t k)
                 fail_msg("flags %u, dtype %d, %zu x %zu x %zu, at %zu, %zu: %.9g, not %.9g", flags, dtype, m,
                          n, k, i, j, found, sum);
         }
-    dfi_wide_pack(flags, (float *)a.p + (ptrdiff_t)(m - 1) * a_ld, a_ld, 1, k, 0, packed_row);
-    wide = (struct dfi_wide) { 1, n, k, packed_row, stored, dtype, w_ld, alone.p, (ptrdiff_t)n, bias };
+    dfi_wide_pack(flags, dots, (float *)a.p + (ptrdiff_t)(m - 1) * a_ld, a_ld, 1, k, 0, packed_row);
+    wide = (struct dfi_wide) { dots, 1, n, k, packed_row, stored, dtype, w_ld, alone.p, (ptrdiff_t)n, bias };
     for (size_t band = 0; band * DFI_WIDE_BAND < n; band++)
         dfi_wide_band(flags, &wide, band, scratch);
     assert_memory_equal(alone.p, (float *)c.p + (ptrdiff_t)(m - 1) * c_ld, n * sizeof(float));
@@ -257,7 +270,8 @@ static void test_wide(void **unused)
     for (int table = 0; table < KC_TABLES; table++)
         for (size_t d = 0; d < 3; d++)
             for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
-                check_wide(kc_flags(table), dtypes[d], shapes[i][0], shapes[i][1], shapes[i][2]);
+                for (int dots = 0; dots <= dfi_wide_has_dots(kc_flags(table), shapes[i][2]); dots++)
+                    check_wide(kc_flags(table), dots, dtypes[d], shapes[i][0], shapes[i][1], shapes[i][2]);
 }
 
 /* Every half and bfloat16 there is, against the conversion of tensors. */

@@ -2,6 +2,7 @@
 
 #include <jansson.h>
 
+#include "kernel/gemm_wide.h"
 #include "graph_case.h"
 #include "io/folder.h"
 #include "io_case.h"
@@ -292,6 +293,43 @@ static void test_refused(void **state)
     expect_refused(NULL, DIFFC_ERR_IO, "config.json");
 }
 
+/* Rounded factors, summed in float: near the same states, and the ones of float where the CPU has no such
+ * products. */
+static void test_bf16(void **state)
+{
+    static const int types[] = { DIFFC_F32, DIFFC_F16, DIFFC_BF16 };
+    diffc_text_encoder_options options = DIFFC_TEXT_ENCODER_OPTIONS;
+    const int rounds = dfi_wide_has_dots(io_context->cpu_flags, 32);
+    (void)state;
+    for (int type = 0; type < 3; type++) {
+        diffc_tensor *states[2] = { NULL, NULL };
+        double error = 0, size = 0;
+        assert_int_equal(tiny_t5_folder(io_context, io_path("te"), 100, &types[type], 1), DIFFC_OK);
+        for (int i = 0; i < 2; i++) {
+            diffc_text_encoder *encoder = NULL;
+            options.precision = i ? "bf16" : "fp32";
+            assert_int_equal(diffc_text_encoder_open(io_context, io_path("te"), &options, &encoder),
+                             DIFFC_OK);
+            assert_int_equal(diffc_text_encoder_run(encoder, ids, used, 2, &states[i]), DIFFC_OK);
+            diffc_release(&encoder);
+        }
+        const float *wide = diffc_tensor_data(states[0]), *narrow = diffc_tensor_data(states[1]);
+        for (int i = 0; i < 2 * LENGTH * 32; i++) {
+            error += pow((double)narrow[i] - (double)wide[i], 2);
+            size += pow((double)wide[i], 2);
+        }
+        print_message("type %d: %.5f\n", types[type], sqrt(error / size));
+        assert_true(sqrt(error / size) < 0.05);
+        assert_int_equal(error > 0, rounds);
+        diffc_release(&states[0]);
+        diffc_release(&states[1]);
+    }
+    options.precision = "fp64";
+    diffc_text_encoder *encoder = NULL;
+    assert_int_equal(diffc_text_encoder_open(io_context, io_path("te"), &options, &encoder), DIFFC_ERR_ARG);
+    assert_non_null(strstr(diffc_message(), "known: fp32, bf16"));
+}
+
 static void test_arguments(void **state)
 {
     static const int f32[] = { DIFFC_F32 };
@@ -424,6 +462,7 @@ int main(void)
         cmocka_unit_test(test_shards),     cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_refused),    cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_embeddings), cmocka_unit_test(test_memory_fails),
+        cmocka_unit_test(test_bf16),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

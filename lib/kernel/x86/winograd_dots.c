@@ -6,19 +6,6 @@
 #define ROWS DFI_WINOGRAD_TILES
 #define VECTORS 4 /* 24 accumulators, 4 of b, 1 broadcast of 32 registers */
 
-DFI_INLINE vec dot(vec sum, __m512i a, __m512i b)
-{
-    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-}
-
-/* A pair for all lanes. */
-DFI_INLINE __m512i broadcast_pair(const uint16_t *pair)
-{
-    int32_t both;
-    memcpy(&both, pair, sizeof(both));
-    return _mm512_set1_epi32(both);
-}
-
 /* c[ROWS][vectors] (+)= sum over `steps` pairs: pairs of a at a[i * a_row + step * a_step], vectors of pairs
  * of b b_step apart. What does not vary is constant where this is inlined. */
 DFI_INLINE void run_tile(const uint16_t *a, ptrdiff_t a_row, ptrdiff_t a_step, const uint16_t *b,
