@@ -106,7 +106,7 @@ typedef struct diffc_session_options {
     size_t struct_size;
     int32_t batch;         /* largest N, default 1 */
     int32_t conditions;    /* most queries that share one x, default 2; work that does not depend on the
-                              condition is done once for all of them */
+                              condition is done once for all of them; the same bits for any number */
     int32_t training;      /* 1: batch norm uses the statistics of the batch (and does not record them) */
     int32_t image_height;  /* if_unet: multiples of 2^(levels - 1), at most 16384; default: sample_size */
     int32_t image_width;   /* default: image_height, or sample_size */

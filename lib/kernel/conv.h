@@ -66,16 +66,16 @@ struct dfi_images {
 };
 
 /* A pass over `samples` images: forward x [in_h][in_w][cin] -> y [out_h][out_w][cout]; backward data: x is dy
- * [out_h][out_w][cout], y is dx [in_h][in_w][cin]. y = act(sum * scale + bias), where scale and bias, one
- * value for each channel of y, may be NULL; with an activation y is not accumulated. */
+ * [out_h][out_w][cout], y is dx [in_h][in_w][cin]. y = act((sum + base) * scale + bias), where scale and
+ * bias, one value for each channel of y, may be NULL. */
 struct dfi_conv_job {
     const struct dfi_conv *conv;
     enum dfi_conv_pass pass;
     const void *packed, *scale, *bias;
     enum dfi_act act;
     struct dfi_images x, y;
+    struct dfi_images base; /* of y's type; y itself: it is added to; data NULL: nothing */
     int samples;
-    int accumulate;      /* 1: y += */
     void *shared;        /* of convolutions that share */
     const void *weights; /* of those that stream: float or 16 bits wide (diffc_dtype) */
     int weights_dtype;

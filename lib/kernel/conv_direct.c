@@ -134,6 +134,16 @@ static void run_phases(const struct dfi_conv *conv, const struct dfi_conv_plan *
     }
 }
 
+/* What the sums of image n start from, rows from `begin` on. */
+static void load_base(const struct dfi_conv_job *job, const struct dfi_conv_plan *plan, int n, int begin,
+                      size_t pixels, char *sums, ptrdiff_t ld)
+{
+    const ptrdiff_t first = n % job->base.count * job->base.stride +
+                            (ptrdiff_t)begin * plan->dst_w * job->base.ld;
+    plan->dst->load_pixels(dfi_conv_pixel(plan->dst, job->base.data, first), job->base.ld, sums, ld, pixels,
+                           plan->dst_c);
+}
+
 static void run(const struct dfi_conv_job *job, int piece, void *scratch)
 {
     const struct dfi_conv *conv = job->conv;
@@ -158,14 +168,14 @@ static void run(const struct dfi_conv_job *job, int piece, void *scratch)
                                   .cout = plan.dst_c,
                                   .w = job->packed,
                                   .bias = separate ? NULL : job->bias,
-                                  .accumulate = job->accumulate };
+                                  .accumulate = job->base.data != NULL };
     if (inside)
         args.x = dfi_conv_pixel(plan.src, x, first * args.x_row);
     else
         dfi_conv_pack_rows(conv, &plan, x, job->x.ld, first * plan.src_step + plan.low,
                            dfi_conv_packed_rows(&plan, last - first), scratch);
-    if (!direct && job->accumulate)
-        plan.dst->load_pixels(y, job->y.ld, sums, ld, pixels, plan.dst_c);
+    if (job->base.data && (!direct || job->base.data != job->y.data))
+        load_base(job, &plan, n, begin, pixels, sums, ld);
     run_phases(conv, &plan, &args, pixel, row, inside ? 0 : plan.low, sums, ld, first, last);
     if (separate) /* while the band is in the cache */
         conv->kernels->affine_act(sums, ld, sums, ld, pixels, plan.dst_c, job->scale, job->bias, job->act);

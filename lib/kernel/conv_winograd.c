@@ -390,6 +390,11 @@ static void write_output(const struct dfi_conv_job *job, const struct dfi_conv_w
     args->tiles = dfi_conv_winograd_tiles(w, w->plan.dst, &job->y, w->plan.dst_h, w->plan.dst_w,
                                           w->plan.dst_step, dst_phase);
     args->tiles.data = dfi_conv_pixel(w->plan.dst, args->tiles.data, first);
+    if (job->base.data) {
+        args->base = dfi_conv_winograd_tiles(w, w->plan.dst, &job->base, w->plan.dst_h, w->plan.dst_w,
+                                             w->plan.dst_step, dst_phase);
+        args->base.data = dfi_conv_pixel(w->plan.dst, args->base.data, first);
+    }
     args->values = out;
     args->position = b->out_position;
     args->group = b->out_group;
@@ -449,9 +454,7 @@ static void run_block(const struct dfi_conv_job *job, const struct dfi_conv_wino
                       const struct block *b, int first, int count, const struct dfi_prefetch *next,
                       void *scratch)
 {
-    struct dfi_winograd_args args = {
-        .scheme = &w->scheme, .first = first, .count = count, .accumulate = job->accumulate
-    };
+    struct dfi_winograd_args args = { .scheme = &w->scheme, .first = first, .count = count };
     const struct dfi_prefetch nothing = { NULL, 0, 0, 0 };
     char *in = scratch;
     float *out = (float *)(void *)(in + b->in_group * b->groups * b->value);
@@ -469,8 +472,7 @@ static struct dfi_winograd_args tiles_of_groups(const struct dfi_conv_job *job,
     const int count = groups * DFI_WINOGRAD_TILES, left = all - first;
     return (struct dfi_winograd_args) { .scheme = &w->scheme,
                                         .first = first,
-                                        .count = left < count ? left : count,
-                                        .accumulate = job->accumulate };
+                                        .count = left < count ? left : count };
 }
 
 static void prepare(const struct dfi_conv_job *job, int piece)

@@ -70,11 +70,10 @@ struct dfi_winograd_args {
     void *values;
     ptrdiff_t position, tile, group;
     int narrow; /* of the input: 1: values are stored in bfloat16 */
-    /* of the output: pixels = act(value * scale + bias), or += with accumulate 1; scale and bias [channels]
-     * or NULL */
+    /* of the output: pixels = act((value + base) * scale + bias); scale and bias [channels] or NULL */
     const void *scale, *bias;
     enum dfi_act act;
-    int accumulate;
+    struct dfi_tiles base; /* may be the output itself; data NULL: nothing is added */
 };
 
 /* Memory that will be wanted soon: `count` runs of `bytes`, `step` bytes apart. */

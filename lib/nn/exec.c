@@ -45,13 +45,13 @@ int dfi_exec_create(const struct dfi_graph *graph, const struct dfi_params *para
     if (!made)
         return DIFFC_ERR_NOMEM;
     made->context = context;
-    made->graph = graph;
     made->params = params;
     made->options = *options;
     made->element = dfi_dtype_size(params->dtype);
     made->kernels = dfi_kernels_get(context->cpu_flags, params->dtype);
 
     int status = dfi_plan_make(graph, params->dtype, options, &made->plan);
+    made->graph = &made->plan.graph;
     if (status == DIFFC_OK && made->plan.bytes > (size_t)context->limits.memory)
         status = dfi_fail(DIFFC_ERR_LIMIT, "the plan for batch %d takes %zu bytes, the memory limit is %lld",
                           options->batch, made->plan.bytes, (long long)context->limits.memory);

@@ -32,11 +32,12 @@ struct dfi_node {
     enum dfi_act act;
     int scale_slot, shift_slot; /* of a modulation: which input, 0: absent */
     int groups, cosine_first;
-    int first;                           /* channel of a selection */
+    int first;                           /* channel of a selection, or of the weights of a part */
     double epsilon;                      /* of a norm; the frequency shift of a timestep embedding */
     double factor;                       /* of a sum, 0 is 1; of attention */
     int heads;                           /* of attention, with the next */
     int more_slot, bias_slot, mask_slot; /* which input, 0: absent */
+    int base_slot;                       /* of a convolution: what its sums begin from (nn/split.h) */
     int rows;                            /* of a table */
     int max_distance;                    /* of a relative bias */
 };

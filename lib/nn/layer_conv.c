@@ -1,6 +1,7 @@
 /* Convolution and transposed convolution: pieces of work for kernel/conv.h. */
 
 #include "nn/node.h"
+#include "nn/split.h"
 
 struct state { /* followed by the packed weights of the forward pass, then of backward data */
     struct dfi_conv conv;
@@ -53,8 +54,8 @@ static size_t lanes_size(const struct dfi_conv *conv, size_t element)
 }
 
 /* Weights that stay where a file has them. In half precision they are widened in shared scratch before they
- * are packed. To save memory they may be packed anew in every run, for a group of output channels at a time.
- */
+ * are packed; so are those of a part cut out. To save memory they may be packed anew in every run, for a
+ * group of output channels at a time. */
 #define GROUP_BYTES ((size_t)16 << 20)
 #define GROUP_STEP 64
 #define WIDEN_PIECE 65536
@@ -70,10 +71,24 @@ static int is_narrow(const struct dfi_graph *graph, const struct dfi_node *node)
     return param->stored && param->stored_dtype != graph->params->dtype;
 }
 
+/* Whether weights are packed from shared scratch. */
+static int is_copied(const struct dfi_graph *graph, const struct dfi_node *node)
+{
+    return is_narrow(graph, node) || dfi_is_sliced(graph, node);
+}
+
+static int is_streamed(const struct dfi_graph *graph, const struct dfi_node *node, int stream)
+{
+    return stream && weights_param(graph, node)->stored && node->kind == &dfi_kind_conv2d &&
+           !dfi_is_sliced(graph, node);
+}
+
 static size_t wide_bytes(const struct dfi_graph *graph, const struct dfi_node *node, int channels)
 {
     const size_t each = weights_param(graph, node)->count / (size_t)node->c;
-    return is_narrow(graph, node) ? ((size_t)channels * each * sizeof(float) + 63) / 64 * 64 : 0;
+    return is_copied(graph, node)
+               ? ((size_t)channels * each * dfi_dtype_size(graph->params->dtype) + 63) / 64 * 64
+               : 0;
 }
 
 /* Some output channels of a convolution, by the algorithm of the whole: the same bits. */
@@ -122,7 +137,7 @@ static int need(const struct dfi_graph *graph, const struct dfi_node *node,
     if (dfi_conv_describe(graph, node, &sizes->arithmetic, &conv))
         return dfi_fail(DIFFC_ERR_CONFIG, "%s: the window does not fit", node->name);
     conv.shares = !sizes->backward;
-    conv.streams = sizes->stream && weights_param(graph, node)->stored && !conv.transposed;
+    conv.streams = is_streamed(graph, node, sizes->stream);
     if (conv.streams)
         return need_streamed(graph, node, &conv, sizes, out);
     const int data = sizes->backward && graph->nodes[node->input[0]].gradient;
@@ -182,11 +197,41 @@ static int widen_pieces(const struct dfi_exec *exec, const struct dfi_node *node
     return is_narrow(exec->graph, node) ? (int)((count + WIDEN_PIECE - 1) / WIDEN_PIECE) : 0;
 }
 
+/* The weights of a part: input channels are rows of a transposed convolution's, and lie in those of another.
+ */
+struct slice {
+    size_t rows, row, first, count;
+};
+
+static struct slice slice_of(const struct dfi_graph *graph, const struct dfi_node *node)
+{
+    const size_t area = (size_t)(node->kernel_h * node->kernel_w), all = weights_param(graph, node)->count;
+    const size_t rows = node->kind == &dfi_kind_conv_transpose2d ? 1 : (size_t)node->c;
+    const size_t channel = area * (size_t)node->c / rows;
+    return (struct slice) { rows, all / rows, channel * (size_t)node->first,
+                            channel * (size_t)graph->nodes[node->input[0]].c };
+}
+
+static void slice_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_param *param = weights_param(exec->graph, node);
+    const struct slice slice = slice_of(exec->graph, node);
+    const size_t from = (size_t)index * slice.row + slice.first, to = (size_t)index * slice.count;
+    void *copy = dfi_at(exec, dfi_shared(exec), (ptrdiff_t)to);
+    if (is_narrow(exec->graph, node))
+        exec->kernels->widen(param->stored_dtype, (const uint16_t *)param->stored + from, copy, slice.count);
+    else
+        memcpy(copy, dfi_at(exec, dfi_param_value(exec, node, 0), (ptrdiff_t)from),
+               slice.count * exec->element);
+}
+
 static void pack_piece(struct dfi_exec *exec, int number, int index, int worker)
 {
     const struct state *state = dfi_state(exec, number);
     const struct dfi_node *node = dfi_node(exec, number);
-    const void *weights = is_narrow(exec->graph, node) ? dfi_shared(exec) : dfi_param_value(exec, node, 0);
+    const void *weights = is_copied(exec->graph, node) ? dfi_shared(exec) : dfi_param_value(exec, node, 0);
     const int pieces = dfi_conv_pack_pieces(&state->conv, DFI_CONV_FORWARD);
     if (index < pieces)
         dfi_conv_pack(&state->conv, DFI_CONV_FORWARD, weights, packed_forward(exec, number), index,
@@ -204,13 +249,15 @@ static void refresh(struct dfi_exec *exec, int number)
     state->conv.shares = !exec->options.backward;
     state->trains = exec->options.backward && dfi_wants_gradient(exec, dfi_node(exec, number)->input[0]);
     state->group = 0;
-    state->conv.streams = exec->options.stream && weights_param(exec->graph, node)->stored &&
-                          !state->conv.transposed;
+    state->conv.streams = is_streamed(exec->graph, node, exec->options.stream);
     if (state->conv.streams) {
         state->group = group_of(exec->graph, node, &state->conv, exec->element);
         return;
     }
-    dfi_node_parallel_whole(exec, number, widen_piece, widen_pieces(exec, node, node->c));
+    if (dfi_is_sliced(exec->graph, node))
+        dfi_node_parallel_whole(exec, number, slice_piece, (int)slice_of(exec->graph, node).rows);
+    else
+        dfi_node_parallel_whole(exec, number, widen_piece, widen_pieces(exec, node, node->c));
     int pieces = dfi_conv_pack_pieces(&state->conv, DFI_CONV_FORWARD);
     if (state->trains)
         pieces += dfi_conv_pack_pieces(&state->conv, DFI_CONV_BACKWARD_DATA);
@@ -243,6 +290,10 @@ static struct dfi_conv_job forward_job(struct dfi_exec *exec, int number)
                                 .y = images(&y),
                                 .samples = y.samples,
                                 .shared = dfi_shared(exec) };
+    if (node->base_slot) {
+        const struct dfi_block base = dfi_exec_value(exec, node->input[node->base_slot]);
+        job.base = images(&base);
+    }
     if (state->whole) {
         job.conv = &state->conv;
         job.weights = dfi_param_value(exec, node, 0);
@@ -301,7 +352,8 @@ static void forward_groups(struct dfi_exec *exec, int number, struct state *stat
 static void find_epilogue(struct dfi_exec *exec, int number, struct state *state)
 {
     const int norm = exec->plan.fused[number];
-    const void *bias = dfi_param_value(exec, dfi_node(exec, number), 1);
+    const struct dfi_node *node = dfi_node(exec, number);
+    const void *bias = node->param[1] >= 0 ? dfi_param_value(exec, node, 1) : NULL;
     state->scale = NULL;
     state->shift = bias;
     state->act = DFI_ACT_NONE;
@@ -331,13 +383,14 @@ static void data_piece(struct dfi_exec *exec, int number, int index, int worker)
     const int input = dfi_node(exec, number)->input[0];
     const struct state *state = dfi_state(exec, number);
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number), dx = dfi_exec_gradient_of(exec, input);
+    const int adds = dfi_gradient_adds(exec, input);
     const struct dfi_conv_job job = { .conv = &state->conv,
                                       .pass = DFI_CONV_BACKWARD_DATA,
                                       .packed = packed_backward(exec, number),
                                       .x = images(&dy),
                                       .y = images(&dx),
-                                      .samples = dy.samples,
-                                      .accumulate = dfi_gradient_adds(exec, input) };
+                                      .base = adds ? images(&dx) : (struct dfi_images) { 0 },
+                                      .samples = dy.samples };
     dfi_conv_run(&job, index, dfi_worker(exec, worker));
 }
 

@@ -81,6 +81,8 @@ struct dfi_place {
 };
 
 struct dfi_plan {
+    struct dfi_graph graph; /* what is run: the caller's, or one with nodes of the plan's own */
+    struct dfi_node *nodes;
     struct dfi_place *value, *gradient;
     int *fused; /* of a convolution: the batch norm that it does as well; of that one: the convolution; -1:
                    neither */

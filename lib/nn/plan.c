@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "nn/node.h"
+#include "nn/split.h"
 
 #define ALIGNMENT 64
 
@@ -77,13 +78,19 @@ static int users_of(const struct dfi_graph *graph, int value)
     return users;
 }
 
+/* Never anything but running statistics, and no backward pass. */
+static int is_frozen(const struct dfi_exec_options *options)
+{
+    return options->frozen && !options->backward;
+}
+
 /* A frozen batch norm is a scale and a shift, done while its convolution writes, into its own place. */
 static void fuse_norms(const struct dfi_graph *graph, const struct dfi_exec_options *options,
                        struct dfi_plan *plan)
 {
     for (int i = 0; i < graph->count; i++)
         plan->fused[i] = -1;
-    for (int i = 0; options->frozen && !options->backward && !options->stream && i < graph->count; i++) {
+    for (int i = 0; is_frozen(options) && !options->stream && i < graph->count; i++) {
         const struct dfi_node *node = &graph->nodes[i];
         if (node->kind != &dfi_kind_batch_norm)
             continue;
@@ -113,10 +120,12 @@ static void choose_roots(const struct dfi_graph *graph, const struct dfi_exec_op
     fuse_norms(graph, options, plan);
 }
 
-/* Whether a kind takes its input `slot` in the type of its output. */
+/* Which of the inputs and the output (slot -1) of a node have one type. */
 static int shares_type(const struct dfi_node *node, int slot)
 {
-    return (node->kind->flags & DFI_BF16_SAME) && (slot == 0 || node->kind != &dfi_kind_modulate);
+    if (node->base_slot)
+        return slot < 0 || slot == node->base_slot;
+    return (node->kind->flags & DFI_BF16_SAME) && (slot <= 0 || node->kind != &dfi_kind_modulate);
 }
 
 /* Takes bfloat16 from the values of a node that cannot do with it; returns whether anything changed. */
@@ -134,7 +143,7 @@ static int widen_values(const struct dfi_node *node, int number, unsigned char *
     }
     for (int k = -1; wide && k < node->input_count; k++) {
         unsigned char *value = &narrow[k < 0 ? number : node->input[k]];
-        const int shares = k < 0 ? (node->kind->flags & DFI_BF16_SAME) != 0 : shares_type(node, k);
+        const int shares = shares_type(node, k);
         changed |= shares && *value;
         *value = shares ? 0 : *value;
     }
@@ -305,11 +314,23 @@ static int place_needs(const struct dfi_graph *graph, int dtype, size_t element,
     return DIFFC_OK;
 }
 
-int dfi_plan_make(const struct dfi_graph *graph, int dtype, const struct dfi_exec_options *options,
+static int choose_graph(const struct dfi_graph *graph, const struct dfi_exec_options *options,
+                        struct dfi_plan *plan)
+{
+    plan->graph = *graph;
+    if (!is_frozen(options))
+        return DIFFC_OK;
+    DFI_TRY(dfi_split_nodes(graph, &plan->nodes));
+    plan->graph.nodes = plan->nodes;
+    return DIFFC_OK;
+}
+
+int dfi_plan_make(const struct dfi_graph *whole, int dtype, const struct dfi_exec_options *options,
                   struct dfi_plan *plan)
 {
-    const size_t n = (size_t)graph->count, element = dfi_dtype_size(dtype);
-    struct diffc_context *context = graph->context;
+    const struct dfi_graph *graph = &plan->graph;
+    const size_t n = (size_t)whole->count, element = dfi_dtype_size(dtype);
+    struct diffc_context *context = whole->context;
     size_t bytes = 0;
     memset(plan, 0, sizeof(*plan));
     plan->value = dfi_calloc(context, n, sizeof(*plan->value));
@@ -320,6 +341,8 @@ int dfi_plan_make(const struct dfi_graph *graph, int dtype, const struct dfi_exe
     int status = plan->value && plan->gradient && plan->fused && plan->narrow && plan->state_offset
                      ? DIFFC_OK
                      : DIFFC_ERR_NOMEM;
+    if (status == DIFFC_OK)
+        status = choose_graph(whole, options, plan);
     if (status == DIFFC_OK) {
         choose_types(graph, options, plan->narrow);
         choose_roots(graph, options, plan);
@@ -334,6 +357,7 @@ int dfi_plan_make(const struct dfi_graph *graph, int dtype, const struct dfi_exe
 
 void dfi_plan_clear(struct diffc_context *context, struct dfi_plan *plan)
 {
+    dfi_free(context, plan->nodes);
     dfi_free(context, plan->value);
     dfi_free(context, plan->gradient);
     dfi_free(context, plan->fused);

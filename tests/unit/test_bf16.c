@@ -214,17 +214,18 @@ static void run_pass(const struct pass *p, const float *weights, const void *inp
         assert_non_null(packed);
         void *shared = malloc(dfi_conv_shared(conv, p->which, IMAGES) + 64);
         assert_non_null(shared);
-        const struct dfi_conv_job job = { .conv = conv,
-                                          .shared = shared,
-                                          .pass = p->which,
-                                          .packed = packed,
-                                          .bias = forward ? weights : NULL,
-                                          .act = forward && !p->accumulate ? DFI_ACT_GELU : DFI_ACT_NONE,
-                                          .x = forward ? images : gradients,
-                                          .y = { result, forward ? conv->cout : conv->cin,
-                                                 (ptrdiff_t)(forward ? made : in), IMAGES },
-                                          .samples = IMAGES,
-                                          .accumulate = p->accumulate };
+        struct dfi_conv_job job = { .conv = conv,
+                                    .shared = shared,
+                                    .pass = p->which,
+                                    .packed = packed,
+                                    .bias = forward ? weights : NULL,
+                                    .act = forward ? DFI_ACT_GELU : DFI_ACT_NONE,
+                                    .x = forward ? images : gradients,
+                                    .y = { result, forward ? conv->cout : conv->cin,
+                                           (ptrdiff_t)(forward ? made : in), IMAGES },
+                                    .samples = IMAGES };
+        if (p->accumulate)
+            job.base = job.y;
         for (int piece = 0; piece < dfi_conv_pack_pieces(conv, p->which); piece++)
             dfi_conv_pack(conv, p->which, weights, packed, piece, scratch);
         for (int piece = 0; piece < dfi_conv_prepare_pieces(conv, p->which, IMAGES); piece++)

@@ -118,6 +118,8 @@ static void run_piece(const struct conv_case *c, const struct dfi_conv_job *job,
     struct kc_array scratch = kc_make(c->dtype, (bytes + out->size - 1) / out->size);
     struct dfi_conv_job run = *job;
     run.y.data = out->p;
+    if (job->base.count)
+        run.base = run.y;
     dfi_conv_run(&run, piece, scratch.p);
     assert_true(kc_intact(&scratch, 0, 0, 0));
     kc_free(&scratch);
@@ -167,8 +169,8 @@ static double check_run(const struct conv_case *c, enum dfi_conv_pass pass, int 
                                       .bias = with_bias ? c->bias.p : NULL,
                                       .x = { in->p, ldi, 0, 1 },
                                       .y = { NULL, ldo, 0, 1 },
-                                      .samples = 1,
-                                      .accumulate = accumulate };
+                                      .base = { .count = accumulate },
+                                      .samples = 1 };
     for (int piece = 0; piece < pieces; piece++) {
         run_piece(c, &job, &out, piece);
         run_piece(c, &job, &backwards, pieces - 1 - piece);

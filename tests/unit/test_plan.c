@@ -25,6 +25,9 @@ static void give_own_bytes(struct dfi_exec *exec)
         plan->gradient[i] = (struct dfi_place) { i, 0, at };
         at += (bytes + 63) / 64 * 64;
     }
+    for (int i = 0; i < exec->graph->count; i++)
+        if (plan->fused[i] > i)
+            plan->value[i] = plan->value[plan->fused[i]];
     char *block = dfi_calloc(exec->context, at, 1);
     assert_non_null(block);
     memcpy(block, exec->block, plan->bytes);
@@ -111,9 +114,52 @@ static void test_inference(void **unused)
 {
     (void)unused;
     for (uint64_t seed = 2000; seed < 2150; seed++) {
-        const struct dfi_exec_options options = { 3, 1 + (int)(seed % 3), 0, .numerics = 0 };
+        const struct dfi_exec_options options = { 3, 1 + (int)(seed % 3), 0, .frozen = seed / 6 % 2 };
         check_graph(seed, seed % 2 ? DIFFC_F64 : DIFFC_F32, &options);
     }
+}
+
+/* A frozen plan does the same sums in another order: norms within convolutions, concatenations apart. */
+static int check_frozen(uint64_t seed)
+{
+    static const struct dfi_exec_options loose = { 3, 2, 0, .frozen = 0 }, frozen = { 3, 2, 0, .frozen = 1 };
+    struct net a, b;
+    int split = 0;
+    net_open(&a, context, DIFFC_F64);
+    net_open(&b, context, DIFFC_F64);
+    build_random(&a, seed, 0);
+    build_random(&b, seed, 0);
+    net_plan(&a, &loose);
+    net_plan(&b, &frozen);
+    run_poisoned(&a, 3, 2);
+    run_poisoned(&b, 3, 2);
+    for (int i = 0; i < a.graph->count; i++) {
+        split += b.exec->graph->nodes[i].base_slot > 0;
+        if (!a.graph->nodes[i].keep)
+            continue;
+        const struct dfi_block x = dfi_exec_value(a.exec, i), y = dfi_exec_value(b.exec, i);
+        for (int n = 0; n < x.samples; n++)
+            for (ptrdiff_t p = 0; p < x.h * x.w * x.c; p++) {
+                const ptrdiff_t pixel = p / x.c, c = p % x.c;
+                const double expected = get(&a, x.data, (size_t)(n * x.sample_stride + pixel * x.ld + c));
+                const double found = get(&b, y.data, (size_t)(n * y.sample_stride + pixel * y.ld + c));
+                if (!(fabs(found - expected) <= 1e-9 * (1 + fabs(expected))))
+                    fail_msg("graph %llu, value %d: %g instead of %g", (unsigned long long)seed, i, found,
+                             expected);
+            }
+    }
+    net_close(&a);
+    net_close(&b);
+    return split;
+}
+
+static void test_frozen(void **unused)
+{
+    int split = 0;
+    (void)unused;
+    for (uint64_t seed = 3000; seed < 3900; seed++)
+        split += check_frozen(seed);
+    assert_true(split >= 10);
 }
 
 /* Allocations. */
@@ -261,6 +307,7 @@ int main(void)
         cmocka_unit_test(test_config_is_complete),
         cmocka_unit_test(test_training),
         cmocka_unit_test(test_inference),
+        cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_every_allocation_may_fail),
     };

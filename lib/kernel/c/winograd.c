@@ -69,9 +69,9 @@ static void store_value(const struct dfi_winograd_args *args, ptrdiff_t at, real
 }
 
 /* Pixel (i, j) of a tile, or NULL outside the image. */
-static pixel *pixel_of(const struct dfi_winograd_args *args, int index, int i, int j)
+static pixel *pixel_of(const struct dfi_winograd_args *args, const struct dfi_tiles *t, int index, int i,
+                       int j)
 {
-    const struct dfi_tiles *t = &args->tiles;
     const int number = args->first + index, n = number / t->per_image, at = number % t->per_image;
     const int y = at / t->across * args->scheme->m + t->y0 + i,
               x = at % t->across * args->scheme->m + t->x0 + j;
@@ -88,7 +88,7 @@ static void gather(const struct dfi_winograd_args *args, transform t, int size)
             real x[N][N];
             for (int i = 0; i < size; i++)
                 for (int j = 0; j < size; j++) {
-                    const pixel *at = pixel_of(args, index, i, j);
+                    const pixel *at = pixel_of(args, &args->tiles, index, i, j);
                     x[i][j] = at ? get(at[c]) : 0;
                 }
             transform_2d(args->scheme, t, size, n, x);
@@ -120,10 +120,12 @@ void PIXEL_KERNEL(winograd_output)(const struct dfi_winograd_args *args)
             transform_2d(args->scheme, output_1d, n, m, x);
             for (int i = 0; i < m; i++)
                 for (int j = 0; j < m; j++) {
-                    pixel *at = pixel_of(args, index, i, j);
-                    const real value = (scale ? scale[c] : 1) * x[i][j] + (bias ? bias[c] : 0);
-                    if (at)
-                        at[c] = put(act_value(args->act, value) + (args->accumulate ? get(at[c]) : 0));
+                    pixel *at = pixel_of(args, &args->tiles, index, i, j);
+                    if (!at)
+                        continue;
+                    const real base = args->base.data ? get(pixel_of(args, &args->base, index, i, j)[c]) : 0;
+                    const real value = (scale ? scale[c] : 1) * (x[i][j] + base) + (bias ? bias[c] : 0);
+                    at[c] = put(act_value(args->act, value));
                 }
         }
 }

@@ -105,9 +105,9 @@ struct place {
     int top, bottom, left, right;
 };
 
-static struct place find_tile(const struct dfi_winograd_args *args, int index, int size)
+static struct place find_tile(const struct dfi_winograd_args *args, const struct dfi_tiles *t, int index,
+                              int size)
 {
-    const struct dfi_tiles *t = &args->tiles;
     const int number = args->first + index, n = number / t->per_image, at = number % t->per_image;
     const int y = at / t->across * args->scheme->m + t->y0, x = at % t->across * args->scheme->m + t->x0;
     return (struct place) { (pixel *)t->data + n % t->images * t->image + y * t->row + x * t->pixel,
@@ -186,7 +186,7 @@ DFI_INLINE void gather(const struct dfi_winograd_args *args, const enum directio
     struct numbers c;
     round_numbers(args->scheme, &c);
     for (int index = 0; index < args->count; index++) {
-        const struct place place = find_tile(args, index, size);
+        const struct place place = find_tile(args, &args->tiles, index, size);
         const int inside = place.top == 0 && place.left == 0 && place.bottom == size && place.right == size;
         const ptrdiff_t values = place_of(args, index);
         for (int channel = 0; channel < args->channels; channel += LANES)
@@ -209,7 +209,7 @@ static DFI_NOINLINE void activate_row(vec *y, int n, enum dfi_act act)
 }
 
 DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struct numbers *c,
-                               const struct place *place, const float *values, int channel,
+                               const struct place *place, const pixel *base, const float *values, int channel,
                                const int has_zero, const int pairs, const int m)
 {
     const int n = has_zero + 2 * pairs + 1, left = args->channels - channel;
@@ -230,6 +230,11 @@ DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struc
         pixel *at = place->first + i * args->tiles.row + channel;
         output_1d(c, has_zero, pairs, m, half[i], y);
 #pragma GCC unroll 7
+        for (int k = 0; base && k < m; k++)
+            if (k < place->right)
+                y[k] = add(y[k],
+                           load_pixel_some(base + i * args->base.row + k * args->base.pixel + channel, full));
+#pragma GCC unroll 7
         for (int k = 0; k < m; k++)
             y[k] = madd(y[k], scale, bias);
         if (args->act != DFI_ACT_NONE)
@@ -238,7 +243,7 @@ DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struc
         for (int j = 0; j < m; j++, at += args->tiles.pixel) {
             if (j >= place->right)
                 break;
-            store_pixel_some(at, full, args->accumulate ? add(y[j], load_pixel_some(at, full)) : y[j]);
+            store_pixel_some(at, full, y[j]);
         }
     }
 }
@@ -249,10 +254,11 @@ DFI_INLINE void scatter(const struct dfi_winograd_args *args, const int has_zero
     struct numbers c;
     round_numbers(args->scheme, &c);
     for (int index = 0; index < args->count; index++) {
-        const struct place place = find_tile(args, index, m);
+        const struct place place = find_tile(args, &args->tiles, index, m);
+        const pixel *base = args->base.data ? find_tile(args, &args->base, index, m).first : NULL;
         for (int channel = 0; channel < args->channels; channel += LANES)
-            scatter_vector(args, &c, &place, (const float *)args->values + place_of(args, index), channel,
-                           has_zero, pairs, m);
+            scatter_vector(args, &c, &place, base, (const float *)args->values + place_of(args, index),
+                           channel, has_zero, pairs, m);
     }
 }
 
