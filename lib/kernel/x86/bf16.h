@@ -94,21 +94,4 @@ DFI_INLINE void store_bf16_some(uint16_t *p, mask m, vec a)
 
 #endif
 
-#ifdef __AVX512BF16__
-
-DFI_INLINE vec dot(vec sum, __m512i a, __m512i b)
-{
-    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
-}
-
-/* A pair for all lanes. */
-DFI_INLINE __m512i broadcast_pair(const void *pair)
-{
-    int32_t both;
-    memcpy(&both, pair, sizeof(both));
-    return _mm512_set1_epi32(both);
-}
-
-#endif
-
 #endif

@@ -1,7 +1,7 @@
 /* Micro-kernels for matrix products: a tile of C stays in registers, one broadcast of A per row and step. */
 
 #include "kernel/gemm_parts.h"
-#include "kernel/x86/vec.h"
+#include "kernel/x86/factor.h"
 
 #if LANES == 16
 #define ROWS DFI_TILE_ROWS_AVX512
@@ -11,6 +11,7 @@
 #define TILE dfi_gemm_tile_avx2
 #endif
 
+#if !DFI_PAIRS
 void TILE(size_t k, const float *a, const float *b, float *c, ptrdiff_t ldc, int accumulate)
 {
     vec sum[ROWS][2];
@@ -23,8 +24,8 @@ void TILE(size_t k, const float *a, const float *b, float *c, ptrdiff_t ldc, int
 #pragma GCC unroll 12
         for (int i = 0; i < ROWS; i++) {
             const vec value = set(a[i]);
-            sum[i][0] = madd(value, b0, sum[i][0]);
-            sum[i][1] = madd(value, b1, sum[i][1]);
+            sum[i][0] = add_product(value, b0, sum[i][0]);
+            sum[i][1] = add_product(value, b1, sum[i][1]);
         }
     }
 #pragma GCC unroll 12
@@ -32,11 +33,14 @@ void TILE(size_t k, const float *a, const float *b, float *c, ptrdiff_t ldc, int
         for (int v = 0; v < 2; v++)
             store(c + i * ldc + v * LANES, sum[i][v]);
 }
+#endif
 
 /* The same with any number of rows, which lie `stride` apart in a step of A: so that rows can be shared out
  * evenly.
  */
-#if LANES == 16
+#if DFI_PAIRS
+#define TILE_ROWS dfi_gemm_rows_avx512dots
+#elif LANES == 16
 #define TILE_ROWS dfi_gemm_rows_avx512
 #else
 #define TILE_ROWS dfi_gemm_rows_avx2
@@ -56,8 +60,8 @@ DFI_INLINE void some_rows(const int rows, size_t k, const float *a, int stride, 
 #pragma GCC unroll 12
         for (int i = 0; i < rows; i++) {
             const vec value = set(a[i]);
-            sum[i][0] = madd(value, b0, sum[i][0]);
-            sum[i][1] = madd(value, b1, sum[i][1]);
+            sum[i][0] = add_product(value, b0, sum[i][0]);
+            sum[i][1] = add_product(value, b1, sum[i][1]);
         }
     }
 #pragma GCC unroll 12

@@ -1,7 +1,7 @@
 #ifndef DFI_KERNEL_X86_TILE_H
 #define DFI_KERNEL_X86_TILE_H
 
-#include "kernel/x86/vec.h"
+#include "kernel/x86/factor.h"
 
 /* The register tile of products whose operands lie as they are: rows x vectors. */
 
@@ -12,8 +12,8 @@
 #define TILE_VECTORS 2 /* 12, 2 and 1 of 16 */
 #endif
 
-/* c[rows][width] (+)= sum over `count` steps of a's column times b's row: a at a[i * a_row + step * a_step].
- * What does not vary is constant where this is inlined. */
+/* c[rows][width] (+)= sum over `count` steps (pairs count as one value) of a's column times b's row: a at a[i
+ * * a_row + step * a_step]. What does not vary is constant where this is inlined. */
 DFI_INLINE void run_tile(const float *a, ptrdiff_t a_row, ptrdiff_t a_step, const float *b, ptrdiff_t b_step,
                          float *c, ptrdiff_t ldc, int count, const int accumulate, const int rows,
                          const int vectors)
@@ -34,7 +34,7 @@ DFI_INLINE void run_tile(const float *a, ptrdiff_t a_row, ptrdiff_t a_step, cons
             const vec factor = set(a[i * a_row]);
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++)
-                sum[i][v] = madd(factor, row[v], sum[i][v]);
+                sum[i][v] = add_product(factor, row[v], sum[i][v]);
         }
     }
 #pragma GCC unroll 6

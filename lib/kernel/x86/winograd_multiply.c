@@ -1,9 +1,15 @@
-/* The products between Winograd's transforms: a tile of rows x vectors stays in registers. */
+/* The products between Winograd's transforms: a tile of rows x vectors stays in registers. Compiled once more
+ * for pairs of bfloat16: what the kernels count in values is counted in factors here. */
 
 #include "kernel/x86/tile.h"
 
 #define ROWS DFI_WINOGRAD_TILES
 _Static_assert(ROWS == TILE_ROWS, "a group of tiles is a register tile");
+
+static const float *factors(const void *values, ptrdiff_t at)
+{
+    return (const float *)values + at / FACTOR_VALUES;
+}
 
 #define MULTIPLY(vectors) \
     static DFI_NOINLINE void multiply_##vectors(const struct dfi_winograd_multiply_args *args) \
@@ -13,10 +19,10 @@ _Static_assert(ROWS == TILE_ROWS, "a group of tiles is a register tile");
                 const int call = p * args->groups + g, calls = args->positions * args->groups; \
                 prefetch_part(&args->next[0], call, calls); \
                 prefetch_part(&args->next[1], call, calls); \
-                run_tile((const float *)args->a + g * args->a_group + p * args->a_position, args->a_tile, 1, \
-                         (const float *)args->b + p * args->b_position, vectors * LANES, \
-                         (float *)args->c + g * args->c_group + p * args->c_position, vectors * LANES, \
-                         args->k, args->accumulate, ROWS, vectors); \
+                run_tile(factors(args->a, g * args->a_group + p * args->a_position), \
+                         args->a_tile / FACTOR_VALUES, 1, factors(args->b, p * args->b_position), \
+                         vectors * LANES, (float *)args->c + g * args->c_group + p * args->c_position, \
+                         vectors * LANES, args->k / FACTOR_VALUES, args->accumulate, ROWS, vectors); \
             } \
     }
 
@@ -27,8 +33,8 @@ _Static_assert(ROWS == TILE_ROWS, "a group of tiles is a register tile");
         for (int i = 0; i < args->rows; i += ROWS, call++) { \
             prefetch_part(&args->next[0], call, calls); \
             prefetch_part(&args->next[1], call, calls); \
-            run_tile(a + i, 1, args->lda, b, args->ldb, c + i * args->ldc, args->ldc, args->tiles, \
-                     args->accumulate, ROWS, vectors); \
+            run_tile(a + i, 1, args->lda, b, args->ldb, c + i * args->ldc, args->ldc, \
+                     args->tiles / FACTOR_VALUES, args->accumulate, ROWS, vectors); \
         } \
     }
 
@@ -40,7 +46,7 @@ BOTH(3)
 BOTH(4)
 #endif
 
-void KERNEL(winograd_multiply)(const struct dfi_winograd_multiply_args *args)
+void PRODUCT_KERNEL(winograd_multiply)(const struct dfi_winograd_multiply_args *args)
 {
     switch (args->width / LANES) {
     case 1: multiply_1(args); break;
@@ -67,7 +73,7 @@ static void outer(const struct dfi_winograd_outer_args *args, int vectors, const
     }
 }
 
-void KERNEL(winograd_outer)(const struct dfi_winograd_outer_args *args)
+void PRODUCT_KERNEL(winograd_outer)(const struct dfi_winograd_outer_args *args)
 {
     const int row_tiles = (args->rows + ROWS - 1) / ROWS, step = TILE_VECTORS * LANES;
     const int calls = args->positions * ((args->width + step - 1) / step) * row_tiles;
