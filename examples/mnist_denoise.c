@@ -92,7 +92,7 @@ static int train(diffc_context *context, const struct settings *s, const char *o
             .loss_name = "mean squared error per pixel (pixels in 0 .. 1)",
             .picture = denoise_show_epoch,
             .opaque = &show,
-            .ema = s->ema > 0,
+            .ema = s->ema,
         };
         code = ex_train(&run);
     }

@@ -122,7 +122,7 @@ static int train(diffc_context *context, const struct settings *s, const char *n
                                     : "mean squared error of the noise",
             .picture = diffusion_show_epoch,
             .opaque = &show,
-            .ema = s->ema > 0,
+            .ema = s->ema,
         };
         code = ex_train(&run);
     }

@@ -85,7 +85,7 @@ static void keep_entry(json_t *metrics, int epoch, json_t *entry)
 
 static int evaluate(const struct ex_training *run, json_t *entry)
 {
-    for (int ema = 0; ema <= run->ema; ema++) {
+    for (int ema = 0; ema <= (run->ema > 0); ema++) {
         double loss, accuracy = -1;
         ex_cancel_on_signal(run->context);
         int status = diffc_trainer_evaluate(run->trainer, run->test, run->options->seed, ema, &loss,
@@ -104,7 +104,7 @@ static int make_picture(const struct ex_training *run, int epoch)
 {
     if (!run->picture)
         return 0;
-    if (!run->ema)
+    if (run->ema <= 0)
         return run->picture(run->opaque, run->model, epoch);
     diffc_model *model = NULL;
     int status = diffc_trainer_ema_model(run->trainer, &model);
@@ -211,30 +211,31 @@ static int run_steps(struct ex_training *run, struct ex_log *log, diffc_train_re
 }
 
 /* What the weight file says about its run beside what the library records. */
-static int describe_run(diffc_model *model, const struct ex_training *run, const char *loss_name,
-                        const json_t *last)
+static int describe_run(diffc_model *model, const struct ex_training *run, double ema, const json_t *last)
 {
     const struct ex_options *o = run->options;
-    char text[5][160];
-    const char *keys[5] = { "test_loss", "train_loss_last100", "epochs", "seed", "run" };
+    const char *loss_name = ema > 0 ? "test_loss_ema" : "test_loss";
+    char text[6][160];
+    const char *keys[6] = { "test_loss", "train_loss_last100", "epochs", "seed", "run", "ema" };
     snprintf(text[0], sizeof text[0], "%.6f", json_real_value(json_object_get(last, loss_name)));
     snprintf(text[1], sizeof text[1], "%.6f", json_real_value(json_object_get(last, "train_loss_last100")));
     snprintf(text[2], sizeof text[2], "%d", o->epochs);
     snprintf(text[3], sizeof text[3], "%llu", (unsigned long long)o->seed);
-    snprintf(text[4], sizeof text[4], "%s, seed %llu, %d epochs, batch %d, lr %g, %lld images", run->name,
+    snprintf(text[4], sizeof text[4], "%s, seed %llu, %d epochs, batch %d, lr %g, %lld images, %s", run->name,
              (unsigned long long)o->seed, o->epochs, o->batch, o->learning_rate,
-             (long long)diffc_dataset_count(run->train));
+             (long long)diffc_dataset_count(run->train), o->precision);
+    snprintf(text[5], sizeof text[5], "%g", ema);
     int status = 0;
-    for (int i = 0; i < 5 && !status; i++)
+    for (int i = 0; i < 6 && !status; i++)
         status = diffc_model_set_metadata(model, keys[i], text[i]);
     return status;
 }
 
-static int save_weights(diffc_model *model, const struct ex_training *run, const char *file,
-                        const char *loss_name, const json_t *last)
+static int save_weights(diffc_model *model, const struct ex_training *run, const char *file, double ema,
+                        const json_t *last)
 {
     char path[EX_PATH];
-    int status = describe_run(model, run, loss_name, last);
+    int status = describe_run(model, run, ema, last);
     if (!status)
         status = diffc_model_save(model, ex_path(path, run->out, file), DIFFC_F16);
     return status ? ex_failed(file, status) : 0;
@@ -242,14 +243,14 @@ static int save_weights(diffc_model *model, const struct ex_training *run, const
 
 static int save_all_weights(const struct ex_training *run, const json_t *last)
 {
-    int code = save_weights(run->model, run, "weights.safetensors", "test_loss", last);
-    if (code || !run->ema)
+    int code = save_weights(run->model, run, "weights.safetensors", 0, last);
+    if (code || run->ema <= 0)
         return code;
     diffc_model *model = NULL;
     int status = diffc_trainer_ema_model(run->trainer, &model);
     if (status)
         return ex_failed("EMA weights", status);
-    code = save_weights(model, run, "weights-ema.safetensors", "test_loss_ema", last);
+    code = save_weights(model, run, "weights-ema.safetensors", run->ema, last);
     diffc_release(&model);
     return code;
 }

@@ -19,7 +19,7 @@ struct ex_training {
         show; /* epochs after which `picture` is called and the test loss is taken; the last one always */
     int (*picture)(void *opaque, diffc_model *model, int epoch); /* may be NULL */
     void *opaque;
-    int ema;         /* 1: the trainer keeps EMA weights; pictures are made with them */
+    double ema;      /* decay of the trainer's EMA weights, with which pictures are made; 0: none */
     json_t *metrics; /* made by ex_train() */
 };
 
