@@ -39,7 +39,7 @@ struct dfi_conv {
  * caller sees to that. */
 int dfi_conv_init(struct dfi_conv *conv);
 
-/* "direct", "winograd-4x4", "winograd-4x4-bf16". */
+/* "direct", "direct-bf16", "winograd-4x4", "winograd-4x4-bf16". */
 const char *dfi_conv_algorithm_name(const struct dfi_conv *conv, enum dfi_conv_pass pass);
 
 /* Multiply-adds of a pass over one image: as a direct convolution would make them, and as the chosen

@@ -69,10 +69,16 @@ static const struct tier *tier_of(enum dfi_numerics numerics)
     return tier;
 }
 
-/* Tiles larger than 4 x 4 would lose most of the eight bits. */
+/* Tiles larger than 4 x 4 would lose most of the eight bits. Tile 0 is direct. */
 static int has_dots(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int tile)
 {
-    return conv->rounds && conv->kernels->dots && tile > 0 && tile <= 4 && plan->src_c % 2 == 0;
+    return conv->rounds && conv->kernels->dots && tile <= 4 && plan->src_c % 2 == 0;
+}
+
+/* Products of bfloat16 count half. */
+static double cost_of(double work, int dots)
+{
+    return dots ? work / 2 : work;
 }
 
 void dfi_conv_choose(struct dfi_conv *conv, enum dfi_conv_pass pass)
@@ -80,15 +86,17 @@ void dfi_conv_choose(struct dfi_conv *conv, enum dfi_conv_pass pass)
     const struct dfi_conv_plan plan = plan_of(conv, pass);
     const int whole = conv->kernel == 3 && conv->stride == 1, phased = conv->kernel == 4 && conv->stride == 2;
     conv->tile[pass] = conv->dots[pass] = 0;
-    if (conv->dtype != DIFFC_F32 || !(whole || phased) || plan.src_c < LEAST_CHANNELS ||
-        plan.dst_c < LEAST_CHANNELS)
+    if (conv->dtype != DIFFC_F32 || plan.src_c < LEAST_CHANNELS || plan.dst_c < LEAST_CHANNELS)
+        return;
+    conv->dots[pass] = has_dots(conv, &plan, 0);
+    if (!whole && !phased)
         return;
     const struct tier *tier = tier_of(conv->numerics);
     const int *allowed = whole ? tier->filter3 : tier->filter2;
-    double least = 0.7 * dfi_conv_work(conv, pass); /* the transforms cost, too */
+    double least = 0.7 * cost_of(dfi_conv_work(conv, pass), conv->dots[pass]); /* the transforms cost, too */
     for (int i = 0; i < 2 && allowed[i]; i++) {
         const int tile = allowed[i], dots = has_dots(conv, &plan, tile);
-        const double work = work_with_tile(conv, &plan, tile) * (dots ? 0.5 : 1);
+        const double work = cost_of(work_with_tile(conv, &plan, tile), dots);
         if (work <= least && (pass != DFI_CONV_BACKWARD_WEIGHTS || gradient_pays(conv, &plan, tile))) {
             least = work;
             conv->tile[pass] = tile;
@@ -105,6 +113,6 @@ const char *dfi_conv_algorithm_name(const struct dfi_conv *conv, enum dfi_conv_p
     case 3: return dots ? "winograd-3x3-bf16" : "winograd-3x3";
     case 4: return dots ? "winograd-4x4-bf16" : "winograd-4x4";
     case 7: return "winograd-7x7";
-    default: return "direct";
+    default: return dots ? "direct-bf16" : "direct";
     }
 }

@@ -6,50 +6,72 @@
 #define BAND_BYTES \
     (256 * 1024) /* of packed input: shares a second-level cache of 1 MB with weights and output */
 
+static int count_blocks(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
+{
+    const int block = dfi_taps_block(conv->kernels, plan->dst_c);
+    return (plan->dst_c + block - 1) / block;
+}
+
+/* Elements of the weights of `taps` taps for one block of channels. */
+static size_t block_elements(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int taps)
+{
+    return (size_t)dfi_taps_block(conv->kernels, plan->dst_c) * (size_t)taps * (size_t)dfi_conv_factors(plan);
+}
+
 static size_t packed_elements(const struct dfi_conv *conv, enum dfi_conv_pass pass)
 {
     const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
-    const size_t block = (size_t)dfi_taps_block(conv->kernels, plan.dst_c);
-    const size_t blocks = ((size_t)plan.dst_c + block - 1) / block;
-    return blocks * block * (size_t)(conv->kernel * conv->kernel) * (size_t)plan.src_c;
+    return (size_t)count_blocks(conv, &plan) * block_elements(conv, &plan, conv->kernel * conv->kernel);
 }
 
 static size_t packed_size(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int taps)
 {
-    const size_t block = (size_t)dfi_taps_block(conv->kernels, plan->dst_c);
-    const size_t blocks = ((size_t)plan->dst_c + block - 1) / block;
-    return blocks * block * (size_t)taps * (size_t)plan->src_c * dfi_conv_element(conv);
+    return (size_t)count_blocks(conv, plan) * block_elements(conv, plan, taps) * dfi_conv_element(conv);
 }
 
 static int pack_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass)
 {
-    (void)conv;
-    (void)pass;
-    return 1;
+    const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
+    return count_blocks(conv, &plan);
 }
 
+/* Floats of scratch for a tap's weights, which are paired from there. */
+static size_t tap_values(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
+{
+    return plan->dots ? (size_t)(plan->src_c * conv->kernels->conv_block) : 0;
+}
+
+/* A piece is a block of output channels. */
 static void pack(const struct dfi_conv *conv, enum dfi_conv_pass pass, const void *weights, void *packed,
                  int piece, void *scratch)
 {
-    (void)piece;
-    (void)scratch;
     const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
+    const struct dfi_kernels *k = conv->kernels;
+    const int block = dfi_taps_block(k, plan.dst_c), first = piece * block;
+    const int left = plan.dst_c - first, count = left < block ? left : block;
     const ptrdiff_t area = (ptrdiff_t)conv->kernel * conv->kernel;
     const ptrdiff_t by_out = plan.scatters ? area : area * plan.src_c;
     const ptrdiff_t by_in = plan.scatters ? area * plan.dst_c : area;
+    const size_t size = dfi_conv_element(conv);
+    const char *from = (const char *)weights + (size_t)(first * by_out) * size;
     char *next = packed;
     for (int phase = 0; phase < plan.dst_step * plan.dst_step; phase++) {
         struct dfi_conv_taps taps;
         dfi_conv_list_taps(conv, &plan, phase / plan.dst_step, phase % plan.dst_step, &taps);
-        conv->kernels->pack_weights(weights, by_out, by_in, taps.position, taps.count, plan.src_c, plan.dst_c,
-                                    dfi_taps_block(conv->kernels, plan.dst_c), next);
+        char *to = next + (size_t)piece * block_elements(conv, &plan, taps.count) * size;
+        if (!plan.dots)
+            k->pack_weights(from, by_out, by_in, taps.position, taps.count, plan.src_c, count, block, to);
+        for (int t = 0; plan.dots && t < taps.count; t++, to += block_elements(conv, &plan, 1) * size) {
+            k->pack_weights(from, by_out, by_in, &taps.position[t], 1, plan.src_c, count, block, scratch);
+            k->pair_rows(scratch, block, plan.src_c, (size_t)block, to, block);
+        }
         next += packed_size(conv, &plan, taps.count);
     }
 }
 
 static int count_bands(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
 {
-    const size_t row_bytes = (size_t)dfi_conv_packed_width(plan) * (size_t)plan->src_c *
+    const size_t row_bytes = (size_t)dfi_conv_packed_width(plan) * (size_t)dfi_conv_factors(plan) *
                              dfi_conv_element(conv);
     const size_t bytes = row_bytes * (size_t)dfi_conv_packed_rows(plan, plan->base_h);
     size_t bands = (bytes + BAND_BYTES - 1) / BAND_BYTES;
@@ -69,7 +91,7 @@ static int pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samp
 /* The image can be read where it is. */
 static int reads_in_place(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
 {
-    return dfi_conv_stays_inside(plan) && plan->src->pixel == dfi_conv_element(conv);
+    return dfi_conv_stays_inside(plan) && !plan->dots && plan->src->pixel == dfi_conv_element(conv);
 }
 
 /* Results of another type than the sums are stored from scratch, a band at a time. */
@@ -84,7 +106,7 @@ static size_t packed_bytes(const struct dfi_conv *conv, const struct dfi_conv_pl
     return reads_in_place(conv, plan)
                ? 0
                : (size_t)dfi_conv_packed_rows(plan, rows) * (size_t)dfi_conv_packed_width(plan) *
-                     (size_t)plan->src_c * dfi_conv_element(conv);
+                     (size_t)dfi_conv_factors(plan) * dfi_conv_element(conv);
 }
 
 static size_t scratch_bytes(const struct dfi_conv *conv, enum dfi_conv_pass pass)
@@ -92,7 +114,9 @@ static size_t scratch_bytes(const struct dfi_conv *conv, enum dfi_conv_pass pass
     const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
     const int bands = count_bands(conv, &plan), rows = (plan.base_h + bands - 1) / bands * plan.dst_step;
     const size_t sums = (size_t)rows * (size_t)plan.dst_w * (size_t)plan.dst_c * dfi_conv_element(conv);
-    return packed_bytes(conv, &plan) + (writes_in_place(conv, &plan) ? 0 : sums);
+    const size_t running = packed_bytes(conv, &plan) + (writes_in_place(conv, &plan) ? 0 : sums);
+    const size_t packing = tap_values(conv, &plan) * sizeof(float);
+    return running > packing ? running : packing;
 }
 
 /* Base rows of a band: near-equal shares. */
@@ -129,7 +153,7 @@ static void run_phases(const struct dfi_conv *conv, const struct dfi_conv_plan *
         args->y = sums +
                   ((ptrdiff_t)phase_y * plan->dst_w + phase_x) * ld * (ptrdiff_t)dfi_conv_element(conv);
         if (args->rows > 0 && args->width > 0)
-            conv->kernels->taps(args);
+            (plan->dots ? conv->kernels->taps_bf16 : conv->kernels->taps)(args);
         args->w = (const char *)args->w + packed_size(conv, plan, taps.count);
     }
 }
@@ -159,12 +183,13 @@ static void run(const struct dfi_conv_job *job, int piece, void *scratch)
     void *y = dfi_conv_pixel(plan.dst, job->y.data,
                              n % job->y.count * job->y.stride + (ptrdiff_t)begin * plan.dst_w * job->y.ld);
     char *sums = direct ? y : (char *)scratch + packed_bytes(conv, &plan);
-    const ptrdiff_t ld = direct ? job->y.ld : plan.dst_c, pixel = inside ? job->x.ld : plan.src_c;
+    const ptrdiff_t ld = direct ? job->y.ld : plan.dst_c,
+                    pixel = inside ? job->x.ld : dfi_conv_factors(&plan);
     const ptrdiff_t row = pixel * (inside ? plan.src_w : dfi_conv_packed_width(&plan));
     struct dfi_taps_args args = { .x = scratch,
                                   .x_pixel = pixel * plan.src_step,
                                   .x_row = row * plan.src_step,
-                                  .cin = plan.src_c,
+                                  .cin = dfi_conv_factors(&plan),
                                   .cout = plan.dst_c,
                                   .w = job->packed,
                                   .bias = separate ? NULL : job->bias,

@@ -25,13 +25,13 @@ static size_t border_bytes(const struct dfi_conv *conv, const struct dfi_conv_pl
            (size_t)plan->src_c * dfi_conv_element(conv);
 }
 
-/* Images of another type are loaded as a whole. */
+/* Images of another type, or pairs of images, are loaded as a whole. */
 static size_t source_bytes(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
 {
     const size_t element = dfi_conv_element(conv);
     if (wants_border(plan))
         return border_bytes(conv, plan);
-    return plan->src->pixel == element
+    return plan->src->pixel == element && !plan->dots
                ? 0
                : (size_t)plan->src_h * (size_t)plan->src_w * (size_t)plan->src_c * element;
 }
@@ -39,7 +39,7 @@ static size_t source_bytes(const struct dfi_conv *conv, const struct dfi_conv_pl
 static size_t gradient_bytes(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
 {
     const size_t element = dfi_conv_element(conv);
-    return plan->dst->pixel == element
+    return plan->dst->pixel == element && !plan->dots
                ? 0
                : (size_t)plan->dst_h * (size_t)plan->dst_w * (size_t)plan->dst_c * element;
 }
@@ -112,7 +112,7 @@ static void run_tap(const struct dfi_conv *conv, const struct dfi_conv_plan *pla
     args.width = columns.end - columns.first;
     args.rows = rows.end - rows.first;
     args.dw = (char *)whole->dw + (ptrdiff_t)tap * plan->src_c * whole->ldw * size;
-    conv->kernels->taps_dw(&args);
+    (plan->dots ? conv->kernels->taps_dw_bf16 : conv->kernels->taps_dw)(&args);
 }
 
 static void run_in_place(const struct dfi_conv *conv, const struct dfi_conv_plan *plan,
@@ -137,20 +137,32 @@ static void run_in_place(const struct dfi_conv *conv, const struct dfi_conv_plan
         }
 }
 
-/* An image, of the type of the sums. */
+/* An image, of the type of the sums, or a pair of them. */
 struct image {
     const void *data;
     ptrdiff_t ld;
 };
 
-/* Image n; its pixels go to scratch if `loads`. */
-static struct image find_image(const struct dfi_kernels *kernels, const struct dfi_images *images, int n,
-                               int loads, size_t pixels, int channels, void *scratch)
+/* Where image n has its pixels. */
+static const void *pixels_of(const struct dfi_kernels *kernels, const struct dfi_images *images, int n)
 {
-    const void *data = dfi_conv_pixel(kernels, images->data, n % images->count * images->stride);
+    return dfi_conv_pixel(kernels, images->data, n % images->count * images->stride);
+}
+
+/* Image n, or of products of pairs that one and the next, if there is one; its pixels go to scratch if
+ * `loads`. */
+static struct image find_image(const struct dfi_conv_plan *plan, const struct dfi_kernels *kernels,
+                               const struct dfi_images *images, int n, int end, int loads, size_t pixels,
+                               int channels, void *scratch)
+{
+    const void *data = pixels_of(kernels, images, n);
     if (!loads)
         return (struct image) { data, images->ld };
-    kernels->load_pixels(data, images->ld, scratch, channels, pixels, channels);
+    if (plan->dots)
+        kernels->pair_pixels(data, n + 1 < end ? pixels_of(kernels, images, n + 1) : NULL, images->ld, pixels,
+                             channels, scratch);
+    else
+        kernels->load_pixels(data, images->ld, scratch, channels, pixels, channels);
     return (struct image) { scratch, channels };
 }
 
@@ -185,10 +197,10 @@ static void run(const struct dfi_conv *conv, const struct dfi_images *x, const s
     const size_t before = source_bytes(conv, &plan);
     const int loads_source = !wants_border(&plan) && before > 0,
               loads_gradient = gradient_bytes(conv, &plan) > 0;
-    for (int n = first; n < end; n++) {
-        const struct image source = find_image(plan.src, sources, n, loads_source,
+    for (int n = first; n < end; n += plan.dots ? 2 : 1) {
+        const struct image source = find_image(&plan, plan.src, sources, n, end, loads_source,
                                                (size_t)plan.src_h * (size_t)plan.src_w, plan.src_c, scratch);
-        const struct image g = find_image(plan.dst, gradients, n, loads_gradient,
+        const struct image g = find_image(&plan, plan.dst, gradients, n, end, loads_gradient,
                                           (size_t)plan.dst_h * (size_t)plan.dst_w, plan.dst_c,
                                           (char *)scratch + before);
         add_image(conv, &plan, &source, &g, lane, part, scratch);

@@ -39,7 +39,8 @@ struct dfi_conv_plan dfi_conv_plan_make(const struct dfi_conv *conv, enum dfi_co
                                   .src = backward ? conv->out : conv->in,
                                   .dst = backward ? conv->in : conv->out,
                                   .src_step = 1,
-                                  .dst_step = 1 };
+                                  .dst_step = 1,
+                                  .dots = conv->dots[pass] };
     int position[DFI_CONV_MAX_KERNEL], shift[DFI_CONV_MAX_KERNEL], found = 0;
     *(plan.scatters ? &plan.dst_step : &plan.src_step) = conv->stride;
     for (int phase = 0; phase < plan.dst_step; phase++) {
@@ -57,7 +58,10 @@ struct dfi_conv_plan dfi_conv_plan_make(const struct dfi_conv *conv, enum dfi_co
 
 struct dfi_conv_plan dfi_conv_plan_gather(const struct dfi_conv *conv)
 {
-    return dfi_conv_plan_make(conv, conv->transposed ? DFI_CONV_BACKWARD_DATA : DFI_CONV_FORWARD);
+    struct dfi_conv_plan plan = dfi_conv_plan_make(conv, conv->transposed ? DFI_CONV_BACKWARD_DATA
+                                                                          : DFI_CONV_FORWARD);
+    plan.dots = conv->dots[DFI_CONV_BACKWARD_WEIGHTS];
+    return plan;
 }
 
 int dfi_conv_dw_row(const struct dfi_conv_plan *plan)
@@ -97,10 +101,25 @@ int dfi_conv_stays_inside(const struct dfi_conv_plan *plan)
            (plan->base_w - 1) * plan->src_step + plan->high < plan->src_w;
 }
 
+/* Values of pixels as the products want them. */
+static void load_values(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const void *x,
+                        ptrdiff_t ldx, void *target, size_t pixels)
+{
+    const int c = plan->src_c, flat = ldx == c, n = flat ? (int)pixels * c : c;
+    const size_t bytes = (size_t)n * sizeof(uint16_t), rows = flat ? 1 : pixels;
+    if (!plan->dots)
+        plan->src->load_pixels(x, ldx, target, c, rows, n);
+    else if (plan->src->pixel != sizeof(uint16_t))
+        conv->kernels->bf16->store_pixels(x, ldx, target, c, rows, n);
+    else
+        for (size_t p = 0; p < rows; p++)
+            memcpy((char *)target + p * bytes, dfi_conv_pixel(plan->src, x, (ptrdiff_t)p * ldx), bytes);
+}
+
 void dfi_conv_pack_rows(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const void *x,
                         ptrdiff_t ldx, int first, int rows, char *packed)
 {
-    const size_t size = dfi_conv_element(conv), pixel = (size_t)plan->src_c * size;
+    const size_t pixel = (size_t)dfi_conv_factors(plan) * dfi_conv_element(conv);
     const int width = dfi_conv_packed_width(plan);
     const int from = plan->low < 0 ? 0 : plan->low, border = from - plan->low;
     const int left = border < width ? border : width;
@@ -115,10 +134,7 @@ void dfi_conv_pack_rows(const struct dfi_conv *conv, const struct dfi_conv_plan 
         const void *source = dfi_conv_pixel(plan->src, x, ((ptrdiff_t)row * plan->src_w + from) * ldx);
         char *target = packed + (size_t)left * pixel;
         memset(packed, 0, (size_t)left * pixel);
-        if (ldx == plan->src_c)
-            plan->src->load_pixels(source, 0, target, 0, 1, count * plan->src_c);
-        else
-            plan->src->load_pixels(source, ldx, target, plan->src_c, (size_t)count, plan->src_c);
+        load_values(conv, plan, source, ldx, target, (size_t)count);
         memset(target + (size_t)count * pixel, 0, (size_t)(width - left - count) * pixel);
     }
 }

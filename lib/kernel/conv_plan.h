@@ -16,6 +16,7 @@ struct dfi_conv_plan {
     int src_step, dst_step;
     int low, high;      /* smallest and largest shift */
     int base_h, base_w; /* values of a */
+    int dots;           /* values are rounded to bfloat16 and multiplied in pairs */
 };
 
 /* Both kinds of convolution gather in one of their passes; its source and destination images are what the
@@ -36,6 +37,13 @@ struct dfi_conv_taps {
 };
 
 size_t dfi_conv_element(const struct dfi_conv *conv); /* bytes */
+
+/* What products take in: a value, or a pair of bfloat16, which is as large as a float. So many make the
+ * source channels of a pixel. */
+static inline int dfi_conv_factors(const struct dfi_conv_plan *plan)
+{
+    return plan->dots ? plan->src_c / 2 : plan->src_c;
+}
 struct dfi_conv_plan dfi_conv_plan_make(const struct dfi_conv *conv, enum dfi_conv_pass pass);
 void dfi_conv_list_taps(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, int phase_y,
                         int phase_x, struct dfi_conv_taps *taps);
@@ -54,7 +62,7 @@ int dfi_conv_packed_width(const struct dfi_conv_plan *plan);
 int dfi_conv_packed_rows(const struct dfi_conv_plan *plan, int base_rows);
 
 /* Loads source rows first .. first + rows - 1 (which may lie outside the image) with a border of zeros,
- * pixels src_c elements apart. */
+ * pixels dfi_conv_factors() elements apart. */
 void dfi_conv_pack_rows(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const void *x,
                         ptrdiff_t ldx, int first, int rows, char *packed);
 

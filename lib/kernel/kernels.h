@@ -147,11 +147,19 @@ struct dfi_adam_args {
 
 /* K(name, isa, result, arguments): isa says which versions exist: C, or C_AVX2_AVX512; with PIXELS before it
  * there is one more of each for pixels in bfloat16, and of those with SIMD one for AVX-512 with BF16; DOTS is
- * C and AVX-512 with BF16. From this list grow the prototypes, the tables, the tests and the benchmark. */
+ * C and AVX-512 with BF16, PIXELS_DOTS both for either type of pixels. From this list grow the prototypes,
+ * the tables, the tests and the benchmark. */
 #define DFI_KERNEL_LIST(K) \
     /* convolution */ \
     K(taps, C_AVX2_AVX512, void, (const struct dfi_taps_args *args)) \
     K(taps_dw, C_AVX2_AVX512, void, (const struct dfi_taps_dw_args *args)) \
+    /* The same products of pairs of bfloat16, summed in float: a pair counts as one value of x, and of dy \
+     * in taps_dw; w is [ceil(cout / block)][taps][cin][block][2]. pair_pixels makes y[p][i][2] of pixels a \
+     * and b (b NULL: zeros). */ \
+    K(taps_bf16, DOTS, void, (const struct dfi_taps_args *args)) \
+    K(taps_dw_bf16, DOTS, void, (const struct dfi_taps_dw_args *args)) \
+    K(pair_pixels, PIXELS_DOTS, void, \
+      (const void *a, const void *b, ptrdiff_t ld, size_t pixels, int c, void *y)) \
     /* weights at w[o*w_out + i*w_in + position[t]] to the layout of dfi_taps_args.w, and an accumulator of \
      * taps_dw to gradient[o][i][t] (+ gradient if accumulate) */ \
     K(pack_weights, C, void, \

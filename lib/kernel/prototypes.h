@@ -25,6 +25,10 @@
 #define DFI_PROTOTYPE_DOTS(name, result, arguments) \
     DFI_PROTOTYPE_C(name, result, arguments) \
     result dfi_##name##_avx512dots arguments;
+#define DFI_PROTOTYPE_PIXELS_DOTS(name, result, arguments) \
+    DFI_PROTOTYPE_DOTS(name, result, arguments) \
+    result dfi_##name##_c_bf16 arguments; \
+    result dfi_##name##_avx512dots_bf16 arguments;
 #define DFI_KERNEL_PROTOTYPE(name, isa, result, arguments) DFI_PROTOTYPE_##isa(name, result, arguments)
 
 DFI_KERNEL_LIST(DFI_KERNEL_PROTOTYPE)

@@ -98,6 +98,7 @@ static struct dfi_conv part_of(const struct dfi_conv *conv, int channels)
     part.cout = channels;
     (void)dfi_conv_init(&part);
     memcpy(part.tile, conv->tile, sizeof(part.tile));
+    memcpy(part.dots, conv->dots, sizeof(part.dots));
     return part;
 }
 

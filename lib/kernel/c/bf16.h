@@ -21,4 +21,10 @@ static inline uint16_t to_bf16(float value)
     return (uint16_t)((isnan(value) ? bits | 0x400000u : bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
 }
 
+/* The sum of the products of two pairs, in float. */
+static inline float dot_pairs(const uint16_t *a, const uint16_t *b)
+{
+    return from_bf16(a[0]) * from_bf16(b[0]) + from_bf16(a[1]) * from_bf16(b[1]);
+}
+
 #endif

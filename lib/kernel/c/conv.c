@@ -1,3 +1,4 @@
+#include "kernel/c/bf16.h"
 #include "kernel/c/real.h"
 
 static void start_block(real *sum, const struct dfi_taps_args *args, const real *y, int first, int count)
@@ -13,10 +14,12 @@ static void start_block(real *sum, const struct dfi_taps_args *args, const real 
     }
 }
 
-static void run_pixel(const struct dfi_taps_args *args, const real *x, const real *w, real *sum)
+/* Values of x and w count as they do in the arguments: pairs are two of bfloat16. */
+static void run_pixel(const struct dfi_taps_args *args, ptrdiff_t at, const void *packed, real *sum)
 {
+    const real *w = packed;
     for (int t = 0; t < args->taps; t++) {
-        const real *pixel = x + args->offset[t];
+        const real *pixel = (const real *)args->x + at + args->offset[t];
         for (int i = 0; i < args->cin; i++, w += CONV_BLOCK) {
             const real value = pixel[i];
             for (int o = 0; o < CONV_BLOCK; o++)
@@ -25,22 +28,43 @@ static void run_pixel(const struct dfi_taps_args *args, const real *x, const rea
     }
 }
 
-void KERNEL(taps)(const struct dfi_taps_args *args)
+static void run_pixel_bf16(const struct dfi_taps_args *args, ptrdiff_t at, const void *packed, real *sum)
 {
-    const real *w = args->w;
+    const uint16_t *w = packed;
+    for (int t = 0; t < args->taps; t++) {
+        const uint16_t *pixel = (const uint16_t *)args->x + 2 * (at + args->offset[t]);
+        for (int i = 0; i < args->cin; i++, w += 2 * CONV_BLOCK)
+            for (int o = 0; o < CONV_BLOCK; o++)
+                sum[o] += dot_pairs(pixel + 2 * i, w + 2 * o);
+    }
+}
+
+static void run_taps(const struct dfi_taps_args *args, size_t weight,
+                     void (*run)(const struct dfi_taps_args *args, ptrdiff_t at, const void *w, real *sum))
+{
+    const char *w = args->w;
     for (int first = 0; first < args->cout; first += CONV_BLOCK) {
         const int count = args->cout - first < CONV_BLOCK ? args->cout - first : CONV_BLOCK;
         for (int row = 0; row < args->rows; row++)
             for (int column = 0; column < args->width; column++) {
-                const real *x = (const real *)args->x + row * args->x_row + column * args->x_pixel;
                 real *y = (real *)args->y + row * args->y_row + column * args->y_pixel + first;
                 real sum[CONV_BLOCK];
                 start_block(sum, args, y, first, count);
-                run_pixel(args, x, w, sum);
+                run(args, row * args->x_row + column * args->x_pixel, w, sum);
                 memcpy(y, sum, (size_t)count * sizeof(real));
             }
-        w += (ptrdiff_t)args->taps * args->cin * CONV_BLOCK;
+        w += (size_t)args->taps * (size_t)args->cin * CONV_BLOCK * weight;
     }
+}
+
+void KERNEL(taps)(const struct dfi_taps_args *args)
+{
+    run_taps(args, sizeof(real), run_pixel);
+}
+
+void KERNEL(taps_bf16)(const struct dfi_taps_args *args)
+{
+    run_taps(args, 2 * sizeof(uint16_t), run_pixel_bf16);
 }
 
 void KERNEL(taps_dw)(const struct dfi_taps_dw_args *args)
@@ -56,6 +80,21 @@ void KERNEL(taps_dw)(const struct dfi_taps_dw_args *args)
                     for (int o = 0; o < args->cout; o++)
                         dw[o] += value * dy[o];
                 }
+        }
+}
+
+void KERNEL(taps_dw_bf16)(const struct dfi_taps_dw_args *args)
+{
+    for (int row = 0; row < args->rows; row++)
+        for (int column = 0; column < args->width; column++) {
+            const uint16_t *x = (const uint16_t *)args->x + 2 * (row * args->x_row + column * args->x_pixel);
+            const uint16_t *dy = (const uint16_t *)args->dy +
+                                 2 * (row * args->dy_row + column * args->dy_pixel);
+            real *dw = args->dw;
+            for (int t = 0; t < args->taps; t++)
+                for (int i = 0; i < args->cin; i++, dw += args->ldw)
+                    for (int o = 0; o < args->cout; o++)
+                        dw[o] += dot_pairs(x + 2 * (args->offset[t] + i), dy + 2 * o);
         }
 }
 

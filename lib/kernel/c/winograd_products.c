@@ -35,11 +35,6 @@ void KERNEL(winograd_outer)(const struct dfi_winograd_outer_args *args)
     }
 }
 
-static real dot(const uint16_t *a, const uint16_t *b)
-{
-    return (real)from_bf16(a[0]) * (real)from_bf16(b[0]) + (real)from_bf16(a[1]) * (real)from_bf16(b[1]);
-}
-
 void KERNEL(winograd_multiply_bf16)(const struct dfi_winograd_multiply_args *args)
 {
     for (int p = 0; p < args->positions; p++)
@@ -53,7 +48,7 @@ void KERNEL(winograd_multiply_bf16)(const struct dfi_winograd_multiply_args *arg
                 memset(c, 0, (size_t)args->width * sizeof(real));
             for (int k = 0; k < args->k; k += 2)
                 for (int j = 0; j < args->width; j++)
-                    c[j] += dot(a + k, b + (ptrdiff_t)k * args->width + 2 * j);
+                    c[j] += dot_pairs(a + k, b + (ptrdiff_t)k * args->width + 2 * j);
         }
 }
 
@@ -68,7 +63,7 @@ void KERNEL(winograd_outer_bf16)(const struct dfi_winograd_outer_args *args)
         for (int t = 0; t < args->tiles; t += 2)
             for (int i = 0; i < args->rows; i++)
                 for (int j = 0; j < args->width; j++)
-                    c[i * args->ldc + j] += dot(a + t * args->lda + 2 * i, b + t * args->ldb + 2 * j);
+                    c[i * args->ldc + j] += dot_pairs(a + t * args->lda + 2 * i, b + t * args->ldb + 2 * j);
     }
 }
 

@@ -1,8 +1,8 @@
 /* Convolution by taps: a tile of output pixels and two vectors of output channels stays in registers while
  * the taps and input channels go by; each step loads two vectors of weights and one broadcast value per
- * pixel. */
+ * pixel. Compiled once more for pairs of bfloat16, which count as one value. */
 
-#include "kernel/x86/vec.h"
+#include "kernel/x86/factor.h"
 
 #define BLOCK (2 * LANES)
 #if LANES == 16
@@ -48,7 +48,7 @@ DFI_INLINE void run_tile(const struct dfi_taps_args *args, const struct tile *ti
             for (int p = 0; p < pixels; p++) {
                 const vec value = set(p < 7 ? near[p * step + i] : far[(p - 7) * step + i]);
                 for (int v = 0; v < vectors; v++)
-                    sum[p][v] = madd(value, weight[v], sum[p][v]);
+                    sum[p][v] = add_product(value, weight[v], sum[p][v]);
             }
         }
     }
@@ -118,6 +118,7 @@ static void run_wide(const struct dfi_taps_args *args)
     }
 }
 
+#if !DFI_PAIRS
 /* One to four output channels: vectors along the input channels instead, weights [cout][taps][cin]. */
 static float dot_taps(const struct dfi_taps_args *args, const float *x, const float *w)
 {
@@ -148,11 +149,15 @@ static void run_narrow(const struct dfi_taps_args *args)
             }
         }
 }
+#endif
 
-void KERNEL(taps)(const struct dfi_taps_args *args)
+void PRODUCT_KERNEL(taps)(const struct dfi_taps_args *args)
 {
-    if (args->cout <= DFI_NARROW)
+#if !DFI_PAIRS
+    if (args->cout <= DFI_NARROW) {
         run_narrow(args);
-    else
-        run_wide(args);
+        return;
+    }
+#endif
+    run_wide(args);
 }

@@ -1,7 +1,8 @@
 /* Gradient of the taps' weights: a tile of input channels x vectors of output channels stays in registers
- * while the pixels of a few rows go by, so that the rows of dy stay in L1 for all taps and input channels. */
+ * while the pixels of a few rows go by, so that the rows of dy stay in L1 for all taps and input channels.
+ * Compiled once more for pairs of bfloat16, which count as one value. */
 
-#include "kernel/x86/vec.h"
+#include "kernel/x86/factor.h"
 
 #define ROWS 6 /* input channels of a tile */
 #if LANES == 16
@@ -43,7 +44,7 @@ DFI_INLINE void run_tile(const struct block *block, const float *x, float *dw, c
                 const vec factor = set(value[i]);
 #pragma GCC unroll 4
                 for (int v = 0; v < vectors; v++)
-                    sum[i][v] = madd(factor, d[v], sum[i][v]);
+                    sum[i][v] = add_product(factor, d[v], sum[i][v]);
             }
         }
     }
@@ -113,6 +114,7 @@ static void run_wide(const struct dfi_taps_dw_args *args)
     }
 }
 
+#if !DFI_PAIRS
 /* One to four output channels: vectors along the input channels, dy is broadcast. */
 static void run_narrow_vector(const struct dfi_taps_dw_args *args, const float *x, const float *dy, float *dw,
                               int n)
@@ -137,13 +139,17 @@ static void run_narrow(const struct dfi_taps_dw_args *args)
                     args, (const float *)args->x + args->offset[t] + i, (const float *)args->dy + o,
                     (float *)args->dw + ((ptrdiff_t)t * args->cin + i) * args->ldw + o, args->cin - i);
 }
+#endif
 
-void KERNEL(taps_dw)(const struct dfi_taps_dw_args *args)
+void PRODUCT_KERNEL(taps_dw)(const struct dfi_taps_dw_args *args)
 {
     if (args->width < 1)
         return;
-    if (args->cout <= DFI_NARROW)
+#if !DFI_PAIRS
+    if (args->cout <= DFI_NARROW) {
         run_narrow(args);
-    else
-        run_wide(args);
+        return;
+    }
+#endif
+    run_wide(args);
 }
