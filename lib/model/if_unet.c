@@ -98,6 +98,7 @@ static int text_pool(struct builder *b, int text)
         .more_v = -1,
         .bias = -1,
         .mask = -1,
+        .spans = -1,
         .heads = heads,
         .scale = 1 / sqrt(width / heads),
     };
@@ -172,6 +173,7 @@ static int attention(struct builder *b, int x, const char *prefix, int head_widt
         .more_v = -1,
         .bias = -1,
         .mask = -1,
+        .spans = -1,
         .heads = c / head_width,
         .scale = 1 / sqrt(head_width),
     };

@@ -99,6 +99,7 @@ int dfi_t5_config_read(const struct json_t *root, const char *path, struct dfi_t
 struct block { /* one layer of the stack while it is built */
     struct dfi_graph *graph;
     const struct dfi_t5_config *config;
+    int bias, mask, spans;
     char prefix[DFI_PARAM_NAME / 2], name[DFI_PARAM_NAME];
 };
 
@@ -108,15 +109,19 @@ static const char *name_of(struct block *block, const char *rest)
     return block->name;
 }
 
-static int attend(struct block *block, int x, int bias, int mask)
+static int attend(struct block *block, int x)
 {
     const struct dfi_t5_config *config = block->config;
     const int inner = config->heads * config->d_kv;
     struct dfi_graph *graph = block->graph;
     const int h = dfi_rms_norm(graph, x, name_of(block, "layer.0.layer_norm"), config->epsilon);
-    struct dfi_attention args = {
-        .more_k = -1, .more_v = -1, .bias = bias, .mask = mask, .heads = config->heads, .scale = 1
-    };
+    struct dfi_attention args = { .more_k = -1,
+                                  .more_v = -1,
+                                  .bias = block->bias,
+                                  .mask = block->mask,
+                                  .spans = block->spans,
+                                  .heads = config->heads,
+                                  .scale = 1 };
     args.q = dfi_project(graph, h, name_of(block, "layer.0.SelfAttention.q"), inner);
     args.k = dfi_project(graph, h, name_of(block, "layer.0.SelfAttention.k"), inner);
     args.v = dfi_project(graph, h, name_of(block, "layer.0.SelfAttention.v"), inner);
@@ -144,18 +149,37 @@ static int feed_forward(struct block *block, int x)
                    dfi_project(graph, inner, name_of(block, "layer.1.DenseReluDense.wo"), config->d_model));
 }
 
+/* Queries at `places`, keys at 0 to keys - 1; the inputs of `values` are there. */
+static void build_stack(struct dfi_graph *graph, const struct dfi_t5_config *config, int keys,
+                        struct dfi_t5_values *values)
+{
+    struct block block = { graph, config, .mask = values->mask, .spans = values->spans };
+    int x = dfi_embedding(graph, values->ids, "shared", config->vocabulary, config->d_model);
+    block.bias = dfi_relative_bias(graph, values->places,
+                                   "encoder.block.0.layer.0.SelfAttention.relative_attention_bias", keys,
+                                   config->heads, config->buckets, config->max_distance);
+    for (int i = 0; i < config->layers; i++) {
+        (void)snprintf(block.prefix, sizeof(block.prefix), "encoder.block.%d", i);
+        x = feed_forward(&block, attend(&block, x));
+    }
+    values->out = dfi_output(graph, dfi_rms_norm(graph, x, "encoder.final_layer_norm", config->epsilon));
+}
+
 void dfi_t5_build(struct dfi_graph *graph, const struct dfi_t5_config *config, int tokens,
                   struct dfi_t5_values *values)
 {
-    struct block block = { .graph = graph, .config = config };
+    *values = (struct dfi_t5_values) { .places = -1, .spans = -1 };
     values->ids = dfi_graph_input(graph, "ids", 1, 1, tokens, 0);
     values->mask = dfi_graph_input(graph, "mask", tokens, 1, 1, 0);
-    int x = dfi_embedding(graph, values->ids, "shared", config->vocabulary, config->d_model);
-    const int bias = dfi_relative_bias(graph, "encoder.block.0.layer.0.SelfAttention.relative_attention_bias",
-                                       tokens, config->heads, config->buckets, config->max_distance);
-    for (int i = 0; i < config->layers; i++) {
-        (void)snprintf(block.prefix, sizeof(block.prefix), "encoder.block.%d", i);
-        x = feed_forward(&block, attend(&block, x, bias, values->mask));
-    }
-    values->out = dfi_output(graph, dfi_rms_norm(graph, x, "encoder.final_layer_norm", config->epsilon));
+    build_stack(graph, config, tokens, values);
+}
+
+void dfi_t5_build_rows(struct dfi_graph *graph, const struct dfi_t5_config *config, int length,
+                       struct dfi_t5_values *values)
+{
+    *values = (struct dfi_t5_values) { .mask = -1 };
+    values->ids = dfi_graph_input(graph, "ids", 1, 1, 1, 0);
+    values->places = dfi_graph_input(graph, "places", 1, 1, 1, 0);
+    values->spans = dfi_graph_input(graph, "spans", 2, 1, 1, 0);
+    build_stack(graph, config, length, values);
 }

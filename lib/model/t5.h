@@ -21,12 +21,20 @@ struct dfi_t5_config {
 int dfi_t5_config_read(const struct json_t *root, const char *path, struct dfi_t5_config *config);
 
 struct dfi_t5_values {
-    int ids;  /* input [1, 1, tokens] */
-    int mask; /* input [tokens, 1, 1]: 1 for a token, 0 for padding */
-    int out;  /* [d_model, 1, tokens]: last_hidden_state */
+    int ids;    /* input [1, 1, tokens] */
+    int mask;   /* input [tokens, 1, 1]: 1 for a token, 0 for padding; -1: none */
+    int places; /* input [1, 1, 1]: where in its prompt a token stands; -1: none */
+    int spans;  /* input [2, 1, 1] of dfi_attention(); -1: none */
+    int out;    /* [d_model, 1, tokens]: last_hidden_state */
 };
+
+/* A sample is a prompt of `tokens`, padding included. */
 void dfi_t5_build(struct dfi_graph *graph, const struct dfi_t5_config *config, int tokens,
                   struct dfi_t5_values *values);
+
+/* A sample is one token, of prompts of at most `length`. For inference. */
+void dfi_t5_build_rows(struct dfi_graph *graph, const struct dfi_t5_config *config, int length,
+                       struct dfi_t5_values *values);
 
 struct diffc_text_encoder {
     struct dfi_object object;

@@ -4,6 +4,8 @@
 
 #include "nn/node.h"
 
+#define MAX_SAMPLES (1 << 24) /* of parts: their numbers are values of a graph, and exact in float */
+
 static int check_options(const struct dfi_graph *graph, const struct dfi_exec_options *options)
 {
     const struct diffc_context *context = graph->context;
@@ -15,6 +17,9 @@ static int check_options(const struct dfi_graph *graph, const struct dfi_exec_op
     if (options->batch > context->limits.batch)
         return dfi_fail(DIFFC_ERR_LIMIT, "batch is %d, limits.batch is %lld", options->batch,
                         (long long)context->limits.batch);
+    if ((int64_t)options->batch * options->parts > MAX_SAMPLES)
+        return dfi_fail(DIFFC_ERR_LIMIT, "batch is %d, of %d parts each, the most is %d parts",
+                        options->batch, options->parts, MAX_SAMPLES);
     if (options->conditions < 1 || options->conditions > 64)
         return dfi_fail(DIFFC_ERR_ARG, "conditions is %d, must be 1 to 64", options->conditions);
     if (options->backward && options->conditions != 1)
@@ -67,7 +72,7 @@ int dfi_exec_create(const struct dfi_graph *graph, const struct dfi_params *para
     const size_t ones = (made->plan.shared_offset - made->plan.ones_offset) / made->element;
     for (size_t i = 0; i < ones; i++)
         dfi_set(made, made->block + made->plan.ones_offset, i, 1);
-    dfi_exec_set_size(made, options->batch, options->conditions);
+    dfi_exec_set_size(made, dfi_largest_batch(options), options->conditions);
     dfi_exec_refresh(made);
     *exec = made;
     return DIFFC_OK;

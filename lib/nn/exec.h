@@ -17,7 +17,7 @@ struct dfi_exec;
 enum dfi_precision { DFI_PRECISION_F32, DFI_PRECISION_BF16 };
 
 struct dfi_exec_options {
-    int batch;      /* largest number of samples */
+    int batch;      /* largest number of samples, or of what takes `parts` of them */
     int conditions; /* conditional values are computed for this many conditions per sample; 1 in training */
     int backward;   /* 1: plan the backward pass too */
     enum dfi_numerics numerics;
@@ -25,6 +25,7 @@ struct dfi_exec_options {
     int frozen; /* 1: always with running statistics; batch norm is part of the convolution before it. No
                    backward */
     int stream; /* 1: weights that stay in their file are packed in every run, instead of once for all */
+    int parts;  /* such as the tokens of a prompt; 0: 1 */
 };
 
 /* The numerics of a name, "default" (also NULL), "exact" or "fast"; ERR_ARG for any other. */

@@ -35,8 +35,9 @@ struct dfi_node {
     int first;                           /* channel of a selection, or of the weights of a part */
     double epsilon;                      /* of a norm; the frequency shift of a timestep embedding */
     double factor;                       /* of a sum, 0 is 1; of attention */
-    int heads;                           /* of attention, with the next */
+    int heads;                           /* of attention, with the next two lines */
     int more_slot, bias_slot, mask_slot; /* which input, 0: absent */
+    int span_slot;                       /* the same */
     int base_slot;                       /* of a convolution: what its sums begin from (nn/split.h) */
     int rows;                            /* of a table */
     int max_distance;                    /* of a relative bias */
@@ -94,10 +95,15 @@ struct dfi_attention {
     int more_k, more_v; /* a second part of keys and values, behind the first */
     int bias;           /* [keys, heads, queries]: channels are keys */
     int mask;           /* [keys, 1, 1]: a key takes part where it is over 0 (in a row without any, all do) */
+    int spans;          /* tokens are samples of one pixel, see below */
     int heads;
     double scale;
 };
 int dfi_attention(struct dfi_graph *graph, const struct dfi_attention *args);
+
+/* With spans sequences of any lengths lie one after another in the batch: [2, 1, 1] of a token are the sample
+ * where its sequence begins and how many from there on are its keys. The bias of a token is [keys or more,
+ * heads, 1]. For inference, without a second part and without a mask. */
 
 /* Marks a value as an output: it stays readable after a run. Returns x. */
 int dfi_output(struct dfi_graph *graph, int x);
@@ -121,9 +127,13 @@ int dfi_embedding(struct dfi_graph *graph, int ids, const char *name, int rows, 
 
 /* A bias of attention by the distance of tokens, from a table [buckets, heads] (Raffel et al. 2020): half of
  * the buckets for keys behind the query; up to a quarter of them one for each distance, then logarithmic up
- * to max_distance. Gives [tokens, heads, tokens]. */
-int dfi_relative_bias(struct dfi_graph *graph, const char *name, int tokens, int heads, int buckets,
+ * to max_distance. Gives [keys, heads, queries] for keys at the places 0, 1, ... and queries at `places`
+ * ([1, 1, queries]), or, where that is -1, at those of the keys. */
+int dfi_relative_bias(struct dfi_graph *graph, int places, const char *name, int keys, int heads, int buckets,
                       int max_distance);
+
+/* The bucket of a key `distance` behind its query: on either side it never falls with the distance. */
+int dfi_relative_bucket(int buckets, int max_distance, int distance);
 
 /* Sinusoidal embedding of t ([1, 1, 1]) in c values: sines and cosines of t * 10000^(-i / (c / 2 - shift)).
  */

@@ -50,7 +50,8 @@ static const char *misfit_bias(const struct dfi_graph *graph, const struct dfi_a
     const struct dfi_node *q = &graph->nodes[args->q];
     if (args->bias >= 0) {
         const struct dfi_node *bias = &graph->nodes[args->bias];
-        if (bias->c != keys || bias->h != args->heads || bias->w != q->h * q->w)
+        const int fits = args->spans >= 0 ? bias->c >= keys : bias->c == keys;
+        if (!fits || bias->h != args->heads || bias->w != q->h * q->w)
             return "the bias is not [keys, heads, queries]";
     }
     if (args->mask >= 0) {
@@ -58,6 +59,19 @@ static const char *misfit_bias(const struct dfi_graph *graph, const struct dfi_a
         if (mask->c != keys || mask->h * mask->w != 1 || mask->gradient)
             return "the mask is not one constant per key";
     }
+    return NULL;
+}
+
+static const char *misfit_spans(const struct dfi_graph *graph, const struct dfi_attention *args)
+{
+    const struct dfi_node *q = &graph->nodes[args->q], *k = &graph->nodes[args->k];
+    if (args->spans < 0)
+        return NULL;
+    const struct dfi_node *spans = &graph->nodes[args->spans];
+    if (spans->c != 2 || spans->h * spans->w != 1 || spans->gradient)
+        return "the spans are not two constants per sample";
+    if (q->h * q->w != 1 || k->h * k->w != 1 || args->more_k >= 0 || args->mask >= 0)
+        return "with spans a token is a sample, there is no second part and no mask";
     return NULL;
 }
 
@@ -77,6 +91,7 @@ int dfi_attention(struct dfi_graph *graph, const struct dfi_attention *args)
     const int more = add_slot(inputs, &count, args->more_k);
     (void)add_slot(inputs, &count, args->more_v);
     const int bias = add_slot(inputs, &count, args->bias), mask = add_slot(inputs, &count, args->mask);
+    const int spans = add_slot(inputs, &count, args->spans);
     struct dfi_node *node = dfi_build_node(graph, &dfi_kind_attention, "", count, inputs);
     if (!node)
         return -1;
@@ -85,9 +100,12 @@ int dfi_attention(struct dfi_graph *graph, const struct dfi_attention *args)
     node->more_slot = more;
     node->bias_slot = bias;
     node->mask_slot = mask;
+    node->span_slot = spans;
     const char *why = misfit(graph, args);
     if (!why)
         why = misfit_bias(graph, args, all_keys(graph, node));
+    if (!why)
+        why = misfit_spans(graph, args);
     if (why)
         return dfi_build_fail(graph, node, why);
     node->c = graph->nodes[args->v].c;
@@ -99,7 +117,10 @@ int dfi_attention(struct dfi_graph *graph, const struct dfi_attention *args)
 static int need(const struct dfi_graph *graph, const struct dfi_node *node,
                 const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
-    const int keys = all_keys(graph, node), heads = node->heads, c = graph->nodes[node->input[Q]].c;
+    const int keys = node->span_slot ? sizes->samples : all_keys(graph, node);
+    const int heads = node->heads, c = graph->nodes[node->input[Q]].c;
+    if (node->span_slot && sizes->backward)
+        return dfi_fail(DIFFC_ERR_UNSUPPORTED, "attention by spans has no backward pass");
     const size_t forward = dfi_attend_scratch(keys, c / heads, node->c / heads);
     const size_t backward = sizes->backward ? 2 * QUERIES * (size_t)keys : 0;
     out->state = DFI_NODE_INPUTS;
@@ -206,14 +227,15 @@ static struct head part_columns(const struct dfi_exec *exec, const struct dfi_no
                            part ? more_keys(exec->graph, node) : first };
 }
 
-/* Bias of queries from `first` on, rows of keys `ld` apart, and mask of the keys; NULL: none. */
+/* Bias of queries from `first` on, rows of keys `ld` apart (a row per sample with spans), and mask of the
+ * keys; NULL: none. */
 static const void *bias_rows(const struct dfi_exec *exec, const struct dfi_node *node, int n, int head,
                              int first, ptrdiff_t *ld)
 {
     if (!node->bias_slot)
         return NULL;
     const struct dfi_block bias = dfi_exec_value(exec, node->input[node->bias_slot]);
-    *ld = bias.ld;
+    *ld = node->span_slot ? bias.sample_stride : bias.ld;
     return dfi_at(exec, dfi_sample(&bias, n), (head * bias.w + first) * bias.ld);
 }
 
@@ -225,9 +247,9 @@ static const void *mask_row(const struct dfi_exec *exec, const struct dfi_node *
     return dfi_sample(&block, n);
 }
 
-static int query_blocks(const struct dfi_node *node)
+static int blocks_of(int queries)
 {
-    return (node->h * node->w + QUERIES - 1) / QUERIES;
+    return (queries + QUERIES - 1) / QUERIES;
 }
 
 static struct dfi_attend_keys keys_of(const struct dfi_exec *exec, const struct dfi_node *node, int part,
@@ -238,16 +260,21 @@ static struct dfi_attend_keys keys_of(const struct dfi_exec *exec, const struct 
     return (struct dfi_attend_keys) { k.data, v.data, k.ld, v.ld, k.rows };
 }
 
-static void forward_piece(struct dfi_exec *exec, int number, int index, int worker)
+/* Queries that have the same keys. */
+struct group {
+    int n, first, count; /* sample of the first one, its row there; those of the next follow with spans */
+    int key_n, keys;     /* sample of the keys; with spans: of the first key, and how many */
+};
+
+static void forward_group(struct dfi_exec *exec, int number, int head, const struct group *group, int worker)
 {
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block out = dfi_exec_value(exec, number);
-    const int blocks = query_blocks(node), first = index % blocks * QUERIES;
-    const int head = index / blocks % node->heads, n = index / blocks / node->heads;
+    const int n = group->n, first = group->first;
     const struct head q = input_head(exec, node, Q, n, head), y = head_of(exec, &out, node->heads, n, head);
     struct dfi_attend_args args = { .q = dfi_at(exec, q.data, first * q.ld),
                                     .ldq = q.ld,
-                                    .queries = block_rows(q.rows, first),
+                                    .queries = group->count,
                                     .c = q.c,
                                     .value_c = y.c,
                                     .scale = node->factor,
@@ -257,15 +284,52 @@ static void forward_piece(struct dfi_exec *exec, int number, int index, int work
                                     .scratch = dfi_worker(exec, worker) };
     args.bias = bias_rows(exec, node, n, head, first, &args.ldb);
     for (int part = 0; part < parts(node); part++)
-        args.part[part] = keys_of(exec, node, part, n, head);
+        args.part[part] = keys_of(exec, node, part, group->key_n, head);
+    if (node->span_slot)
+        args.part[0].count = group->keys;
     exec->kernels->attend(&args);
+}
+
+static void forward_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const int queries = node->h * node->w, blocks = blocks_of(queries), first = index % blocks * QUERIES;
+    const int head = index / blocks % node->heads, n = index / blocks / node->heads;
+    const struct group group = { n, first, block_rows(queries, first), n, 0 };
+    forward_group(exec, number, head, &group, worker);
+}
+
+/* The samples from `row` on, before `end`, that are of one sequence. */
+static struct group group_at(const struct dfi_exec *exec, const struct dfi_node *node, int row, int end)
+{
+    const struct dfi_block spans = dfi_exec_value(exec, node->input[node->span_slot]);
+    const double start = dfi_get(exec, dfi_sample(&spans, row), 0);
+    struct group group = { row, 0, 1, (int)start, (int)dfi_get(exec, dfi_sample(&spans, row), 1) };
+    while (row + group.count < end && dfi_get(exec, dfi_sample(&spans, row + group.count), 0) == start)
+        group.count++;
+    return group;
+}
+
+static void span_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const int samples = dfi_samples(exec, number), blocks = blocks_of(samples);
+    int row = index % blocks * QUERIES;
+    for (const int end = row + block_rows(samples, row); row < end;) {
+        const struct group group = group_at(exec, node, row, end);
+        forward_group(exec, number, index / blocks, &group, worker);
+        row += group.count;
+    }
 }
 
 static void forward(struct dfi_exec *exec, int number)
 {
     const struct dfi_node *node = dfi_node(exec, number);
-    dfi_node_parallel(exec, number, forward_piece,
-                      dfi_samples(exec, number) * node->heads * query_blocks(node));
+    const int samples = dfi_samples(exec, number);
+    if (node->span_slot)
+        dfi_node_parallel(exec, number, span_piece, node->heads * blocks_of(samples));
+    else
+        dfi_node_parallel(exec, number, forward_piece, samples * node->heads * blocks_of(node->h * node->w));
 }
 
 /* scores = softmax(scale q k' + bias) for queries first .. first + scores->rows - 1. */

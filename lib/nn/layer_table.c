@@ -90,8 +90,8 @@ static void sum_row(struct dfi_exec *exec, int number, const struct lists *lists
         memset(sum, 0, (size_t)dy.c * exec->element);
         for (; token >= 0 && token < end; token = lists->next[token])
             exec->kernels->axpby((size_t)dy.c, 1,
-                                 dfi_at(exec, dfi_sample(&dy, token / pixels), token % pixels * dy.ld),
-                                 1, sum);
+                                 dfi_at(exec, dfi_sample(&dy, token / pixels), token % pixels * dy.ld), 1,
+                                 sum);
     }
     exec->kernels->tree_sum(lanes, (size_t)dy.c, held, dfi_at(exec, lists->sums, (ptrdiff_t)id * dy.c),
                             (size_t)dy.c, 0);
@@ -138,23 +138,28 @@ int dfi_embedding(struct dfi_graph *graph, int ids, const char *name, int rows, 
 
 /* Relative position bias (T5Attention._relative_position_bucket, bidirectional). */
 
-static int bucket_of(const struct dfi_node *node, int distance)
+int dfi_relative_bucket(int buckets, int max_distance, int distance)
 {
-    const int half = node->rows / 2, exact = half / 2, length = distance < 0 ? -distance : distance;
+    const int half = buckets / 2, exact = half / 2, length = distance < 0 ? -distance : distance;
     const int first = distance > 0 ? half : 0;
     if (length < exact)
         return first + length;
     /* The reference takes float logarithms; in double the borders (powers of two times `exact`) come out
      * exact with the rounding of float. */
-    const float ratio = (float)(log((double)length / exact) / log((double)node->max_distance / exact));
+    const float ratio = (float)(log((double)length / exact) / log((double)max_distance / exact));
     const int step = exact + (int)(ratio * (float)(half - exact));
     return first + (step < half - 1 ? step : half - 1);
 }
 
-/* Position of the table's entry for a bias. */
-static size_t entry_of(const struct dfi_node *node, int head, int query, int key)
+/* Position of the table's entries, one per head, for a query and a key. */
+static size_t entries_of(const struct dfi_exec *exec, const struct dfi_node *node, int n, int query, int key)
 {
-    return (size_t)bucket_of(node, key - query) * (size_t)node->h + (size_t)head;
+    int place = query;
+    if (node->input_count) {
+        const struct dfi_block places = dfi_exec_value(exec, node->input[0]);
+        place = (int)dfi_get(exec, dfi_sample(&places, n), (size_t)(query * places.ld));
+    }
+    return (size_t)dfi_relative_bucket(node->rows, node->max_distance, key - place) * (size_t)node->h;
 }
 
 static void bias_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -164,11 +169,13 @@ static void bias_piece(struct dfi_exec *exec, int number, int index, int worker)
     const struct dfi_block y = dfi_exec_value(exec, number);
     const void *table = dfi_param_value(exec, node, 0);
     void *out = dfi_sample(&y, index);
-    for (int head = 0; head < y.h; head++)
-        for (int query = 0; query < y.w; query++)
-            for (int key = 0; key < y.c; key++)
+    for (int query = 0; query < y.w; query++)
+        for (int key = 0; key < y.c; key++) {
+            const size_t entries = entries_of(exec, node, index, query, key);
+            for (int head = 0; head < y.h; head++)
                 dfi_set(exec, out, (size_t)((head * y.w + query) * y.ld + key),
-                        dfi_get(exec, table, entry_of(node, head, query, key)));
+                        dfi_get(exec, table, entries + (size_t)head));
+        }
 }
 
 static void bias_forward(struct dfi_exec *exec, int number)
@@ -195,11 +202,12 @@ static void bias_backward_piece(struct dfi_exec *exec, int number, int index, in
     const void *from = dfi_sample(&dy, index);
     double *sums = (double *)dfi_shared(exec) + (size_t)index * count;
     memset(sums, 0, count * sizeof(*sums));
-    for (int head = 0; head < dy.h; head++)
-        for (int query = 0; query < dy.w; query++)
-            for (int key = 0; key < dy.c; key++)
-                sums[entry_of(node, head, query, key)] += dfi_get(
-                    exec, from, (size_t)((head * dy.w + query) * dy.ld + key));
+    for (int query = 0; query < dy.w; query++)
+        for (int key = 0; key < dy.c; key++) {
+            double *entries = sums + entries_of(exec, node, index, query, key);
+            for (int head = 0; head < dy.h; head++)
+                entries[head] += dfi_get(exec, from, (size_t)((head * dy.w + query) * dy.ld + key));
+        }
 }
 
 static void bias_backward(struct dfi_exec *exec, int number)
@@ -214,18 +222,21 @@ static void bias_backward(struct dfi_exec *exec, int number)
         dfi_param_gradient_put(exec, dfi_param_gradient(exec, node, 0), i, lanes[i]);
 }
 
-const struct dfi_node_kind dfi_kind_relative_bias = { "relative_bias", 0, bias_need, NULL, bias_forward,
-                                                      bias_backward };
+const struct dfi_node_kind dfi_kind_relative_bias = { "relative_bias", DFI_SAVES_INPUT, bias_need, NULL,
+                                                      bias_forward,    bias_backward };
 
-int dfi_relative_bias(struct dfi_graph *graph, const char *name, int tokens, int heads, int buckets,
+int dfi_relative_bias(struct dfi_graph *graph, int places, const char *name, int keys, int heads, int buckets,
                       int max_distance)
 {
-    struct dfi_node *node = dfi_build_node(graph, &dfi_kind_relative_bias, name, 0, NULL);
+    struct dfi_node *node = dfi_build_node(graph, &dfi_kind_relative_bias, name, places >= 0, &places);
     if (!node)
         return -1;
-    if (tokens < 1 || heads < 1 || buckets < 4 || max_distance <= buckets / 4)
-        return dfi_build_fail(graph, node, "needs tokens, heads, four buckets and a larger distance");
-    node->c = node->w = tokens;
+    if (keys < 1 || heads < 1 || buckets < 4 || max_distance <= buckets / 4)
+        return dfi_build_fail(graph, node, "needs keys, heads, four buckets and a larger distance");
+    if (places >= 0 && (node->c != 1 || node->h != 1 || node->gradient))
+        return dfi_build_fail(graph, node, "the places are not one constant per query");
+    node->c = keys;
+    node->w = places >= 0 ? node->w : keys;
     node->h = heads;
     node->rows = buckets;
     node->max_distance = max_distance;

@@ -141,6 +141,12 @@ static inline void dfi_set(const struct dfi_exec *exec, void *array, size_t i, d
         ((float *)array)[i] = (float)value;
 }
 
+/* Samples that a plan has room for. */
+static inline int dfi_largest_batch(const struct dfi_exec_options *options)
+{
+    return options->batch * (options->parts ? options->parts : 1);
+}
+
 /* Samples of a value in a run of the present size. */
 static inline int dfi_samples(const struct dfi_exec *exec, int value)
 {

@@ -23,7 +23,7 @@ static size_t align_up(size_t bytes)
 
 static int samples_planned(const struct dfi_node *node, const struct dfi_exec_options *options)
 {
-    return options->batch * (node->conditional ? options->conditions : 1);
+    return dfi_largest_batch(options) * (node->conditional ? options->conditions : 1);
 }
 
 /* Whether every user of a value can read it as a slice of wider pixels. */

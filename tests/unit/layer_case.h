@@ -175,7 +175,7 @@ static int build_attention(struct dfi_graph *graph, const struct layer *layer)
     const int x = begin(graph, 6, layer->a, layer->b), text = dfi_graph_input(graph, "text", 5, 3, 1, 0);
     const int queries = layer->a * layer->b;
     int keys = layer->c == 2 ? queries : 3;
-    struct dfi_attention args = { x, x, x, -1, -1, -1, -1, 2, 0.7 };
+    struct dfi_attention args = { x, x, x, -1, -1, -1, -1, -1, 2, 0.7 };
     if (layer->c != 2) {
         args.k = dfi_project(graph, text, "k", 6); /* a bias would have no gradient */
         args.v = layer->c == 3 ? args.k : dfi_linear(graph, text, "v", 4);
@@ -212,18 +212,27 @@ static int build_gate(struct dfi_graph *graph, const struct layer *layer)
     return dfi_gate(graph, a, b, (enum dfi_act)layer->a);
 }
 
-/* Ids from -4 to 4, of which those under 0 count as 0. */
-static int build_embedding(struct dfi_graph *graph, const struct layer *layer)
+/* Numbers from -4 to 4. */
+static int numbers(struct dfi_graph *graph, const char *name, int h, int w)
 {
-    const int x = dfi_graph_input(graph, "ids", 1, layer->a, 3, 0), twice = dfi_add(graph, x, x);
-    return dfi_linear(graph, dfi_embedding(graph, dfi_add(graph, twice, twice), "table", 6, 4), "f", 3);
+    const int x = dfi_graph_input(graph, name, 1, h, w, 0), twice = dfi_add(graph, x, x);
+    return dfi_add(graph, twice, twice);
 }
 
+/* Ids under 0 count as 0. */
+static int build_embedding(struct dfi_graph *graph, const struct layer *layer)
+{
+    const int ids = numbers(graph, "ids", layer->a, 3);
+    return dfi_linear(graph, dfi_embedding(graph, ids, "table", 6, 4), "f", 3);
+}
+
+/* b: two users of the bias; c: 1 the places of the queries are an input. */
 static int build_relative_bias(struct dfi_graph *graph, const struct layer *layer)
 {
-    struct dfi_attention args = { 0, 0, 0, -1, -1, -1, -1, 2, 1 };
+    struct dfi_attention args = { 0, 0, 0, -1, -1, -1, -1, -1, 2, 1 };
     args.q = args.k = args.v = begin(graph, 4, 1, layer->a);
-    args.bias = dfi_relative_bias(graph, "bias", layer->a, 2, 8, 6);
+    const int places = layer->c ? numbers(graph, "places", 1, layer->a) : -1;
+    args.bias = dfi_relative_bias(graph, places, "bias", layer->a, 2, 8, 6);
     const int y = dfi_attention(graph, &args);
     args.q = args.k = args.v = y; /* a second user of the bias */
     return layer->b ? dfi_attention(graph, &args) : y;
@@ -320,6 +329,7 @@ static const struct layer layers[] = {
     { "embedding", build_embedding, 4, 0, 0, 0 },
     { "relative_bias", build_relative_bias, 9, 0, 0, 0 },
     { "relative_bias, used twice", build_relative_bias, 9, 1, 0, 0 },
+    { "relative_bias, places", build_relative_bias, 9, 0, 1, 0 },
     { "channels, all of them", build_channels, 0, 5, 0, 0 },
     { "channels, of a value with other users", build_channels, 2, 3, 1, 0 },
     { "cross_entropy_loss", build_entropy, 1, 1, 0, 0 },
