@@ -79,7 +79,8 @@ DIFFC_API int diffc_text_prepare(diffc_context *context, const char *text, size_
 typedef struct diffc_text_encoder_options {
     size_t struct_size;
     int32_t length;      /* ids of a prompt, padding included, 1 to 4096; default 77 */
-    int32_t batch;       /* prompts in one run; more need more memory, not other results; default 1 */
+    int32_t batch;       /* prompts of full length that one run has room for, of shorter ones more; a larger
+                            one needs more memory and gives no other results; default 2 */
     const char *variant; /* such as "fp16": model.fp16.safetensors; default none */
     int32_t map;         /* 1: map the files instead of reading them; they must not change while in use */
     const char

@@ -10,7 +10,7 @@ static int read_options(const diffc_text_encoder_options *source, struct dfi_tex
     diffc_text_encoder_options options;
     DFI_TRY(dfi_options_read(&options, sizeof(options), source, "text_encoder_options"));
     config->length = options.length ? options.length : 77;
-    config->batch = options.batch ? options.batch : 1;
+    config->batch = options.batch ? options.batch : 2;
     config->variant = options.variant;
     config->map = options.map != 0;
     if (config->length < 1 || config->length > 4096)

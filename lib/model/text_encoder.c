@@ -82,17 +82,22 @@ static int build(struct diffc_text_encoder *encoder)
     struct diffc_context *context = encoder->object.context;
     dfi_params_init(&encoder->params, context, DIFFC_F32);
     DFI_TRY(dfi_graph_create(context, &encoder->params, &encoder->graph));
-    dfi_t5_build(encoder->graph, &encoder->config, encoder->length, &encoder->values);
+    dfi_t5_build_rows(encoder->graph, &encoder->config, encoder->length, &encoder->values);
     return dfi_graph_finish(encoder->graph);
+}
+
+static struct dfi_exec_options options_of(const struct dfi_text_encoder_config *config)
+{
+    return (struct dfi_exec_options) {
+        .batch = config->batch, .parts = config->length, .conditions = 1, .precision = config->precision
+    };
 }
 
 static int load(struct diffc_text_encoder *encoder, const char *folder,
                 const struct dfi_text_encoder_config *config)
 {
     struct diffc_context *context = encoder->object.context;
-    const struct dfi_exec_options options = { .batch = encoder->batch,
-                                              .conditions = 1,
-                                              .precision = config->precision };
+    const struct dfi_exec_options options = options_of(config);
     uint64_t bytes = 0;
     DFI_TRY(dfi_folder_weight_bytes(context, folder, config->variant, &bytes));
     if (bytes > (uint64_t)context->limits.memory)
@@ -145,9 +150,7 @@ int dfi_text_encoder_open(struct diffc_context *context, const char *folder,
 int dfi_text_encoder_bytes(struct diffc_context *context, const char *folder,
                            const struct dfi_text_encoder_config *config, uint64_t *bytes)
 {
-    const struct dfi_exec_options options = { .batch = config->batch,
-                                              .conditions = 1,
-                                              .precision = config->precision };
+    const struct dfi_exec_options options = options_of(config);
     struct diffc_text_encoder *made;
     uint64_t weights = 0;
     size_t plan = 0;
@@ -159,21 +162,6 @@ int dfi_text_encoder_bytes(struct diffc_context *context, const char *folder,
         *bytes = weights + plan;
     dfi_release(made);
     return status;
-}
-
-static void write_inputs(const struct diffc_text_encoder *encoder, const int32_t *ids, const int32_t *used,
-                         int count)
-{
-    for (int n = 0; n < count; n++) {
-        const struct dfi_block to = dfi_exec_value(encoder->exec, encoder->values.ids);
-        const struct dfi_block mask = dfi_exec_value(encoder->exec, encoder->values.mask);
-        float *row = (float *)to.data + n * to.sample_stride;
-        float *valid = (float *)mask.data + n * mask.sample_stride;
-        for (int i = 0; i < encoder->length; i++) {
-            row[i] = (float)ids[n * encoder->length + i];
-            valid[i] = i < used[n];
-        }
-    }
 }
 
 static int check_ids(const struct diffc_text_encoder *encoder, const int32_t *ids, const int32_t *used,
@@ -193,18 +181,87 @@ static int check_ids(const struct diffc_text_encoder *encoder, const int32_t *id
     return DIFFC_OK;
 }
 
+/* No work twice: padding attends to the prompt and nothing attends to it, so that what stands at one place of
+ * it differs from what stands before it by the buckets of the keys' distances alone. Where these are the
+ * same, so are the states in every layer, bit by bit. As buckets never fall with the distance, all keys have
+ * kept theirs if those of the farthest key now and of the nearest key before are one. */
+static int repeats(const struct diffc_text_encoder *encoder, const int32_t *ids, int used, int place)
+{
+    const int buckets = encoder->config.buckets, reach = encoder->config.max_distance;
+    return place > used && ids[place] == ids[place - 1] &&
+           dfi_relative_bucket(buckets, reach, -place) == dfi_relative_bucket(buckets, reach, used - place);
+}
+
+static int count_rows(const struct diffc_text_encoder *encoder, const int32_t *ids, int used)
+{
+    int rows = 0;
+    for (int place = 0; place < encoder->length; place++)
+        rows += !repeats(encoder, ids, used, place);
+    return rows;
+}
+
+static float *row_of(const struct diffc_text_encoder *encoder, int value, int row)
+{
+    const struct dfi_block block = dfi_exec_value(encoder->exec, value);
+    return (float *)block.data + row * block.sample_stride;
+}
+
+/* A prompt to the rows from `first` on; returns the next row. */
+static int write_prompt(const struct diffc_text_encoder *encoder, const int32_t *ids, int used, int first)
+{
+    int row = first;
+    for (int place = 0; place < encoder->length; place++) {
+        if (repeats(encoder, ids, used, place))
+            continue;
+        *row_of(encoder, encoder->values.ids, row) = (float)ids[place];
+        *row_of(encoder, encoder->values.places, row) = (float)place;
+        float *span = row_of(encoder, encoder->values.spans, row++);
+        span[0] = (float)first;
+        span[1] = (float)used;
+    }
+    return row;
+}
+
+static int read_prompt(const struct diffc_text_encoder *encoder, const int32_t *ids, int used, int first,
+                       float *states)
+{
+    const size_t width = (size_t)encoder->config.d_model;
+    int row = first;
+    for (int place = 0; place < encoder->length; place++) {
+        row += place > 0 && !repeats(encoder, ids, used, place);
+        memcpy(states + (size_t)place * width, row_of(encoder, encoder->values.out, row),
+               width * sizeof(*states));
+    }
+    return row + 1;
+}
+
+/* As many prompts from `first` on as the plan has rows for, at least one; returns the next one. */
+static int write_prompts(const struct diffc_text_encoder *encoder, const int32_t *ids, const int32_t *used,
+                         int first, int count)
+{
+    const int room = encoder->batch * encoder->length;
+    int rows = 0, n = first;
+    for (; n < count; n++) {
+        const int32_t *prompt = ids + (int64_t)n * encoder->length;
+        if (count_rows(encoder, prompt, used[n]) > room - rows)
+            break;
+        rows = write_prompt(encoder, prompt, used[n], rows);
+    }
+    dfi_exec_set_size(encoder->exec, rows, 1);
+    return n;
+}
+
 int dfi_text_encoder_run(struct diffc_text_encoder *encoder, const int32_t *ids, const int32_t *used,
                          int count, float *states)
 {
-    const size_t row = (size_t)encoder->length * (size_t)encoder->config.d_model;
+    const size_t length = (size_t)encoder->length, width = (size_t)encoder->config.d_model;
     DFI_TRY(check_ids(encoder, ids, used, count));
-    for (int first = 0; first < count; first += encoder->batch) {
-        const int part = count - first < encoder->batch ? count - first : encoder->batch;
-        dfi_exec_set_size(encoder->exec, part, 1);
-        write_inputs(encoder, ids + (int64_t)first * encoder->length, used + first, part);
+    for (int n = 0; n < count;) {
+        const int end = write_prompts(encoder, ids, used, n, count);
         DFI_TRY(dfi_exec_forward(encoder->exec, 0));
-        const struct dfi_block out = dfi_exec_value(encoder->exec, encoder->values.out);
-        memcpy(states + (size_t)first * row, out.data, (size_t)part * row * sizeof(*states));
+        for (int row = 0; n < end; n++)
+            row = read_prompt(encoder, ids + (size_t)n * length, used[n], row,
+                              states + (size_t)n * length * width);
     }
     return DIFFC_OK;
 }

@@ -13,6 +13,7 @@ static double pixels_of(const struct dfi_exec *exec, int value)
     return (double)dfi_samples(exec, value) * node->h * node->w;
 }
 
+/* Attention by spans, whose keys are not in the graph, counts nothing. */
 double bench_node_gflop(const struct dfi_exec *exec, int number)
 {
     const struct dfi_node *node = dfi_node(exec, number);
@@ -27,7 +28,7 @@ double bench_node_gflop(const struct dfi_exec *exec, int number)
     if (node->kind == &dfi_kind_attention) {
         const struct dfi_node *key = dfi_node(exec, node->input[1]);
         const struct dfi_node *more = node->more_slot ? dfi_node(exec, node->input[node->more_slot]) : NULL;
-        const double keys = key->h * key->w + (more ? more->h * more->w : 0);
+        const double keys = node->span_slot ? 0 : key->h * key->w + (more ? more->h * more->w : 0);
         return 2e-9 * pixels_of(exec, number) * keys * (in->c + node->c);
     }
     return 0;

@@ -1,5 +1,6 @@
 /* Steps of the networks of DeepFloyd IF at their full size: folders I-M, I-L, I-XL, II-M, II-L and T5-XXL as
- * tests/tools/make_model writes them. A step is one guided prediction: two conditions, 77 tokens. */
+ * tests/tools/make_model writes them. A step is one guided prediction: two conditions, 77 tokens. The encoder
+ * takes one prompt of 77 tokens, or one of ten words and the empty one, both padded to 77. */
 
 #include <diffc/diffc.h>
 #include <pthread.h>
@@ -18,18 +19,26 @@
 
 static const struct {
     const char *folder, *row;
-} networks[] = { { "I-M", "if_i_m" },   { "I-L", "if_i_l" },   { "I-XL", "if_i_xl" },
-                 { "II-M", "if_ii_m" }, { "II-L", "if_ii_l" }, { "T5-XXL", "t5_xxl_77" } };
+    int prompts;
+    int32_t used[2]; /* tokens of the prompts */
+} networks[] = { { "I-M", "if_i_m", 0, { 0 } },
+                 { "I-L", "if_i_l", 0, { 0 } },
+                 { "I-XL", "if_i_xl", 0, { 0 } },
+                 { "II-M", "if_ii_m", 0, { 0 } },
+                 { "II-L", "if_ii_l", 0, { 0 } },
+                 { "T5-XXL", "t5_xxl_77", 1, { TOKENS } },
+                 { "T5-XXL", "t5_xxl_prompt_and_empty", 2, { 15, 1 } } };
 
 static int encodes(int which)
 {
-    return strcmp(networks[which].folder, "T5-XXL") == 0;
+    return networks[which].prompts > 0;
 }
 
 struct network {
     struct bench *bench;
     char path[1024];
     const char *name;
+    int which;
     double before, ended; /* resident bytes; time of a cancelled step's end, -1: it was not */
     int64_t predicted;    /* bytes of the plan, of an encoder with its weights */
     diffc_model *model;   /* or the encoder */
@@ -54,10 +63,11 @@ static int run_step(void *argument)
 {
     struct network *network = argument;
     const float t = 500;
-    int32_t ids[TOKENS] = { 3, 4, 1 }, used = TOKENS;
+    int32_t ids[2 * TOKENS] = { 3, 4, 1 };
     if (!network->encoder)
         return diffc_guide_predict(network->guide, &network->denoiser, 0, &t, network->x, network->out);
-    return diffc_text_encoder_run(network->encoder, ids, &used, 1, diffc_tensor_data(network->out));
+    return dfi_text_encoder_run(network->encoder, ids, networks[network->which].used,
+                                networks[network->which].prompts, diffc_tensor_data(network->out));
 }
 
 static void run_checked(void *argument)
@@ -121,7 +131,7 @@ static void open_encoder(struct network *network)
     bench_check(diffc_text_encoder_bytes(context, network->path, &options, &network->predicted));
     bench_check(diffc_text_encoder_open(context, network->path, &options, &network->encoder));
     network->out = noise(network->bench, 3,
-                         (const int64_t[]) { 1, TOKENS, diffc_text_encoder_width(network->encoder) });
+                         (const int64_t[]) { 2, TOKENS, diffc_text_encoder_width(network->encoder) });
 }
 
 static struct dfi_exec *exec_of(const struct network *network)
@@ -155,6 +165,7 @@ static struct network *open_network(struct bench *bench, const char *folders, in
         exit(1);
     network->bench = bench;
     network->name = networks[which].row;
+    network->which = which;
     snprintf(network->path, sizeof(network->path), "%s/%s", folders, networks[which].folder);
     bench_reset_peak();
     const double before = bench_peak_memory();
@@ -201,9 +212,9 @@ static void bench_network(struct bench *bench, const char *folders, int which, c
         return;
     struct network *network = open_network(bench, folders, which, numerics, least);
     struct bench_row row = { .name = name, .numerics = numerics, .dtype = dtype_of(network) };
-    snprintf(row.shape, sizeof(row.shape), text ? "%d tokens" : "2 x %d tokens", TOKENS);
-    row.gflop = gflop_of(network);
+    snprintf(row.shape, sizeof(row.shape), "%d x %d tokens", text ? networks[which].prompts : 2, TOKENS);
     run_checked(network);
+    row.gflop = gflop_of(network); /* of the rows that the encoder has computed */
     row.predicted_bytes = (double)network->predicted + (text ? 0 : file_bytes(network));
     row.measured_bytes = bench_peak_memory() - network->before;
     bench_measure(bench, &row, run_checked, network);
