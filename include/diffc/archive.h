@@ -7,8 +7,8 @@ DIFFC_BEGIN
 
 /* Named tensors with string metadata: one safetensors file, read or being built. Reading checks everything
  * that the format asks for (offsets without holes or overlaps, sizes, names unique) before a byte of data is
- * used; NaN and infinities are data like any other. Dtypes: F32, F16, BF16, F64, U8, I32, I64. Thread safety:
- * functions that take a const archive may run at the same time on one archive. */
+ * used; NaN and infinities are data like any other unless `finite` is set. Dtypes: F32, F16, BF16, F64, U8,
+ * I32, I64. Thread safety: functions that take a const archive may run at the same time on one archive. */
 
 typedef struct diffc_archive_options {
     size_t struct_size;
@@ -17,6 +17,7 @@ typedef struct diffc_archive_options {
                     is read */
     const char *variant; /* of the files of a folder, e.g. fp16; default: those without a variant. Another one
                             is read where the wanted one is missing */
+    int32_t finite;      /* 1: NaN and infinity are refused (ERR_NONFINITE names tensor and position) */
 } diffc_archive_options;
 
 #define DIFFC_ARCHIVE_OPTIONS DIFFC_OPTIONS_OF(diffc_archive_options)
@@ -25,7 +26,7 @@ typedef struct diffc_archive_options {
  * one archive, or `size` bytes in memory (copied). ERR_ARG, ERR_IO, ERR_FORMAT, ERR_TRUNCATED, ERR_LIMIT
  * (archive_header; archive_tensors, which holds for strings of metadata too; more than DIFFC_MAX_DIMS
  * dimensions, a name of more than 4096 bytes), ERR_UNSUPPORTED (unknown dtype; a PyTorch pickle, which is
- * never read), ERR_NOMEM. Since 0.1. */
+ * never read), ERR_NONFINITE, ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_archive_open(diffc_context *context, const char *path,
                                  const diffc_archive_options *options, diffc_archive **archive);
 DIFFC_API int diffc_archive_open_memory(diffc_context *context, const void *data, size_t size,

@@ -33,6 +33,7 @@ typedef struct diffc_model_options {
     int32_t map;         /* 1: map the files of a folder instead of reading them; see diffc_archive_options */
     int32_t without_weights; /* 1: only the network: its parameters' names and shapes, and the memory of
                                 sessions; nothing else works (ERR_STATE) */
+    int32_t finite;          /* 1: weights of NaN or infinity are refused; see diffc_archive_options */
 } diffc_model_options;
 
 #define DIFFC_MODEL_OPTIONS DIFFC_OPTIONS_OF(diffc_model_options)

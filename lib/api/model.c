@@ -42,27 +42,34 @@ int diffc_model_from_archive(const diffc_archive *archive, const diffc_model_opt
 static int open_folder(diffc_context *context, const char *path, const diffc_model_options *options,
                        diffc_model **model)
 {
-    diffc_model_options read;
     struct dfi_model_config config;
-    DFI_TRY(dfi_options_read(&read, sizeof(read), options, "diffc_model_options"));
-    DFI_TRY(dfi_model_config_read(&read, &config));
-    const struct dfi_folder_options files = { read.variant, read.map != 0, 0 };
+    DFI_TRY(dfi_model_config_read(options, &config));
+    const struct dfi_folder_options files = { options->variant, options->map != 0, options->finite != 0, 0 };
     return dfi_model_open_folder(context, path, &files, &config, model);
+}
+
+static int open_file(diffc_context *context, const char *path, const diffc_model_options *options,
+                     diffc_model **model)
+{
+    diffc_archive_options file = DIFFC_ARCHIVE_OPTIONS;
+    diffc_archive *archive = NULL;
+    file.finite = options->finite != 0;
+    DFI_TRY(diffc_archive_open(context, path, &file, &archive));
+    const int status = diffc_model_from_archive(archive, options, model);
+    diffc_release(&archive);
+    return status < 0 ? dfi_fail_in(status, "%s", path) : status;
 }
 
 int diffc_model_open(diffc_context *context, const char *path, const diffc_model_options *options,
                      diffc_model **model)
 {
-    diffc_archive *archive = NULL;
+    diffc_model_options read;
     DFI_REQUIRE(context);
     DFI_REQUIRE(path);
     DFI_REQUIRE(model);
-    if (dfi_is_folder(path))
-        return open_folder(context, path, options, model);
-    DFI_TRY(diffc_archive_open(context, path, NULL, &archive));
-    int status = diffc_model_from_archive(archive, options, model);
-    diffc_release(&archive);
-    return status < 0 ? dfi_fail_in(status, "%s", path) : status;
+    DFI_TRY(dfi_options_read(&read, sizeof(read), options, "diffc_model_options"));
+    return dfi_is_folder(path) ? open_folder(context, path, &read, model)
+                               : open_file(context, path, &read, model);
 }
 
 int diffc_model_save(const diffc_model *model, const char *path, int dtype)
@@ -90,7 +97,7 @@ int diffc_model_save_folder(const diffc_model *model, const char *path, int dtyp
         return dfi_fail(DIFFC_ERR_ARG, "dtype is %s, must be F32, F16 or BF16", dfi_dtype_name(dtype));
     if (variant && (strchr(variant, '/') || strlen(variant) > 40))
         return dfi_fail(DIFFC_ERR_ARG, "variant \"%.60s\" is no part of a file name", variant);
-    const struct dfi_folder_options files = { variant, 0, (uint64_t)shard_bytes };
+    const struct dfi_folder_options files = { .variant = variant, .shard = (uint64_t)shard_bytes };
     return dfi_model_save_folder(model, path, dtype, &files);
 }
 
@@ -124,6 +131,7 @@ int diffc_model_describe(const diffc_model *model, const char **architecture, di
             NULL,
             0,
             config->without_weights,
+            0,
         };
         memcpy(options, &all, size < sizeof(all) ? size : sizeof(all));
     }

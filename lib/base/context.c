@@ -15,6 +15,7 @@
 int dfi_options_read(void *options, size_t size, const void *source, const char *name)
 {
     memset(options, 0, size);
+    memcpy(options, &size, sizeof(size));
     if (!source)
         return DIFFC_OK;
     size_t given;

@@ -248,3 +248,43 @@ uint32_t dfi_archive_crc32(const struct diffc_archive *archive, int position)
         crc = dfi_crc32(0, entry->data, entry->bytes);
     return crc;
 }
+
+/* Bits of the exponent, all of which are set in NaN and infinity; 0: whole numbers. */
+static uint64_t exponent_bits(int dtype)
+{
+    switch (dtype) {
+    case DIFFC_F16: return 0x7C00;
+    case DIFFC_BF16: return 0x7F80;
+    case DIFFC_F32: return 0x7F800000;
+    case DIFFC_F64: return 0x7FF0000000000000;
+    default: return 0;
+    }
+}
+
+/* Position of the first value that is not finite, or their number. */
+static size_t find_nonfinite(const struct dfi_archive_entry *entry, uint64_t mask)
+{
+    const size_t width = dfi_dtype_size(entry->dtype), count = entry->bytes / width;
+    for (size_t i = 0; i < count; i++) {
+        const uint64_t bits = width == 2   ? ((const uint16_t *)entry->data)[i]
+                              : width == 4 ? ((const uint32_t *)entry->data)[i]
+                                           : ((const uint64_t *)entry->data)[i];
+        if ((bits & mask) == mask)
+            return i;
+    }
+    return count;
+}
+
+int dfi_archive_check_finite(const struct diffc_archive *archive)
+{
+    char text[80];
+    for (int i = 0; i < archive->count; i++) {
+        const struct dfi_archive_entry *const entry = &archive->entries[i];
+        const uint64_t mask = exponent_bits(entry->dtype);
+        const size_t at = mask ? find_nonfinite(entry, mask) : 0;
+        if (mask && at < entry->bytes / dfi_dtype_size(entry->dtype))
+            return dfi_fail(DIFFC_ERR_NONFINITE, "tensor \"%s\": value %zu is NaN or infinite",
+                            dfi_clip(entry->name, text, sizeof(text)), at);
+    }
+    return DIFFC_OK;
+}

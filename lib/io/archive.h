@@ -61,6 +61,9 @@ int dfi_archive_sort(struct diffc_archive *archive);
 /* CRC-32 of the data of an entry, in the bytes that a file has. */
 uint32_t dfi_archive_crc32(const struct diffc_archive *archive, int position);
 
+/* ERR_NONFINITE with the first tensor of an opened archive that has a NaN or an infinity, and where. */
+int dfi_archive_check_finite(const struct diffc_archive *archive);
+
 /* safetensors_write.c: the whole file, atomically. */
 int dfi_archive_save(const struct diffc_archive *archive, const char *path);
 

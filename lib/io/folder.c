@@ -34,16 +34,10 @@ int dfi_folder_has(const char *folder, const char *name)
     return length > 0 && (size_t)length < sizeof(path) && stat(path, &information) == 0;
 }
 
-static int load_json(struct diffc_context *context, const char *path, size_t limit, size_t values,
-                     struct json_t **root)
+static int parse_object(const char *path, const char *text, size_t size, size_t values, struct json_t **root)
 {
     const struct dfi_json_limits limits = { CONFIG_DEPTH, values, values };
-    void *text = NULL;
-    size_t size = 0;
-    DFI_TRY(dfi_file_load(context, path, limit, &text, &size));
-    const int status = dfi_json_parse(path, text, size, &limits, root);
-    dfi_free(context, text);
-    DFI_TRY(status);
+    DFI_TRY(dfi_json_parse(path, text, size, &limits, root));
     if (dfi_json_kind(*root) == DFI_JSON_OBJECT)
         return DIFFC_OK;
     dfi_json_free(*root);
@@ -51,13 +45,39 @@ static int load_json(struct diffc_context *context, const char *path, size_t lim
     return dfi_fail(DIFFC_ERR_FORMAT, "%s: not a JSON object", path);
 }
 
-int dfi_folder_json(struct diffc_context *context, const char *folder, const char *name, struct json_t **root)
+int dfi_folder_text(struct diffc_context *context, const char *folder, const char *name, char **text)
+{
+    void *data = NULL;
+    size_t size = 0;
+    char *path = dfi_folder_path(context, folder, name), *copy = NULL;
+    int status = path ? dfi_file_load(context, path, CONFIG_BYTES, &data, &size) : DIFFC_ERR_NOMEM;
+    if (status == DIFFC_OK && memchr(data, 0, size))
+        status = dfi_fail(DIFFC_ERR_FORMAT, "%s: has a byte 0", path);
+    if (status == DIFFC_OK && !(copy = dfi_calloc(context, size + 1, 1)))
+        status = DIFFC_ERR_NOMEM;
+    if (status == DIFFC_OK)
+        memcpy(copy, data, size);
+    dfi_free(context, data);
+    dfi_free(context, path);
+    *text = copy;
+    return status;
+}
+
+int dfi_folder_parse(struct diffc_context *context, const char *folder, const char *name, const char *text,
+                     struct json_t **root)
 {
     char *path = dfi_folder_path(context, folder, name);
-    if (!path)
-        return DIFFC_ERR_NOMEM;
-    const int status = load_json(context, path, CONFIG_BYTES, CONFIG_VALUES, root);
+    const int status = path ? parse_object(path, text, strlen(text), CONFIG_VALUES, root) : DIFFC_ERR_NOMEM;
     dfi_free(context, path);
+    return status;
+}
+
+int dfi_folder_json(struct diffc_context *context, const char *folder, const char *name, struct json_t **root)
+{
+    char *text = NULL;
+    DFI_TRY(dfi_folder_text(context, folder, name, &text));
+    const int status = dfi_folder_parse(context, folder, name, text, root);
+    dfi_free(context, text);
     return status;
 }
 
@@ -174,8 +194,12 @@ int dfi_folder_index(struct diffc_context *context, const char *folder, const ch
     char *path = dfi_folder_path(context, folder, name);
     if (!path)
         return DIFFC_ERR_NOMEM;
-    const int status = load_json(context, path, (size_t)limits->archive_header,
-                                 2 * (size_t)limits->archive_tensors + 64, index);
+    void *text = NULL;
+    size_t size = 0;
+    int status = dfi_file_load(context, path, (size_t)limits->archive_header, &text, &size);
+    if (status == DIFFC_OK)
+        status = parse_object(path, text, size, 2 * (size_t)limits->archive_tensors + 64, index);
+    dfi_free(context, text);
     dfi_free(context, path);
     return status;
 }

@@ -18,7 +18,15 @@ char *dfi_folder_path(struct diffc_context *context, const char *folder, const c
 /* 1 if there is such a file (or folder). */
 int dfi_folder_has(const char *folder, const char *name);
 
-/* Parses a JSON file of the folder, at most 1 MiB, whose root is an object; freed with dfi_json_free(). */
+/* The text of a configuration file of the folder, at most 1 MiB, with a NUL behind it and none inside; to be
+ * freed with dfi_free(). */
+int dfi_folder_text(struct diffc_context *context, const char *folder, const char *name, char **text);
+
+/* Parses such a text, whose root must be an object, under the name of its file; freed with dfi_json_free(). */
+int dfi_folder_parse(struct diffc_context *context, const char *folder, const char *name, const char *text,
+                     struct json_t **root);
+
+/* Both. */
 int dfi_folder_json(struct diffc_context *context, const char *folder, const char *name,
                     struct json_t **root);
 

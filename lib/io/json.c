@@ -1,7 +1,10 @@
+#include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "io/json.h"
+#include "io/reader.h"
 
 /* Depth and numbers without parsing: brackets, colons and commas outside strings. Malformed text may give any
  * counts; the parser sees it afterwards. */
@@ -35,9 +38,26 @@ static int check_size(const char *name, const char *text, size_t size, const str
     return DIFFC_OK;
 }
 
+/* jansson overlooks one right behind a number. */
+static int check_nul(const char *name, const char *text, size_t size)
+{
+    const char *const nul = memchr(text, 0, size), *line = text;
+    int lines = 1;
+    if (!nul)
+        return DIFFC_OK;
+    for (const char *c = text; c < nul; c++)
+        if (*c == '\n') {
+            line = c + 1;
+            lines++;
+        }
+    return dfi_fail(DIFFC_ERR_FORMAT, "%s: line %d, column %zu: a byte 0", name, lines,
+                    (size_t)(nul - line) + 1);
+}
+
 int dfi_json_parse(const char *name, const char *text, size_t size, const struct dfi_json_limits *limits,
                    struct json_t **root)
 {
+    DFI_TRY(check_nul(name, text, size));
     DFI_TRY(check_size(name, text, size, limits));
     json_error_t error;
     struct json_t *const parsed = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
@@ -125,6 +145,36 @@ int dfi_json_boolean(const struct json_t *value, int *boolean)
         return -1;
     *boolean = json_is_true(value);
     return 0;
+}
+
+const char *dfi_json_text(const struct json_t *value, char *text, size_t size)
+{
+    int64_t integer = 0;
+    double number = 0;
+    int truth = 0;
+    char shown[44];
+    switch (dfi_json_kind(value)) {
+    case DFI_JSON_STRING:
+        (void)snprintf(text, size, "\"%s\"", dfi_clip(dfi_json_string(value), shown, sizeof(shown)));
+        break;
+    case DFI_JSON_INTEGER:
+        (void)dfi_json_integer(value, &integer);
+        (void)snprintf(text, size, "%" PRId64, integer);
+        break;
+    case DFI_JSON_REAL:
+        (void)dfi_json_number(value, &number);
+        (void)snprintf(text, size, "%g", number);
+        break;
+    case DFI_JSON_BOOLEAN:
+        (void)dfi_json_boolean(value, &truth);
+        (void)snprintf(text, size, truth ? "true" : "false");
+        break;
+    case DFI_JSON_ARRAY: (void)snprintf(text, size, "a list of %zu", dfi_json_size(value)); break;
+    case DFI_JSON_OBJECT: (void)snprintf(text, size, "an object"); break;
+    case DFI_JSON_NULL: (void)snprintf(text, size, "null"); break;
+    case DFI_JSON_NONE: (void)snprintf(text, size, "missing"); break;
+    }
+    return text;
 }
 
 static size_t put(char *out, size_t at, const char *bytes, size_t count)

@@ -51,6 +51,10 @@ int dfi_json_integer(const struct json_t *value, int64_t *integer);
 int dfi_json_number(const struct json_t *value, double *number);
 int dfi_json_boolean(const struct json_t *value, int *boolean);
 
+/* A value as it stands in the document, for messages: strings cut, lists and objects told by kind. Gives
+ * `text`. */
+const char *dfi_json_text(const struct json_t *value, char *text, size_t size);
+
 /* Writes `text` (valid UTF-8) as a JSON string with its quotes, without a final NUL; returns the bytes. `out`
  * NULL counts only. */
 size_t dfi_json_quote(const char *text, char *out);

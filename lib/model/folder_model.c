@@ -11,26 +11,6 @@
 #include "model/weights.h"
 
 #define CONFIG "config.json"
-#define CONFIG_BYTES (1 << 20)
-
-/* The text of config.json, which is kept as it is: saving writes it again. */
-static int load_text(struct diffc_context *context, const char *folder, char **text)
-{
-    void *data = NULL;
-    size_t size = 0;
-    char *path = dfi_folder_path(context, folder, CONFIG), *copy = NULL;
-    int status = path ? dfi_file_load(context, path, CONFIG_BYTES, &data, &size) : DIFFC_ERR_NOMEM;
-    if (status == DIFFC_OK && memchr(data, 0, size))
-        status = dfi_fail(DIFFC_ERR_FORMAT, "%s: has a byte 0", path);
-    if (status == DIFFC_OK && !(copy = dfi_calloc(context, size + 1, 1)))
-        status = DIFFC_ERR_NOMEM;
-    if (status == DIFFC_OK)
-        memcpy(copy, data, size);
-    dfi_free(context, data);
-    dfi_free(context, path);
-    *text = copy;
-    return status;
-}
 
 /* Checks the settings under the name of the file, and tells of keys that nobody knows. */
 static int check_config(struct diffc_context *context, const char *folder)
@@ -70,7 +50,7 @@ static int open_component(struct diffc_context *context, const char *folder,
     struct diffc_model *made = NULL;
     char *text = NULL;
     DFI_TRY(check_config(context, folder));
-    int status = load_text(context, folder, &text);
+    int status = dfi_folder_text(context, folder, CONFIG, &text); /* kept as it is: saving writes it again */
     config.json = text;
     config.without_weights = 1; /* they stay where the file has them */
     if (status == DIFFC_OK)
@@ -79,6 +59,8 @@ static int open_component(struct diffc_context *context, const char *folder,
         status = check_memory(context, folder, options);
     if (status == DIFFC_OK && !fallback->without_weights)
         status = dfi_folder_weights(context, folder, options->variant, options->map, &archive);
+    if (status == DIFFC_OK && archive && options->finite && (status = dfi_archive_check_finite(archive)) < 0)
+        status = dfi_fail_in(status, "%s", folder);
     if (status == DIFFC_OK && !fallback->without_weights)
         status = dfi_model_adopt(made, archive);
     if (status == DIFFC_OK)

@@ -5,8 +5,8 @@
 
 struct dfi_folder_options {
     const char *variant; /* NULL: plain files */
-    int map;
-    uint64_t shard; /* most bytes of a file when writing; 0: one file */
+    int map, finite;     /* see diffc_model_options */
+    uint64_t shard;      /* most bytes of a file when writing; 0: one file */
 };
 
 /* A model from a folder with config.json and weights, or from the unet/ of a whole pipeline. */

@@ -1,6 +1,5 @@
 #include "model/if_config.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,41 +15,13 @@ struct keys {
     int status;
 };
 
-/* A value as it stands in the file, shortened. */
-static const char *value_text(const struct json_t *value, char *text, size_t size)
-{
-    int64_t integer = 0;
-    double number = 0;
-    int truth = 0;
-    switch (dfi_json_kind(value)) {
-    case DFI_JSON_STRING: (void)snprintf(text, size, "\"%.40s\"", dfi_json_string(value)); break;
-    case DFI_JSON_INTEGER:
-        (void)dfi_json_integer(value, &integer);
-        (void)snprintf(text, size, "%" PRId64, integer);
-        break;
-    case DFI_JSON_REAL:
-        (void)dfi_json_number(value, &number);
-        (void)snprintf(text, size, "%g", number);
-        break;
-    case DFI_JSON_BOOLEAN:
-        (void)dfi_json_boolean(value, &truth);
-        (void)snprintf(text, size, truth ? "true" : "false");
-        break;
-    case DFI_JSON_ARRAY: (void)snprintf(text, size, "a list of %zu", dfi_json_size(value)); break;
-    case DFI_JSON_OBJECT: (void)snprintf(text, size, "an object"); break;
-    case DFI_JSON_NULL: (void)snprintf(text, size, "null"); break;
-    case DFI_JSON_NONE: (void)snprintf(text, size, "missing"); break;
-    }
-    return text;
-}
-
 static void fail_value(struct keys *keys, int status, const char *key, const struct json_t *value,
                        const char *wanted)
 {
     char text[64];
     if (keys->status == DIFFC_OK)
         keys->status = dfi_fail(status, "%s: %s is %s, must be %s", keys->path, key,
-                                value_text(value, text, sizeof(text)), wanted);
+                                dfi_json_text(value, text, sizeof(text)), wanted);
 }
 
 /* The value of a key; NULL where it is missing or null. */
@@ -285,59 +256,39 @@ static void read_time(struct keys *keys, struct dfi_if_config *config)
 
 /* Keys whose other values would be other networks. */
 static const struct fixed_key {
-    const char *key;
-    enum { FIXED_FALSE, FIXED_NULL, FIXED_NUMBER, FIXED_TEXT } kind;
-    double number;
-    const char *text;
+    const char *key, *value;
 } fixed_keys[] = {
-    { "center_input_sample", FIXED_FALSE, 0, NULL },
-    { "downsample_padding", FIXED_NUMBER, 1, NULL },
-    { "dropout", FIXED_NUMBER, 0, NULL },
-    { "conv_in_kernel", FIXED_NUMBER, 3, NULL },
-    { "conv_out_kernel", FIXED_NUMBER, 3, NULL },
-    { "dual_cross_attention", FIXED_FALSE, 0, NULL },
-    { "use_linear_projection", FIXED_FALSE, 0, NULL },
-    { "upcast_attention", FIXED_FALSE, 0, NULL },
-    { "class_embeddings_concat", FIXED_FALSE, 0, NULL },
-    { "attention_type", FIXED_TEXT, 0, "default" },
-    { "num_attention_heads", FIXED_NULL, 0, NULL },
-    { "num_class_embeds", FIXED_NULL, 0, NULL },
-    { "timestep_post_act", FIXED_NULL, 0, NULL },
-    { "time_cond_proj_dim", FIXED_NULL, 0, NULL },
-    { "projection_class_embeddings_input_dim", FIXED_NULL, 0, NULL },
-    { "addition_time_embed_dim", FIXED_NULL, 0, NULL },
-    { "reverse_transformer_layers_per_block", FIXED_NULL, 0, NULL },
+    { "center_input_sample", "false" },
+    { "downsample_padding", "1" },
+    { "dropout", "0" },
+    { "conv_in_kernel", "3" },
+    { "conv_out_kernel", "3" },
+    { "dual_cross_attention", "false" },
+    { "use_linear_projection", "false" },
+    { "upcast_attention", "false" },
+    { "class_embeddings_concat", "false" },
+    { "attention_type", "\"default\"" },
+    { "num_attention_heads", "null" },
+    { "num_class_embeds", "null" },
+    { "timestep_post_act", "null" },
+    { "time_cond_proj_dim", "null" },
+    { "projection_class_embeddings_input_dim", "null" },
+    { "addition_time_embed_dim", "null" },
+    { "reverse_transformer_layers_per_block", "null" },
 };
 
 static void check_fixed(struct keys *keys, const struct fixed_key *fixed)
 {
     const struct json_t *value = value_of(keys, fixed->key);
-    const char *text = dfi_json_string(value);
-    double number = 0;
-    int truth = 0, fits = !value;
-    char wanted[64] = "null";
-    switch (fixed->kind) {
-    case FIXED_NULL: break;
-    case FIXED_FALSE:
-        fits = fits || (dfi_json_boolean(value, &truth) == 0 && !truth);
-        strcpy(wanted, "false");
-        break;
-    case FIXED_NUMBER:
-        fits = fits || (dfi_json_number(value, &number) == 0 && number == fixed->number);
-        (void)snprintf(wanted, sizeof(wanted), "%g", fixed->number);
-        break;
-    case FIXED_TEXT:
-        fits = fits || (text && strcmp(text, fixed->text) == 0);
-        (void)snprintf(wanted, sizeof(wanted), "\"%s\"", fixed->text);
-        break;
-    }
-    if (!fits)
-        fail_value(keys, DIFFC_ERR_UNSUPPORTED, fixed->key, value, wanted);
+    char text[64];
+    if (value && strcmp(dfi_json_text(value, text, sizeof(text)), fixed->value) != 0)
+        fail_value(keys, DIFFC_ERR_UNSUPPORTED, fixed->key, value, fixed->value);
 }
 
 /* What must divide what. */
 static void check_divisors(struct keys *keys, const struct dfi_if_config *config)
 {
+    const int step = 1 << (config->levels - 1);
     const struct {
         const char *divided, *divisor;
         int value, by;
@@ -366,6 +317,10 @@ static void check_divisors(struct keys *keys, const struct dfi_if_config *config
                 "%s: block_out_channels[%d] is %d, must be divisible by attention_head_dim %d", keys->path, i,
                 c, c % down ? down : up);
     }
+    if (keys->status == DIFFC_OK && (config->sample_height % step || config->sample_width % step))
+        keys->status = dfi_fail(DIFFC_ERR_CONFIG,
+                                "%s: sample_size is %d x %d, both sides must be multiples of %d", keys->path,
+                                config->sample_height, config->sample_width, step);
     if (keys->status == DIFFC_OK && config->channels[0] < 4)
         keys->status = dfi_fail(DIFFC_ERR_CONFIG, "%s: block_out_channels[0] is %d, must be at least 4",
                                 keys->path, config->channels[0]);
@@ -395,7 +350,8 @@ int dfi_if_config_read(const struct json_t *root, const char *path, struct dfi_i
     read_time(&keys, config);
     for (int i = 0; i < DFI_COUNT(fixed_keys); i++)
         check_fixed(&keys, &fixed_keys[i]);
-    check_divisors(&keys, config);
+    if (keys.status == DIFFC_OK)
+        check_divisors(&keys, config);
     return keys.status;
 }
 

@@ -10,6 +10,8 @@
  * defaults, unknown ones are ignored, values that would need another formula are refused by name. */
 
 #define NAME "scheduler_config.json"
+#define MAX_BETA 0.999999
+#define MAX_SAMPLE 1e6
 
 struct config {
     const char *folder;
@@ -21,25 +23,28 @@ struct config {
     double clip, ratio, max, lambda_min;
 };
 
-static int fail(struct config *config, int status, const char *key, const char *wanted)
-{
-    if (config->status == DIFFC_OK)
-        config->status = dfi_fail(status, "%s/" NAME ": \"%s\" must be %s", config->folder, key, wanted);
-    return config->status;
-}
-
 static const struct json_t *value_of(const struct config *config, const char *key)
 {
     const struct json_t *value = dfi_json_get(config->root, key);
     return dfi_json_kind(value) == DFI_JSON_NULL ? NULL : value;
 }
 
-static double number(struct config *config, const char *key, double missing)
+static void fail(struct config *config, int status, const char *key, const char *wanted)
+{
+    char text[64];
+    if (config->status == DIFFC_OK)
+        config->status = dfi_fail(status, "%s/" NAME ": %s is %s, must be %s", config->folder, key,
+                                  dfi_json_text(value_of(config, key), text, sizeof(text)), wanted);
+}
+
+static double number(struct config *config, const char *key, double missing, double low, double high)
 {
     const struct json_t *value = value_of(config, key);
     double read = missing;
-    if (value && (dfi_json_number(value, &read) || !isfinite(read)))
-        fail(config, DIFFC_ERR_FORMAT, key, "a number");
+    char wanted[64];
+    (void)snprintf(wanted, sizeof(wanted), "a number from %g to %g", low, high);
+    if (value && (dfi_json_number(value, &read) || !(read >= low && read <= high)))
+        fail(config, DIFFC_ERR_CONFIG, key, wanted);
     return read;
 }
 
@@ -48,8 +53,17 @@ static int truth(struct config *config, const char *key, int missing)
     const struct json_t *value = value_of(config, key);
     int read = missing;
     if (value && dfi_json_boolean(value, &read))
-        fail(config, DIFFC_ERR_FORMAT, key, "true or false");
+        fail(config, DIFFC_ERR_CONFIG, key, "true or false");
     return read;
+}
+
+/* Refuses every value but one, given as it stands in the file. */
+static void check_fixed(struct config *config, const char *key, const char *wanted)
+{
+    const struct json_t *value = value_of(config, key);
+    char text[64];
+    if (value && strcmp(dfi_json_text(value, text, sizeof(text)), wanted) != 0)
+        fail(config, DIFFC_ERR_UNSUPPORTED, key, wanted);
 }
 
 struct word { /* in the file, and here */
@@ -71,7 +85,7 @@ static void word(struct config *config, const char *key, const struct word *word
         }
         (void)snprintf(known + used, sizeof(known) - used, "%s %s", i ? "," : "", words[i].theirs);
     }
-    fail(config, text ? DIFFC_ERR_UNSUPPORTED : DIFFC_ERR_FORMAT, key, known);
+    fail(config, text ? DIFFC_ERR_UNSUPPORTED : DIFFC_ERR_CONFIG, key, known);
 }
 
 #define WORD(config, key, words, field) \
@@ -83,19 +97,49 @@ static void read_schedule(struct config *config)
                                              { "scaled_linear", "scaled_linear" },
                                              { "squaredcos_cap_v2", "squaredcos_cap_v2" } };
     WORD(config, "beta_schedule", schedules, schedule);
-    const double steps = number(config, "num_train_timesteps", 1000);
-    if (!(steps >= 1 && steps <= 1000000 && steps == floor(steps)))
-        fail(config, DIFFC_ERR_FORMAT, "num_train_timesteps", "a whole number from 1 to 1000000");
+    const double steps = number(config, "num_train_timesteps", 1000, 1, 1000000);
+    if (steps != floor(steps))
+        fail(config, DIFFC_ERR_CONFIG, "num_train_timesteps", "a whole number");
     config->levels.struct_size = sizeof(config->levels);
     config->levels.train_steps = config->status == DIFFC_OK ? (int32_t)steps : 1;
     if (strcmp(config->schedule, "squaredcos_cap_v2") != 0) {
-        config->levels.beta_start = number(config, "beta_start", 1e-4);
-        config->levels.beta_end = number(config, "beta_end", 0.02);
+        const double start = number(config, "beta_start", 1e-4, 1e-9, MAX_BETA);
+        config->levels.beta_start = start;
+        config->levels.beta_end = number(config, "beta_end", 0.02, start, MAX_BETA);
     }
-    if (value_of(config, "trained_betas"))
-        fail(config, DIFFC_ERR_UNSUPPORTED, "trained_betas", "null");
-    if (truth(config, "rescale_betas_zero_snr", 0))
-        fail(config, DIFFC_ERR_UNSUPPORTED, "rescale_betas_zero_snr", "false");
+    check_fixed(config, "trained_betas", "null");
+    check_fixed(config, "rescale_betas_zero_snr", "false");
+}
+
+/* Keys of a class whose other values would be other formulas, by the beginning of the step's name. */
+static void check_formulas(struct config *config)
+{
+    static const struct {
+        const char *step, *key, *value;
+    } keys[] = {
+        { "ddim", "set_alpha_to_one", "true" },
+        { "dpmsolver++", "solver_order", "2" },
+        { "dpmsolver++", "solver_type", "\"midpoint\"" },
+        { "dpmsolver++", "final_sigmas_type", "\"zero\"" },
+        { "dpmsolver++", "use_karras_sigmas", "false" },
+        { "dpmsolver++", "use_exponential_sigmas", "false" },
+        { "dpmsolver++", "use_beta_sigmas", "false" },
+        { "dpmsolver++", "use_lu_lambdas", "false" },
+        { "dpmsolver++", "use_flow_sigmas", "false" },
+        { "dpmsolver++", "use_dynamic_shifting", "false" },
+        { "euler", "final_sigmas_type", "\"zero\"" },
+        { "euler", "interpolation_type", "\"linear\"" },
+        { "euler", "timestep_type", "\"discrete\"" },
+        { "euler", "sigma_min", "null" },
+        { "euler", "sigma_max", "null" },
+        { "euler", "use_karras_sigmas", "false" },
+        { "euler", "use_exponential_sigmas", "false" },
+        { "euler", "use_beta_sigmas", "false" },
+    };
+    for (int i = 0; i < DFI_COUNT(keys); i++)
+        if (strstr(config->step, keys[i].step))
+            check_fixed(config, keys[i].key, keys[i].value);
+    check_fixed(config, "steps_offset", "0");
 }
 
 static void read_rule(struct config *config)
@@ -116,32 +160,62 @@ static void read_rule(struct config *config)
     static const struct word late[] = { { "linspace", "linspace" },
                                         { "leading", "leading" },
                                         { "trailing", "trailing" } };
-    if (config->step[0] == '\0')
+    static const struct word solvers[] = { { "dpmsolver++", "dpmsolver++" },
+                                           { "sde-dpmsolver++", "sde-dpmsolver++" } };
+    if (config->step[0] == '\0') {
         WORD(config, "_class_name", classes, step);
+        if (strcmp(config->step, "dpmsolver++") == 0)
+            WORD(config, "algorithm_type", solvers, step);
+    }
     WORD(config, "prediction_type", predictions, prediction);
     WORD(config, "variance_type", variances, variance);
     if (strcmp(config->step, "ddpm") == 0 || strcmp(config->step, "ddim") == 0)
         WORD(config, "timestep_spacing", early, spacing);
     else
         WORD(config, "timestep_spacing", late, spacing);
-    if (number(config, "steps_offset", 0) != 0)
-        fail(config, DIFFC_ERR_UNSUPPORTED, "steps_offset", "0");
+    check_formulas(config);
 }
 
 static void read_limits(struct config *config)
 {
     config->thresholds = truth(config, "thresholding", 0);
     config->clips = truth(config, "clip_sample", 1);
-    config->clip = number(config, "clip_sample_range", 1);
-    config->ratio = number(config, "dynamic_thresholding_ratio", 0.995);
-    config->max = number(config, "sample_max_value", 1);
-    config->lambda_min = number(config, "lambda_min_clipped", 0);
+    if (config->thresholds) {
+        config->ratio = number(config, "dynamic_thresholding_ratio", 0.995, 1e-6, 0.999999);
+        config->max = number(config, "sample_max_value", 1, 1, MAX_SAMPLE);
+    } else if (config->clips) {
+        config->clip = number(config, "clip_sample_range", 1, 1e-6, MAX_SAMPLE);
+    }
+    config->lambda_min = number(config, "lambda_min_clipped", 0, -1000, 1000);
+}
+
+/* diffusers writes the default of lambda_min_clipped as -Infinity, which JSON does not have: no value. */
+static void drop_infinity(char *text)
+{
+    static const char key[] = "\"lambda_min_clipped\"", infinity[] = "-Infinity", none[] = "null     ";
+    char *at = strstr(text, key);
+    if (!at)
+        return;
+    at += strlen(key);
+    at += strspn(at, " \t\r\n:");
+    if (strncmp(at, infinity, strlen(infinity)) == 0)
+        memcpy(at, none, strlen(none));
+}
+
+static int load(struct diffc_context *context, struct config *config)
+{
+    char *text = NULL;
+    DFI_TRY(dfi_folder_text(context, config->folder, NAME, &text));
+    drop_infinity(text);
+    const int status = dfi_folder_parse(context, config->folder, NAME, text, &config->root);
+    dfi_free(context, text);
+    return status;
 }
 
 int dfi_schedule_open(struct diffc_context *context, const char *folder, struct diffc_schedule **schedule)
 {
     struct config config = { .folder = folder };
-    int status = dfi_folder_json(context, folder, NAME, &config.root);
+    int status = load(context, &config);
     if (status == DIFFC_OK) {
         read_schedule(&config);
         status = config.status;
@@ -196,7 +270,7 @@ int dfi_sampler_open(struct diffc_context *context, const char *folder, const di
     if (options->step && !dfi_step_find(options->step))
         return DIFFC_ERR_ARG;
     (void)snprintf(config.step, sizeof(config.step), "%s", options->step ? options->step : "");
-    int status = dfi_folder_json(context, folder, NAME, &config.root);
+    int status = load(context, &config);
     if (status == DIFFC_OK) {
         read_schedule(&config);
         read_rule(&config);

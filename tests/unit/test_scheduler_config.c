@@ -142,6 +142,32 @@ static void test_defaults(void **state)
     diffc_release(&schedule);
 }
 
+/* Files as diffusers 0.42 writes them. The default of lambda_min_clipped is no JSON. */
+static void test_saved_by_diffusers(void **state)
+{
+    static const char solver[] =
+        "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"algorithm_type\": \"%s\","
+        "\"beta_schedule\": \"squaredcos_cap_v2\", \"euler_at_final\": false, \"final_sigmas_type\": "
+        "\"zero\","
+        "\"flow_shift\": 1.0, \"lambda_min_clipped\": %s, \"lower_order_final\": true, \"solver_order\": 2,"
+        "\"solver_type\": \"midpoint\", \"steps_offset\": 0, \"thresholding\": false,"
+        "\"timestep_spacing\": \"trailing\", \"use_karras_sigmas\": false, \"variance_type\": null}";
+    static const char *const algorithms[] = { "dpmsolver++", "sde-dpmsolver++" };
+    static const char *const lambdas[] = { "-Infinity", "-5.1" };
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        diffc_sampler_options given = DIFFC_SAMPLER_OPTIONS, wanted = DIFFC_SAMPLER_OPTIONS;
+        char text[1024];
+        snprintf(text, sizeof(text), solver, algorithms[i % 2], lambdas[i / 2]);
+        write_config(text);
+        given.steps = wanted.steps = 12;
+        wanted.step = algorithms[i % 2];
+        wanted.spacing = "trailing";
+        wanted.lambda_min = i / 2 ? -5.1 : 0;
+        check_equals(&given, "squaredcos_cap_v2", &wanted);
+    }
+}
+
 static void test_refused(void **state)
 {
     static const struct {
@@ -150,19 +176,45 @@ static void test_refused(void **state)
         const char *message;
     } bad[] = {
         { "{\"_class_name\": \"PNDMScheduler\"}", DIFFC_ERR_UNSUPPORTED,
-          "\"_class_name\" must be one of DDPMScheduler, DDIMScheduler" },
+          "_class_name is \"PNDMScheduler\", must be one of DDPMScheduler, DDIMScheduler" },
         { "{\"beta_schedule\": \"sigmoid\"}", DIFFC_ERR_UNSUPPORTED,
-          "\"beta_schedule\" must be one of linear" },
-        { "{\"beta_schedule\": 3}", DIFFC_ERR_FORMAT, "\"beta_schedule\" must be" },
-        { "{\"num_train_timesteps\": 0.5}", DIFFC_ERR_FORMAT,
-          "\"num_train_timesteps\" must be a whole number" },
-        { "{\"num_train_timesteps\": 1e300}", DIFFC_ERR_FORMAT, "\"num_train_timesteps\" must be" },
-        { "{\"trained_betas\": [0.1]}", DIFFC_ERR_UNSUPPORTED, "\"trained_betas\" must be null" },
-        { "{\"rescale_betas_zero_snr\": true}", DIFFC_ERR_UNSUPPORTED, "\"rescale_betas_zero_snr\"" },
-        { "{\"steps_offset\": 1}", DIFFC_ERR_UNSUPPORTED, "\"steps_offset\" must be 0" },
-        { "{\"thresholding\": 1}", DIFFC_ERR_FORMAT, "\"thresholding\" must be true or false" },
-        { "{\"variance_type\": \"learned\"}", DIFFC_ERR_UNSUPPORTED, "\"variance_type\" must be one of" },
-        { "{\"beta_start\": 2}", DIFFC_ERR_ARG, "beta_start" },
+          "beta_schedule is \"sigmoid\", must be one of linear" },
+        { "{\"beta_schedule\": 3}", DIFFC_ERR_CONFIG, "beta_schedule is 3, must be" },
+        { "{\"num_train_timesteps\": 0}", DIFFC_ERR_CONFIG, "num_train_timesteps is 0, must be" },
+        { "{\"num_train_timesteps\": 1000000000}", DIFFC_ERR_CONFIG,
+          "num_train_timesteps is 1000000000, must be" },
+        { "{\"num_train_timesteps\": 10.5}", DIFFC_ERR_CONFIG,
+          "num_train_timesteps is 10.5, must be a whole number" },
+        { "{\"num_train_timesteps\": 1e300}", DIFFC_ERR_CONFIG, "num_train_timesteps is 1e+300" },
+        { "{\"num_train_timesteps\": \"1000\"}", DIFFC_ERR_CONFIG, "num_train_timesteps is \"1000\"" },
+        { "{\"beta_start\": 0}", DIFFC_ERR_CONFIG, "beta_start is 0, must be" },
+        { "{\"beta_start\": 0.03, \"beta_end\": 0.02}", DIFFC_ERR_CONFIG,
+          "beta_end is 0.02, must be a number from 0.03" },
+        { "{\"beta_start\": 2}", DIFFC_ERR_CONFIG, "beta_start is 2, must be" },
+        { "{\"beta_end\": 1}", DIFFC_ERR_CONFIG, "beta_end is 1, must be" },
+        { "{\"beta_end\": NaN}", DIFFC_ERR_FORMAT, "line 1" },
+        { "{\"trained_betas\": [0.1]}", DIFFC_ERR_UNSUPPORTED, "trained_betas is a list of 1, must be null" },
+        { "{\"rescale_betas_zero_snr\": true}", DIFFC_ERR_UNSUPPORTED, "rescale_betas_zero_snr is true" },
+        { "{\"steps_offset\": 1}", DIFFC_ERR_UNSUPPORTED, "steps_offset is 1, must be 0" },
+        { "{\"thresholding\": 1}", DIFFC_ERR_CONFIG, "thresholding is 1, must be true or false" },
+        { "{\"thresholding\": true, \"dynamic_thresholding_ratio\": 1.5}", DIFFC_ERR_CONFIG,
+          "dynamic_thresholding_ratio is 1.5" },
+        { "{\"thresholding\": true, \"sample_max_value\": 0.5}", DIFFC_ERR_CONFIG,
+          "sample_max_value is 0.5" },
+        { "{\"clip_sample_range\": -1}", DIFFC_ERR_CONFIG, "clip_sample_range is -1" },
+        { "{\"lambda_min_clipped\": -1e300}", DIFFC_ERR_CONFIG, "lambda_min_clipped is -1e+300" },
+        { "{\"variance_type\": \"learned\"}", DIFFC_ERR_UNSUPPORTED,
+          "variance_type is \"learned\", must be one of" },
+        { "{\"_class_name\": \"DDIMScheduler\", \"set_alpha_to_one\": false}", DIFFC_ERR_UNSUPPORTED,
+          "set_alpha_to_one is false, must be true" },
+        { "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"algorithm_type\": \"dpmsolver\"}",
+          DIFFC_ERR_UNSUPPORTED, "algorithm_type is \"dpmsolver\"" },
+        { "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"solver_order\": 3}", DIFFC_ERR_UNSUPPORTED,
+          "solver_order is 3, must be 2" },
+        { "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"use_karras_sigmas\": true}",
+          DIFFC_ERR_UNSUPPORTED, "use_karras_sigmas is true, must be false" },
+        { "{\"_class_name\": \"EulerDiscreteScheduler\", \"sigma_max\": 80}", DIFFC_ERR_UNSUPPORTED,
+          "sigma_max is 80, must be null" },
         { "[]", DIFFC_ERR_FORMAT, "not a JSON object" },
         { "{", DIFFC_ERR_FORMAT, "scheduler_config.json" },
     };
@@ -172,6 +224,7 @@ static void test_refused(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         write_config(bad[i].text);
         check_fails(diffc_sampler_open(case_context, folder, NULL, &sampler), bad[i].status, bad[i].message);
+        assert_non_null(strstr(diffc_message(), "scheduler_config.json"));
         assert_null(sampler);
     }
     write_config(official);
@@ -205,8 +258,11 @@ static void test_memory_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_official_file),   cmocka_unit_test(test_other_steps),
-        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_official_file),
+        cmocka_unit_test(test_other_steps),
+        cmocka_unit_test(test_saved_by_diffusers),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_refused),
         cmocka_unit_test(test_memory_failures),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);
