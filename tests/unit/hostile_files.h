@@ -1,11 +1,13 @@
 #ifndef DIFFC_TEST_HOSTILE_FILES_H
 #define DIFFC_TEST_HOSTILE_FILES_H
 
-/* The common rules for hostile input: the expected code and words in the message, outputs untouched, no leak,
- * no descriptor left, and the same by path, by path with reads of one byte, and from memory. */
+/* The rows of the tables of hostile inputs, under a limit on the address space, and the rules that all
+ * follow: the expected code and words in the message, outputs untouched, no leak, no descriptor left, and the
+ * same by path, by path with reads of one byte, and from memory. */
 
 #include <errno.h>
 #include <locale.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "io_case.h"
@@ -14,6 +16,19 @@
 #include "io/npy.h"
 #include "io/png.h"
 #include "io/safetensors.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+#define NPY_HEADER(descr, order, shape) \
+    "{'descr': " descr ", 'fortran_order': " order ", 'shape': " shape ", }\n"
+#define ENTRY(dtype, shape, offsets) "{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}"
+#define ONE(dtype, shape, offsets) "{\"a\":" ENTRY(dtype, shape, offsets) "}"
 
 enum format { PNG, IDX, NPY, SAFETENSORS };
 
@@ -173,6 +188,45 @@ static inline void hostile_damage(enum format format, struct bytes file, int *co
     }
     assert_int_equal(hostile_damaged(format, file.data, file.size, 0), DIFFC_OK);
     bytes_free(&file);
+}
+
+static inline struct bytes text_file(const char *text, size_t size)
+{
+    struct bytes file = { 0 };
+    bytes_put(&file, text, size);
+    return file;
+}
+
+static inline struct bytes packed_idx(int ndim, const uint32_t *dims, size_t data)
+{
+    struct bytes plain = make_idx(8, ndim, dims, data), packed = deflate_bytes(&plain, 31);
+    bytes_free(&plain);
+    return packed;
+}
+
+static long long bytes_read;
+
+static inline ssize_t count_read(int fd, void *data, size_t size)
+{
+    const ssize_t got = read(fd, data, size);
+    bytes_read += got > 0 ? got : 0;
+    return got;
+}
+
+static inline int hostile_setup(void **state)
+{
+#ifndef SANITIZED
+    const struct rlimit limit = { (rlim_t)1 << 30, (rlim_t)1 << 30 };
+    assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+#endif
+    return io_setup(state);
+}
+
+static inline int hostile_teardown(void **state)
+{
+    print_message("hostile files: %ld cases, the slowest (%s) took %.0f ms of CPU\n", hostile_cases,
+                  hostile_slowest_id, hostile_slowest * 1e3);
+    return io_teardown(state);
 }
 
 #endif
