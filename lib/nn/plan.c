@@ -37,17 +37,20 @@ static int users_stride(const struct dfi_graph *graph, int value)
 }
 
 /* Gives the inputs of a concatenation their place inside its buffer where that works, so that concatenating
- * costs nothing. */
+ * costs nothing. To save memory only the youngest: the buffer is three times as wide as a skip connection
+ * that would hold it over half of the network. */
 static void place_in_concat(const struct dfi_graph *graph, int concat, const struct dfi_exec_options *options,
                             struct dfi_plan *plan)
 {
     const struct dfi_node *node = &graph->nodes[concat];
-    int channel = 0;
+    int channel = 0, oldest = 0;
+    for (int k = 0; options->stream && k < node->input_count; k++)
+        oldest = node->input[k] > oldest ? node->input[k] : oldest;
     for (int k = 0; k < node->input_count; k++) {
         const int value = node->input[k];
         const struct dfi_node *input = &graph->nodes[value];
-        const int fits = plan->value[value].root == value && (input->kind->flags & DFI_STRIDED_OUT) &&
-                         users_stride(graph, value) &&
+        const int fits = value >= oldest && plan->value[value].root == value &&
+                         (input->kind->flags & DFI_STRIDED_OUT) && users_stride(graph, value) &&
                          samples_planned(input, options) == samples_planned(node, options);
         int last_user = 0;
         for (int i = value + 1; i < graph->count; i++)

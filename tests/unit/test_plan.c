@@ -114,7 +114,8 @@ static void test_inference(void **unused)
 {
     (void)unused;
     for (uint64_t seed = 2000; seed < 2150; seed++) {
-        const struct dfi_exec_options options = { 3, 1 + (int)(seed % 3), 0, .frozen = seed / 6 % 2 };
+        const struct dfi_exec_options options = { 3, 1 + (int)(seed % 3), 0, .frozen = seed / 6 % 2,
+                                                  .stream = seed / 12 % 2 };
         check_graph(seed, seed % 2 ? DIFFC_F64 : DIFFC_F32, &options);
     }
 }
@@ -160,6 +161,40 @@ static void test_frozen(void **unused)
     for (uint64_t seed = 3000; seed < 3900; seed++)
         split += check_frozen(seed);
     assert_true(split >= 10);
+}
+
+/* Three skip connections around a small middle: with little memory a connection does not hold the
+ * concatenation that takes it, only the concatenation's other half lies in it. */
+static void test_skips_with_little_memory(void **unused)
+{
+    static const char *const names[] = { "a", "b", "c", "d", "e", "f" };
+    size_t bytes[2];
+    (void)unused;
+    for (int stream = 0; stream < 2; stream++) {
+        const struct dfi_exec_options options = { 1, 1, 0, .frozen = 1, .stream = stream };
+        int skips[3], concats[3], halves[3];
+        struct net net;
+        net_open(&net, context, DIFFC_F32);
+        int x = dfi_graph_input(net.graph, "x", 8, 64, 64, 0);
+        for (int i = 0; i < 3; i++)
+            x = skips[i] = dfi_conv2d(net.graph, x, names[i], 8, 3, 1, 1);
+        x = dfi_conv2d(net.graph, dfi_avg_pool(net.graph, x, 2, 2), "middle", 8, 3, 1, 1);
+        x = dfi_upsample(net.graph, x);
+        for (int i = 0; i < 3; i++) {
+            x = halves[i] = dfi_conv2d(net.graph, x, names[3 + i], 16, 3, 1, 1);
+            x = concats[i] = dfi_concat(net.graph, x, skips[2 - i]);
+        }
+        dfi_output(net.graph, dfi_conv2d(net.graph, x, "last", 8, 3, 1, 1));
+        net_plan(&net, &options);
+        const struct dfi_plan *plan = &net.exec->plan;
+        for (int i = 0; i < 3; i++) {
+            assert_int_equal(plan->value[halves[i]].root, concats[i]);
+            assert_int_equal(plan->value[skips[2 - i]].root, stream ? skips[2 - i] : concats[i]);
+        }
+        bytes[stream] = plan->bytes;
+        net_close(&net);
+    }
+    assert_true(bytes[1] + 16 * 64 * 64 * sizeof(float) <= bytes[0]);
 }
 
 /* Allocations. */
@@ -308,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_training),
         cmocka_unit_test(test_inference),
         cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_skips_with_little_memory),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_every_allocation_may_fail),
     };
