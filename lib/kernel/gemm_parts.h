@@ -2,6 +2,7 @@
 #define DFI_KERNEL_GEMM_PARTS_H
 
 #include "kernel/gemm.h"
+#include "kernel/kernels.h"
 
 /* Our own loops, over the convolution kernel: for builds without BLIS, and where BLIS would not heed the CPU
  * mask. */
@@ -24,10 +25,11 @@ void dfi_gemm_tile_avx512(size_t k, const float *a, const float *b, float *c, pt
 /* The same for 1 to MR rows, a[k][stride]; what the sums begin with: c itself, or where `start` is not c a
  * row for all of them, [columns]. */
 void dfi_gemm_rows_avx2(int rows, size_t k, const float *a, int stride, const float *b, const float *start,
-                        float *c, ptrdiff_t ldc);
+                        float *c, ptrdiff_t ldc, const struct dfi_prefetch *next);
 void dfi_gemm_rows_avx512dots(int rows, size_t k, const float *a, int stride, const float *b,
-                              const float *start, float *c, ptrdiff_t ldc); /* pairs of bfloat16, k of them */
+                              const float *start, float *c, ptrdiff_t ldc,
+                              const struct dfi_prefetch *next); /* pairs of bfloat16, k of them */
 void dfi_gemm_rows_avx512(int rows, size_t k, const float *a, int stride, const float *b, const float *start,
-                          float *c, ptrdiff_t ldc);
+                          float *c, ptrdiff_t ldc, const struct dfi_prefetch *next);
 
 #endif

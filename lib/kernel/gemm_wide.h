@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 /* C[m][n] = A[m][k] W[n][k]' + bias[n] in float with weights as a file stores them: F32, F16 or BF16
- * (diffc_dtype). A is packed once; then every band of columns widens its weights piece by piece while it
+ * (diffc_dtype). A is packed once; then every band of columns widens its weights tile by tile while it
  * packs them, so no widened copy exists. A row of C has the same bits alone as among others, and a column
  * too. With `dots` both factors are rounded to bfloat16, and multiplied in pairs. */
 struct dfi_wide {
@@ -29,10 +29,10 @@ size_t dfi_wide_packed(uint32_t cpu_flags, size_t m, size_t k);
 void dfi_wide_pack(uint32_t cpu_flags, int dots, const float *a, ptrdiff_t a_ld, size_t m, size_t k,
                    size_t panel, float *packed);
 
-/* Columns band * DFI_WIDE_BAND and following; scratch: DFI_WIDE_SCRATCH floats. */
-#define DFI_WIDE_BAND 64
-#define DFI_WIDE_DEPTH 128 /* of k at a time: panels of A and of weights share a first-level cache */
-#define DFI_WIDE_SCRATCH (2 * DFI_WIDE_BAND * DFI_WIDE_DEPTH)
+/* Bands of columns, of which each reads the whole of A: few, but enough to share out; and one of them.
+ * scratch: DFI_WIDE_SCRATCH floats. */
+#define DFI_WIDE_SCRATCH 36864
+size_t dfi_wide_bands(size_t n);
 void dfi_wide_band(uint32_t cpu_flags, const struct dfi_wide *args, size_t band, float *scratch);
 
 #endif

@@ -168,7 +168,7 @@ static void linear_wide(struct dfi_exec *exec, int number)
     const struct dfi_block y = dfi_exec_value(exec, number);
     const int rows = y.samples * y.h * y.w, panel = dfi_wide_panel(exec->context->cpu_flags, (size_t)rows);
     dfi_node_parallel(exec, number, pack_piece, (rows + panel - 1) / panel);
-    dfi_node_parallel(exec, number, band_piece, (y.c + DFI_WIDE_BAND - 1) / DFI_WIDE_BAND);
+    dfi_node_parallel(exec, number, band_piece, (int)dfi_wide_bands((size_t)y.c));
 }
 
 static void linear_forward(struct dfi_exec *exec, int number)

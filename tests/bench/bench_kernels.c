@@ -218,7 +218,7 @@ static void run_wide(void *argument)
     struct wide_run *run = argument;
     const int panel = dfi_wide_panel(run->context->cpu_flags, run->wide.m);
     dfi_parallel(run->context, wide_pack_piece, run, ((int)run->wide.m + panel - 1) / panel);
-    dfi_parallel(run->context, wide_band_piece, run, ((int)run->wide.n + DFI_WIDE_BAND - 1) / DFI_WIDE_BAND);
+    dfi_parallel(run->context, wide_band_piece, run, (int)dfi_wide_bands(run->wide.n));
 }
 
 static void bench_wide(struct bench *bench)

@@ -230,7 +230,7 @@ static void check_wide(uint32_t flags, int dots, int dtype, size_t m, size_t n, 
     struct dfi_wide wide = { dots, m, n, k, packed, stored, dtype, w_ld, c.p, c_ld, bias };
     for (size_t p = 0; p * panel < m; p++)
         dfi_wide_pack(flags, dots, a.p, a_ld, m, k, p, packed);
-    for (size_t band = 0; band * DFI_WIDE_BAND < n; band++)
+    for (size_t band = 0; band < dfi_wide_bands(n); band++)
         dfi_wide_band(flags, &wide, band, scratch);
     assert_true(kc_intact(&c, m, (int)n, c_ld));
     for (size_t i = 0; i < m; i++)
@@ -248,7 +248,7 @@ static void check_wide(uint32_t flags, int dots, int dtype, size_t m, size_t n, 
         }
     dfi_wide_pack(flags, dots, (float *)a.p + (ptrdiff_t)(m - 1) * a_ld, a_ld, 1, k, 0, packed_row);
     wide = (struct dfi_wide) { dots, 1, n, k, packed_row, stored, dtype, w_ld, alone.p, (ptrdiff_t)n, bias };
-    for (size_t band = 0; band * DFI_WIDE_BAND < n; band++)
+    for (size_t band = 0; band < dfi_wide_bands(n); band++)
         dfi_wide_band(flags, &wide, band, scratch);
     assert_memory_equal(alone.p, (float *)c.p + (ptrdiff_t)(m - 1) * c_ld, n * sizeof(float));
     free(packed);
@@ -264,7 +264,8 @@ static void check_wide(uint32_t flags, int dots, int dtype, size_t m, size_t n, 
 static void test_wide(void **unused)
 {
     static const size_t shapes[][3] = { { 1, 1, 1 },     { 3, 2, 5 },     { 12, 32, 8 },   { 13, 33, 256 },
-                                        { 77, 64, 257 }, { 24, 65, 511 }, { 5, 130, 513 }, { 2, 31, 1000 } };
+                                        { 77, 64, 257 }, { 24, 65, 511 }, { 5, 130, 513 }, { 2, 31, 1000 },
+                                        { 7, 70, 2100 }, { 3, 1100, 9 } };
     static const int dtypes[] = { DIFFC_F32, DIFFC_F16, DIFFC_BF16 };
     (void)unused;
     for (int table = 0; table < KC_TABLES; table++)
@@ -296,6 +297,36 @@ static void test_widen_all(void **unused)
         }
 }
 
+/* Rows, columns and depths that fill no vector: the bits of the plain version, and nothing behind them. */
+static void test_widen_shapes(void **unused)
+{
+    static const int dtypes[] = { DIFFC_F32, DIFFC_F16, DIFFC_BF16 };
+    static const int rows[] = { 1, 7, 8, 11, 16, 20, 32 };
+    static const size_t depths[] = { 1, 2, 7, 16, 17, 33, 65 };
+    uint64_t state = 1;
+    (void)unused;
+    for (size_t i = 0; i < 7 * 7 * 3; i++) {
+        const int count = rows[i % 7], width = count + (int)(i % 3) * 2, dtype = dtypes[i / 49];
+        const size_t k = depths[i / 7 % 7], panel = k * (size_t)width;
+        struct kc_array values = kc_make(DIFFC_F32, (size_t)count * k);
+        struct kc_array expected = kc_make(DIFFC_F32, panel), found = kc_make(DIFFC_F32, panel);
+        uint16_t *stored = malloc(values.count * sizeof(float));
+        fill(&values, (size_t)count, k, (ptrdiff_t)k, 1, &state);
+        dfi_convert(DIFFC_F32, values.p, dtype, stored, values.count);
+        for (int table = 0; table < KC_TABLES; table++) {
+            struct kc_array *to = table ? &found : &expected;
+            dfi_kernels_get(kc_flags(table), DIFFC_F32)
+                ->widen_panel(stored, dtype, (ptrdiff_t)k, count, k, width, to->p);
+            assert_true(kc_intact(to, 1, (int)panel, (ptrdiff_t)panel));
+            assert_memory_equal(to->p, expected.p, panel * sizeof(float));
+        }
+        free(stored);
+        kc_free(&values);
+        kc_free(&expected);
+        kc_free(&found);
+    }
+}
+
 static void test_prepare(void **unused)
 {
     (void)unused;
@@ -310,7 +341,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_shapes), cmocka_unit_test(test_large), cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_prepare),       cmocka_unit_test(test_wide),  cmocka_unit_test(test_widen_all)
+        cmocka_unit_test(test_prepare),       cmocka_unit_test(test_wide),  cmocka_unit_test(test_widen_all),
+        cmocka_unit_test(test_widen_shapes)
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
