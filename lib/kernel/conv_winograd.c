@@ -372,7 +372,7 @@ static void transform_input(const struct dfi_conv_job *job, const struct dfi_con
         args->tiles.x0 = filter.shift_x;
         args->channels = channels;
         args->values = in + src_phase * w->plan.src_c * b->value;
-        args->narrow = w->dots;
+        args->store = w->dots ? DFI_WINOGRAD_BF16 : DFI_WINOGRAD_FLOATS;
         args->tile = b->k;
         args->position = b->in_position;
         args->group = b->in_group;

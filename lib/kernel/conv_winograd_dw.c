@@ -6,17 +6,18 @@
 
 #include "kernel/conv_winograd.h"
 
-#define BLOCK_BYTES (512 * 1024) /* of a block's values */
-#define MOST_TILES 48
-#define PAD 16 /* as in conv_winograd.c */
+/* Of a block's values, which are read in order, once: the more tiles, the less often the sums go between the
+ * second- and the third-level cache. */
+#define BLOCK_BYTES (2048 * 1024)
+#define MOST_STEPS 64 /* of a product: tiles, or pairs of them */
+#define PAD 16        /* as in conv_winograd.c */
 
-struct sizes { /* in elements */
+struct sizes { /* in elements; a pair of bfloat16, of two tiles, is one */
     int rows,
         row;   /* of the gradient: source channels in sixes, destination channels as in the accumulators */
     int tiles; /* of a block */
     ptrdiff_t source_position, g_position;
     size_t gradient, source, g; /* gradient: of one phase */
-    size_t pairs;               /* of the source and of the gradient, for products of bfloat16 */
 };
 
 static struct dfi_conv_winograd_plan plan_weights(const struct dfi_conv *conv)
@@ -32,13 +33,13 @@ static struct sizes find_sizes(const struct dfi_conv_winograd_plan *w)
                                DFI_WINOGRAD_TILES,
                        .row = dfi_conv_dw_row(&w->plan) };
     const ptrdiff_t fit = BLOCK_BYTES / (positions * (s.rows + s.row) * (ptrdiff_t)sizeof(float));
-    s.tiles = fit < 8 ? 8 : fit < MOST_TILES ? (int)fit / 2 * 2 : MOST_TILES;
-    s.source_position = (ptrdiff_t)s.tiles * s.rows + PAD;
-    s.g_position = (ptrdiff_t)s.tiles * s.row + PAD;
+    const int steps = fit < 8 ? 8 : fit < MOST_STEPS ? (int)fit / 2 * 2 : MOST_STEPS;
+    s.tiles = w->dots ? 2 * steps : steps;
+    s.source_position = (ptrdiff_t)steps * s.rows + PAD;
+    s.g_position = (ptrdiff_t)steps * s.row + PAD;
     s.gradient = (size_t)positions * (size_t)s.rows * (size_t)s.row;
     s.source = (size_t)(positions * s.source_position);
     s.g = (size_t)(positions * s.g_position);
-    s.pairs = w->dots ? (s.source + s.g) / 2 : 0; /* half as large, and both numbers are even */
     return s;
 }
 
@@ -46,7 +47,7 @@ static size_t scratch_bytes(const struct dfi_conv *conv)
 {
     const struct dfi_conv_winograd_plan w = plan_weights(conv);
     const struct sizes s = find_sizes(&w);
-    return (s.gradient * (size_t)w.src_phases + s.source + s.g + s.pairs) * sizeof(float);
+    return (s.gradient * (size_t)w.src_phases + s.source + s.g) * sizeof(float);
 }
 
 static int count_parts(const struct dfi_conv *conv)
@@ -60,42 +61,18 @@ struct work {
     struct dfi_conv_winograd_plan w;
     struct sizes s;
     const struct dfi_images *source, *g;
-    float *gradient, *source_values, *g_values, *pairs;
+    float *gradient, *source_values, *g_values;
 };
-
-/* Values of consecutive tiles side by side, each position where half of its values would be. */
-static void pair_tiles(const struct work *work, const float *values, ptrdiff_t position, int row, int tiles,
-                       float *pairs)
-{
-    const int positions = work->w.scheme.n * work->w.scheme.n;
-    for (int p = 0; p < positions; p++)
-        work->conv->kernels->pair_rows(values + p * position, row, tiles, (size_t)row,
-                                       pairs + p * position / 2, row);
-}
-
-static void add_products(const struct work *work, struct dfi_winograd_outer_args *outer)
-{
-    if (!work->w.dots) {
-        work->conv->kernels->winograd_outer(outer);
-        return;
-    }
-    struct dfi_winograd_outer_args dots = *outer;
-    float *g = work->pairs + work->s.source / 2;
-    pair_tiles(work, outer->a, outer->a_position, work->s.rows, outer->tiles, work->pairs);
-    pair_tiles(work, outer->b, outer->b_position, work->s.row, outer->tiles, g);
-    dots.a = work->pairs;
-    dots.b = g;
-    dots.a_position /= 2;
-    dots.b_position /= 2;
-    dots.tiles = (outer->tiles + 1) / 2 * 2;
-    work->conv->kernels->winograd_outer_bf16(&dots);
-}
 
 /* `left` tiles of the lane follow. */
 static void add_block(const struct work *work, int first, int count, int left, int is_first)
 {
     const struct dfi_conv_winograd_plan *w = &work->w;
-    struct dfi_winograd_args args = { .scheme = &w->scheme, .first = first, .count = count };
+    const struct dfi_kernels *k = work->conv->kernels;
+    struct dfi_winograd_args args = { .scheme = &w->scheme,
+                                      .first = first,
+                                      .count = count,
+                                      .store = w->dots ? DFI_WINOGRAD_TWINS : DFI_WINOGRAD_FLOATS };
     struct dfi_winograd_outer_args outer = { .a = work->source_values,
                                              .a_position = work->s.source_position,
                                              .lda = work->s.rows,
@@ -105,7 +82,7 @@ static void add_block(const struct work *work, int first, int count, int left, i
                                              .c_position = (ptrdiff_t)work->s.rows * work->s.row,
                                              .ldc = work->s.row,
                                              .positions = w->scheme.n * w->scheme.n,
-                                             .tiles = count,
+                                             .tiles = w->dots ? (count + 1) / 2 * 2 : count,
                                              .rows = w->plan.src_c,
                                              .width = work->s.row,
                                              .accumulate = !is_first };
@@ -138,7 +115,7 @@ static void add_block(const struct work *work, int first, int count, int left, i
         args.tiles.x0 = filter.shift_x;
         w->plan.src->winograd_input(&args);
         outer.c = work->gradient + (size_t)phase * work->s.gradient;
-        add_products(work, &outer);
+        (w->dots ? k->winograd_outer_bf16 : k->winograd_outer)(&outer);
     }
 }
 
@@ -156,7 +133,6 @@ static void run(const struct dfi_conv *conv, const struct dfi_images *x, const s
     work.gradient = scratch;
     work.source_values = work.gradient + work.s.gradient * (size_t)w->src_phases;
     work.g_values = work.source_values + work.s.source;
-    work.pairs = work.g_values + work.s.g;
     if (work.s.row > w->plan.dst_c) /* channels behind the last one stay zero */
         memset(work.g_values, 0, work.s.g * sizeof(float));
     for (int tile = first * w->per_image; tile < end * w->per_image; tile += work.s.tiles) {

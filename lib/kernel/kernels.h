@@ -63,13 +63,18 @@ struct dfi_tiles {
 /* Tiles first .. first + count - 1 between pixels and transformed values: value p of tile i, channel c lies
  * at values[(i / G) * group + (i % G) * tile + p * position + c] for groups of G = DFI_WINOGRAD_TILES. */
 #define DFI_WINOGRAD_TILES 6
+
+/* Values are stored as they are, in bfloat16, or in bfloat16 with those of tiles 2 i and 2 i + 1 side by side
+ * (zeros behind the last tile): a pair is one element, and all are one group. */
+enum dfi_winograd_store { DFI_WINOGRAD_FLOATS, DFI_WINOGRAD_BF16, DFI_WINOGRAD_TWINS };
+
 struct dfi_winograd_args {
     const struct dfi_winograd *scheme;
     struct dfi_tiles tiles;
     int first, count, channels;
     void *values;
     ptrdiff_t position, tile, group;
-    int narrow; /* of the input: 1: values are stored in bfloat16 */
+    enum dfi_winograd_store store; /* of the input and the gradient */
     /* of the output: pixels = act((value + base) * scale + bias); scale and bias [channels] or NULL */
     const void *scale, *bias;
     enum dfi_act act;

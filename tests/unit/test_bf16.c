@@ -4,6 +4,7 @@
 #include "graph_case.h"
 #include "kernel_case.h"
 #include "kernel/conv.h"
+#include "kernel/winograd.h"
 #include "model/architectures.h"
 
 #include <math.h>
@@ -504,6 +505,54 @@ static void test_pairs_of_pixels(void **unused)
         }
 }
 
+/* Values of tiles side by side: those that are stored one by one, and zeros behind an odd number of tiles. */
+static void test_twin_tiles(void **unused)
+{
+    enum { CHANNELS = 21, WIDTH = 11, POSITION = 8 * CHANNELS, MOST = 36 };
+    static float values[MOST * POSITION];
+    static uint16_t twins[2 * MOST * POSITION];
+    const struct dfi_kernels *tables[KC_TABLES];
+    const int last = kc_list_tables(tables) - 1;
+    uint64_t state = 26;
+    (void)unused;
+    fill(&x, &state);
+    for (int i = 0; i < 24; i++) {
+        const struct dfi_kernels *k = i % 2 && tables[last]->dots ? tables[last] : tables[0];
+        const int count = 4 + i % 3, scheme_number = i / 3 % 4, narrow = i / 12;
+        const int tile = scheme_number == 0 ? 2 : scheme_number == 2 ? 3 : 4;
+        struct dfi_winograd scheme;
+        dfi_winograd_init(&scheme, tile, scheme_number < 2 ? 3 : 2);
+        const int across = (WIDTH + tile - 1) / tile;
+        struct dfi_winograd_args args = { .scheme = &scheme,
+                                          .tiles = { narrow ? (void *)x.narrow : (void *)x.wide, CHANNELS,
+                                                     CHANNELS * WIDTH, ROOM, 1, WIDTH, WIDTH, -1, -1, across,
+                                                     across * across },
+                                          .first = 1,
+                                          .count = count,
+                                          .channels = CHANNELS,
+                                          .values = values,
+                                          .position = POSITION,
+                                          .tile = CHANNELS,
+                                          .group = DFI_WINOGRAD_TILES * CHANNELS };
+        for (int gradient = 0; gradient < 2; gradient++) {
+            const struct dfi_kernels *table = narrow ? k->bf16 : k;
+            args.store = DFI_WINOGRAD_FLOATS;
+            args.values = values;
+            (gradient ? table->winograd_gradient : table->winograd_input)(&args);
+            args.store = DFI_WINOGRAD_TWINS;
+            args.values = twins;
+            memset(twins, 0xff, sizeof(twins));
+            (gradient ? table->winograd_gradient : table->winograd_input)(&args);
+            for (int t = 0; t < (count + 1) / 2 * 2; t++)
+                for (int at = 0; at < scheme.n * scheme.n * CHANNELS; at++) {
+                    const int p = at / CHANNELS, c = at % CHANNELS;
+                    assert_int_equal(twins[2 * (t / 2 * CHANNELS + p * POSITION + c) + t % 2],
+                                     t < count ? rounded(values[t * CHANNELS + p * POSITION + c]) : 0);
+                }
+        }
+    }
+}
+
 /* Factors that are rounded: close to the float twin, and not it. */
 static void test_rounded_products(void **unused)
 {
@@ -623,15 +672,11 @@ static void test_refused_in_double(void **unused)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kernels),
-        cmocka_unit_test(test_rounding),
-        cmocka_unit_test(test_convolutions),
-        cmocka_unit_test(test_products),
-        cmocka_unit_test(test_taps),
-        cmocka_unit_test(test_pairs_of_pixels),
-        cmocka_unit_test(test_rounded_products),
-        cmocka_unit_test(test_training),
-        cmocka_unit_test(test_refused_in_double),
+        cmocka_unit_test(test_kernels),      cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_convolutions), cmocka_unit_test(test_products),
+        cmocka_unit_test(test_taps),         cmocka_unit_test(test_pairs_of_pixels),
+        cmocka_unit_test(test_twin_tiles),   cmocka_unit_test(test_rounded_products),
+        cmocka_unit_test(test_training),     cmocka_unit_test(test_refused_in_double),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,12 +60,19 @@ static ptrdiff_t place_of(const struct dfi_winograd_args *args, int index)
     return index / DFI_WINOGRAD_TILES * args->group + index % DFI_WINOGRAD_TILES * args->tile;
 }
 
-static void store_value(const struct dfi_winograd_args *args, ptrdiff_t at, real value)
+/* Value `at` elements behind the first one of a tile. */
+static void store_value(const struct dfi_winograd_args *args, int index, ptrdiff_t at, real value)
 {
-    if (args->narrow)
-        ((uint16_t *)args->values)[at] = to_bf16((float)value);
-    else
-        ((real *)args->values)[at] = value;
+    uint16_t *narrow = args->values, *pair = narrow + 2 * (index / 2 * args->tile + at);
+    switch (args->store) {
+    case DFI_WINOGRAD_FLOATS: ((real *)args->values)[place_of(args, index) + at] = value; break;
+    case DFI_WINOGRAD_BF16: narrow[place_of(args, index) + at] = to_bf16((float)value); break;
+    case DFI_WINOGRAD_TWINS:
+        pair[index % 2] = to_bf16((float)value);
+        if (index == args->count - 1 && index % 2 == 0)
+            pair[1] = 0;
+        break;
+    }
 }
 
 /* Pixel (i, j) of a tile, or NULL outside the image. */
@@ -93,7 +100,7 @@ static void gather(const struct dfi_winograd_args *args, transform t, int size)
                 }
             transform_2d(args->scheme, t, size, n, x);
             for (int p = 0; p < n * n; p++)
-                store_value(args, place_of(args, index) + p * args->position + c, x[p / n][p % n]);
+                store_value(args, index, p * args->position + c, x[p / n][p % n]);
         }
 }
 

@@ -3,6 +3,9 @@
 #include "kernel/x86/winograd.h"
 
 #include "kernel/x86/activation.h"
+#ifdef __AVX512BF16__
+#include "kernel/x86/pair.h"
+#endif
 #include "kernel/x86/pixel.h"
 
 /* The scheme in float. */
@@ -115,6 +118,11 @@ static struct place find_tile(const struct dfi_winograd_args *args, const struct
                             t->w - x < size ? t->w - x : size };
 }
 
+static int is_inside(const struct place *place, int size)
+{
+    return place->top == 0 && place->left == 0 && place->bottom == size && place->right == size;
+}
+
 enum direction { INPUT, GRADIENT };
 
 /* The pixels of column j, LANES channels each: has_zero outside the image. */
@@ -137,7 +145,7 @@ DFI_INLINE void load_column(const struct dfi_winograd_args *args, const struct p
 DFI_INLINE void store_value(const struct dfi_winograd_args *args, ptrdiff_t at, const int whole, mask full,
                             vec value)
 {
-    if (args->narrow)
+    if (args->store)
         store_bf16_some((uint16_t *)args->values + at, full, value);
     else if (whole)
         store((float *)args->values + at, value);
@@ -145,10 +153,10 @@ DFI_INLINE void store_value(const struct dfi_winograd_args *args, ptrdiff_t at, 
         store_some((float *)args->values + at, full, value);
 }
 
-/* One tile, LANES channels. All but the first arguments are constants where this is inlined; `whole` if all
- * pixels are inside and all channels exist. */
+/* One tile, LANES channels: its values go to args->values, or, unless NULL, to `kept`. All but the first
+ * arguments are constants where this is inlined; `whole` if all pixels are inside and all channels exist. */
 DFI_INLINE void gather_vector(const struct dfi_winograd_args *args, const struct numbers *c,
-                              const struct place *place, ptrdiff_t values, int channel,
+                              const struct place *place, ptrdiff_t values, float *kept, int channel,
                               const enum direction direction, const int has_zero, const int pairs,
                               const int m, const int size, const int whole)
 {
@@ -176,24 +184,67 @@ DFI_INLINE void gather_vector(const struct dfi_winograd_args *args, const struct
         const ptrdiff_t at = values + i * n * args->position + channel;
 #pragma GCC unroll 9
         for (int j = 0; j < n; j++)
-            store_value(args, at + j * args->position, whole, full, y[j]);
+            if (kept)
+                store(kept + (i * n + j) * LANES, y[j]);
+            else
+                store_value(args, at + j * args->position, whole, full, y[j]);
     }
 }
+
+#ifdef __AVX512BF16__
+#define PAIRED_VALUES 36 /* of a tile of 4 x 4; larger ones lose too much in bfloat16 */
+
+/* Tiles two by two: those of one channel vector are kept until both are made. */
+DFI_INLINE void gather_pairs(const struct dfi_winograd_args *args, const struct numbers *c,
+                             const enum direction direction, const int has_zero, const int pairs, const int m,
+                             const int size)
+{
+    const int n = has_zero + 2 * pairs + 1;
+    float kept[2][PAIRED_VALUES * LANES];
+    for (int index = 0; index < args->count; index += 2)
+        for (int channel = 0; channel < args->channels; channel += LANES) {
+            const int left = args->channels - channel;
+            const mask full = first_lanes(left < LANES ? left : LANES);
+            for (int i = 0; i < 2 && index + i < args->count; i++) {
+                const struct place place = find_tile(args, &args->tiles, index + i, size);
+                if (is_inside(&place, size) && left >= LANES)
+                    gather_vector(args, c, &place, 0, kept[i], channel, direction, has_zero, pairs, m, size,
+                                  1);
+                else
+                    gather_vector(args, c, &place, 0, kept[i], channel, direction, has_zero, pairs, m, size,
+                                  0);
+            }
+            for (int p = 0; p < n * n; p++)
+                store_pair((uint16_t *)args->values +
+                               2 * (index / 2 * args->tile + p * args->position + channel),
+                           full, load(kept[0] + p * LANES),
+                           index + 1 < args->count ? load(kept[1] + p * LANES) : zero());
+        }
+}
+#endif
 
 DFI_INLINE void gather(const struct dfi_winograd_args *args, const enum direction direction,
                        const int has_zero, const int pairs, const int m, const int size)
 {
     struct numbers c;
     round_numbers(args->scheme, &c);
+#ifdef __AVX512BF16__
+    if (m <= 4 && args->store == DFI_WINOGRAD_TWINS) {
+        gather_pairs(args, &c, direction, has_zero, pairs, m, size);
+        return;
+    }
+#endif
     for (int index = 0; index < args->count; index++) {
         const struct place place = find_tile(args, &args->tiles, index, size);
-        const int inside = place.top == 0 && place.left == 0 && place.bottom == size && place.right == size;
+        const int inside = is_inside(&place, size);
         const ptrdiff_t values = place_of(args, index);
         for (int channel = 0; channel < args->channels; channel += LANES)
             if (inside && channel + LANES <= args->channels)
-                gather_vector(args, &c, &place, values, channel, direction, has_zero, pairs, m, size, 1);
+                gather_vector(args, &c, &place, values, NULL, channel, direction, has_zero, pairs, m, size,
+                              1);
             else
-                gather_vector(args, &c, &place, values, channel, direction, has_zero, pairs, m, size, 0);
+                gather_vector(args, &c, &place, values, NULL, channel, direction, has_zero, pairs, m, size,
+                              0);
     }
 }
 
