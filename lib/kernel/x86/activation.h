@@ -23,32 +23,48 @@ DFI_INLINE vec exponential(vec a)
     return scale_by_power(p, shifted);
 }
 
-/* A table of gelu_table.h at |z|: the interval by rounding to nearest, then the polynomial. */
-DFI_INLINE vec table_value(const float table[6][16], vec size)
+/* A table of gelu_table.h at |z|: the interval by rounding to nearest, then the polynomial. The steps of `n`
+ * vectors alternate: one after another, their chains are longer than what a CPU looks ahead. */
+#define MOST_CHAINS 4
+DFI_INLINE void table_values(const float table[6][16], const vec *z, vec *sum, const int n)
 {
     const vec magic = set(12582912.0f);
-    const vec index = madd(size, set(GELU_PER_UNIT), magic);
-    const vec t = subtract(multiply(size, set(GELU_PER_UNIT)), subtract(index, magic));
-    vec sum = look_up(table[5], index);
-    sum = madd(sum, t, look_up(table[4], index));
-    sum = madd(sum, t, look_up(table[3], index));
-    sum = madd(sum, t, look_up(table[2], index));
-    sum = madd(sum, t, look_up(table[1], index));
-    return madd(sum, t, look_up(table[0], index));
+    vec index[MOST_CHAINS], t[MOST_CHAINS];
+#pragma GCC unroll 4
+    for (int i = 0; i < n; i++) {
+        t[i] = minimum(set(GELU_RANGE), magnitude(z[i])); /* in this order what is no number stays so */
+        index[i] = madd(t[i], set(GELU_PER_UNIT), magic);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < n; i++) {
+        t[i] = madd(t[i], set(GELU_PER_UNIT), subtract(magic, index[i]));
+        sum[i] = look_up(table[5], index[i]);
+    }
+#pragma GCC unroll 5
+    for (int k = 4; k >= 0; k--)
+#pragma GCC unroll 4
+        for (int i = 0; i < n; i++)
+            sum[i] = madd(sum[i], t[i], look_up(table[k], index[i]));
 }
 
 /* GELU with the exact normal distribution (Hendrycks and Gimpel 2016): z Phi(z) = z / 2 + |z| (Phi(|z|) -
  * 1/2). */
-DFI_INLINE vec gelu(vec z)
+DFI_INLINE void gelu(vec *z, const int n)
 {
-    const vec size = magnitude(z), half = table_value(gelu_value_table, minimum(size, set(GELU_RANGE)));
-    return madd(size, half, multiply(z, set(0.5f)));
+    vec half[MOST_CHAINS];
+    table_values(gelu_value_table, z, half, n);
+#pragma GCC unroll 4
+    for (int i = 0; i < n; i++)
+        z[i] = madd(magnitude(z[i]), half[i], multiply(z[i], set(0.5f)));
 }
 
-DFI_INLINE vec gelu_slope(vec z)
+DFI_INLINE void times_gelu_slope(vec *dy, const vec *z, const int n)
 {
-    const vec half = table_value(gelu_slope_table, minimum(magnitude(z), set(GELU_RANGE)));
-    return keep_nan(z, add(copy_sign(half, z), set(0.5f)));
+    vec half[MOST_CHAINS];
+    table_values(gelu_slope_table, z, half, n);
+#pragma GCC unroll 4
+    for (int i = 0; i < n; i++)
+        dy[i] = multiply(dy[i], add(copy_sign(half[i], z[i]), set(0.5f)));
 }
 
 DFI_INLINE vec sigmoid(vec z)
@@ -86,7 +102,7 @@ DFI_INLINE vec gelu_tanh_slope(vec z)
 DFI_INLINE vec activate(vec z, const enum dfi_act act)
 {
     switch (act) {
-    case DFI_ACT_GELU: return gelu(z);
+    case DFI_ACT_GELU: gelu(&z, 1); return z;
     case DFI_ACT_SILU: return multiply(z, sigmoid(z));
     case DFI_ACT_RELU: return unless_negative(z, z);
     case DFI_ACT_GELU_TANH: return multiply(z, gelu_tanh_sigmoid(z));
@@ -97,12 +113,35 @@ DFI_INLINE vec activate(vec z, const enum dfi_act act)
 DFI_INLINE vec times_slope(vec dy, vec z, const enum dfi_act act)
 {
     switch (act) {
-    case DFI_ACT_GELU: return multiply(dy, gelu_slope(z));
+    case DFI_ACT_GELU: times_gelu_slope(&dy, &z, 1); return dy;
     case DFI_ACT_SILU: return multiply(dy, keep_nan(z, silu_slope(z)));
     case DFI_ACT_RELU: return unless_negative(z, dy);
     case DFI_ACT_GELU_TANH: return multiply(dy, keep_nan(z, gelu_tanh_slope(z)));
     default: return dy;
     }
+}
+
+/* The same of at most MOST_CHAINS vectors, in place. */
+DFI_INLINE void activate_some(vec *z, const int n, const enum dfi_act act)
+{
+    if (act == DFI_ACT_GELU) {
+        gelu(z, n);
+        return;
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < n; i++)
+        z[i] = activate(z[i], act);
+}
+
+DFI_INLINE void times_slope_some(vec *dy, const vec *z, const int n, const enum dfi_act act)
+{
+    if (act == DFI_ACT_GELU) {
+        times_gelu_slope(dy, z, n);
+        return;
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < n; i++)
+        dy[i] = times_slope(dy[i], z[i], act);
 }
 
 /* call(ACT) with the constant that `act` is. */

@@ -5,6 +5,7 @@
 #include "kernel/x86/pixel.h"
 
 #define CHUNK 16
+#define CHAINS (LANES == 16 ? MOST_CHAINS : 2) /* as many as there are registers for */
 
 static size_t chunk_size(size_t pixels, size_t done)
 {
@@ -88,13 +89,30 @@ DFI_INLINE void affine_pixels(const pixel *x, ptrdiff_t ldx, pixel *y, ptrdiff_t
         }
 }
 
+DFI_INLINE void affine_vectors(const pixel *x, pixel *y, const float *scale, const float *shift, const int n,
+                               const enum dfi_act act)
+{
+    vec z[CHAINS];
+#pragma GCC unroll 4
+    for (int v = 0; v < n; v++)
+        z[v] = madd(load_pixel(x + v * LANES), load(scale + v * LANES), load(shift + v * LANES));
+    activate_some(z, n, act);
+#pragma GCC unroll 4
+    for (int v = 0; v < n; v++)
+        store_pixel(y + v * LANES, z[v]);
+}
+
 /* Whole rows of vectors without masks: what the networks use. */
 DFI_INLINE void affine_whole(const pixel *x, ptrdiff_t ldx, pixel *y, ptrdiff_t ldy, size_t pixels, int c,
                              const float *scale, const float *shift, const enum dfi_act act)
 {
-    for (size_t p = 0; p < pixels; p++, x += ldx, y += ldy)
-        for (int i = 0; i < c; i += LANES)
-            store_pixel(y + i, activate(madd(load_pixel(x + i), load(scale + i), load(shift + i)), act));
+    for (size_t p = 0; p < pixels; p++, x += ldx, y += ldy) {
+        int i = 0;
+        for (; i + CHAINS * LANES <= c; i += CHAINS * LANES)
+            affine_vectors(x + i, y + i, scale + i, shift + i, CHAINS, act);
+        for (; i < c; i += LANES)
+            affine_vectors(x + i, y + i, scale + i, shift + i, 1, act);
+    }
 }
 
 void PIXEL_KERNEL(affine_act)(const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy, size_t pixels, int c,
@@ -117,26 +135,57 @@ struct backward {
     double *sum_g, *sum_gx;
 };
 
+/* One column of `count` pixels. */
+struct column {
+    const pixel *x, *dy;
+    pixel *g;
+    mask m;
+    vec scale, shift, sum_g, sum_gx;
+};
+
+DFI_INLINE void backward_vectors(const struct backward *b, struct column *column, const int count,
+                                 const enum dfi_act act)
+{
+    vec x[CHAINS], z[CHAINS], slope[CHAINS];
+#pragma GCC unroll 4
+    for (int p = 0; p < count; p++) {
+        x[p] = load_pixel_some(column->x + p * b->ldx, column->m);
+        z[p] = madd(x[p], column->scale, column->shift);
+        slope[p] = load_pixel_some(column->dy + p * b->lddy, column->m);
+    }
+    times_slope_some(slope, z, count, act);
+#pragma GCC unroll 4
+    for (int p = 0; p < count; p++) {
+        store_pixel_some(column->g + p * b->ldg, column->m, slope[p]);
+        column->sum_g = add(column->sum_g, slope[p]);
+        column->sum_gx = madd(slope[p], x[p], column->sum_gx);
+    }
+    column->x += count * b->ldx;
+    column->dy += count * b->lddy;
+    column->g += count * b->ldg;
+}
+
 DFI_INLINE void backward_column(const struct backward *b, size_t first, size_t pixels, int i, int n,
                                 const enum dfi_act act)
 {
     const mask m = first_lanes(n);
-    const vec scale = b->scale ? load_some(b->scale + i, m) : set(1.0f);
-    const vec shift = b->shift ? load_some(b->shift + i, m) : zero();
-    const pixel *x = b->x + (ptrdiff_t)first * b->ldx + i, *dy = b->dy + (ptrdiff_t)first * b->lddy + i;
-    pixel *g = b->g + (ptrdiff_t)first * b->ldg + i;
-    vec sum_g = zero(), sum_gx = zero();
-    for (size_t p = 0; p < pixels; p++, x += b->ldx, dy += b->lddy, g += b->ldg) {
-        const vec value = load_pixel_some(x, m);
-        const vec slope = times_slope(load_pixel_some(dy, m), madd(value, scale, shift), act);
-        store_pixel_some(g, m, slope);
-        sum_g = add(sum_g, slope);
-        sum_gx = madd(slope, value, sum_gx);
-    }
+    struct column column = { .x = b->x + (ptrdiff_t)first * b->ldx + i,
+                             .dy = b->dy + (ptrdiff_t)first * b->lddy + i,
+                             .g = b->g + (ptrdiff_t)first * b->ldg + i,
+                             .m = m,
+                             .scale = b->scale ? load_some(b->scale + i, m) : set(1.0f),
+                             .shift = b->shift ? load_some(b->shift + i, m) : zero(),
+                             .sum_g = zero(),
+                             .sum_gx = zero() };
+    size_t p = 0;
+    for (; p + CHAINS <= pixels; p += CHAINS)
+        backward_vectors(b, &column, CHAINS, act);
+    for (; p < pixels; p++)
+        backward_vectors(b, &column, 1, act);
     if (b->sum_g)
-        add_doubles(b->sum_g + i, sum_g, n);
+        add_doubles(b->sum_g + i, column.sum_g, n);
     if (b->sum_gx)
-        add_doubles(b->sum_gx + i, sum_gx, n);
+        add_doubles(b->sum_gx + i, column.sum_gx, n);
 }
 
 void PIXEL_KERNEL(affine_act_backward)(const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *g,
