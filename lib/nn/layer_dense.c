@@ -16,16 +16,18 @@ static size_t weight_count(const struct dfi_graph *graph, const struct dfi_node 
     return graph->params->list[node->param[0]].count;
 }
 
-static size_t lanes_bytes(const struct dfi_graph *graph, const struct dfi_node *node, size_t element)
+/* Sums of the weights' gradient in shared memory: of all lanes, or what a band at a time adds up. */
+static size_t sums_bytes(const struct dfi_graph *graph, const struct dfi_node *node, size_t element)
 {
-    return (weight_count(graph, node) * DFI_LANES * element + 63) / 64 * 64;
+    const size_t lanes = node->kind == &dfi_kind_unflatten ? 1 : DFI_LANES;
+    return (weight_count(graph, node) * lanes * element + 63) / 64 * 64;
 }
 
 static int need(const struct dfi_graph *graph, const struct dfi_node *node,
                 const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
     if (sizes->backward)
-        out->shared = lanes_bytes(graph, node, sizes->element) +
+        out->shared = sums_bytes(graph, node, sizes->element) +
                       ((size_t)sizes->samples + DFI_LANES + 1) * (size_t)node->c * sizeof(double);
     return DIFFC_OK;
 }
@@ -71,7 +73,7 @@ static void bias_piece(struct dfi_exec *exec, int number, int index, int worker)
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
     double *row = (double *)(void *)((char *)dfi_shared(exec) +
-                                     lanes_bytes(exec->graph, node, exec->element)) +
+                                     sums_bytes(exec->graph, node, exec->element)) +
                   (size_t)index * (size_t)node->c;
     memset(row, 0, (size_t)node->c * sizeof(*row));
     dy.kernels->moments(dfi_sample(&dy, index), dy.ld, (size_t)dy.h * (size_t)dy.w, dy.c, row, NULL);
@@ -84,7 +86,7 @@ static void backward_bias(struct dfi_exec *exec, int number)
     if (node->param[1] < 0)
         return;
     double *rows = (double *)(void *)((char *)dfi_shared(exec) +
-                                      lanes_bytes(exec->graph, node, exec->element));
+                                      sums_bytes(exec->graph, node, exec->element));
     double *lanes = rows + (size_t)samples * (size_t)node->c;
     if (!node->absorbed) {
         dfi_node_parallel(exec, number, bias_piece, samples);
@@ -245,150 +247,218 @@ static void linear_backward(struct dfi_exec *exec, int number)
     }
 }
 
-/* Unflatten: weight [cin][cout][pixel]; one matrix product per output pixel. */
+/* Unflatten: weight [cin][cout][pixel], a matrix with a row for each input channel. Its columns are taken in
+ * bands of output channels with all of their pixels. */
 
-static struct dfi_gemm unflatten_gemm(const struct dfi_exec *exec, int number, int pixel)
+#define BAND_COLUMNS 512
+
+struct band {
+    int first, count; /* channels */
+    size_t columns;
+};
+
+static int band_channels(const struct dfi_node *node)
 {
-    const struct dfi_node *node = dfi_node(exec, number);
-    const ptrdiff_t pixels = (ptrdiff_t)node->h * node->w;
-    const struct dfi_gemm gemm = { .b = dfi_at(exec, dfi_param_value(exec, node, 0), pixel),
-                                   .b_row = node->c * pixels,
-                                   .b_col = pixels };
-    return gemm;
+    const int fit = BAND_COLUMNS / (node->h * node->w), channels = fit < 1 ? 1 : fit;
+    return channels < node->c ? channels : node->c;
+}
+
+static int count_bands(const struct dfi_node *node)
+{
+    return (node->c + band_channels(node) - 1) / band_channels(node);
+}
+
+static struct band band_of(const struct dfi_node *node, int index)
+{
+    const int most = band_channels(node), first = index * most, left = node->c - first;
+    const int count = left < most ? left : most;
+    return (struct band) { first, count, (size_t)count * (size_t)(node->h * node->w) };
+}
+
+static ptrdiff_t first_column(const struct dfi_node *node, const struct band *band)
+{
+    return (ptrdiff_t)band->first * node->h * node->w;
+}
+
+static ptrdiff_t all_columns(const struct dfi_node *node)
+{
+    return (ptrdiff_t)node->c * node->h * node->w;
+}
+
+/* Rows of a worker's scratch: those of a piece of samples, or of a lane and of the lanes' sums. */
+static int scratch_rows(const struct dfi_node *input, const struct dfi_exec_sizes *sizes)
+{
+    const int lane = sizes->samples / DFI_LANES + 1, sums = lane + DFI_LANES * input->c;
+    return sizes->backward && sums > ROWS_PER_PIECE ? sums : ROWS_PER_PIECE;
 }
 
 static int unflatten_need(const struct dfi_graph *graph, const struct dfi_node *node,
                           const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
+    const struct band band = band_of(node, 0);
+    const size_t rows = (size_t)scratch_rows(&graph->nodes[node->input[0]], sizes);
     DFI_TRY(need(graph, node, sizes, out));
-    if (sizes->arithmetic.narrow[node - graph->nodes])
-        out->worker = (size_t)sizes->samples * (size_t)node->c * sizeof(float);
+    out->worker = (rows + 1) * band.columns * sizes->element; /* and a sample's pixels */
     return DIFFC_OK;
 }
 
-/* One pixel of many samples: in place, or, in bfloat16, by way of the worker's scratch. */
-struct rows {
-    void *data;
-    ptrdiff_t ld;
-};
-
-static int is_wide(const struct dfi_exec *exec, const struct dfi_block *block)
+/* to[column][row] */
+static void transpose(const struct dfi_exec *exec, const void *from, int rows, int columns, void *to)
 {
-    return block->kernels == exec->kernels;
+    static const int nothing[1] = { 0 };
+    exec->kernels->pack_weights(from, columns, 1, nothing, 1, columns, rows, rows, to);
 }
 
-static struct rows find_rows(const struct dfi_exec *exec, const struct dfi_block *block, int first, int pixel,
-                             int worker)
+/* The band's channels of some samples, a row for each: [channel][pixel]. The worker's scratch begins with
+ * room for the pixels of a sample. */
+static void *scratch_of(const struct dfi_exec *exec, const struct band *band, int worker)
 {
-    if (!is_wide(exec, block))
-        return (struct rows) { dfi_worker(exec, worker), block->c };
-    return (struct rows) { dfi_pixel(block, block->data, first * block->sample_stride + pixel * block->ld),
-                           block->sample_stride };
+    return dfi_at(exec, dfi_worker(exec, worker), (ptrdiff_t)band->columns);
 }
 
-static struct rows read_rows(const struct dfi_exec *exec, const struct dfi_block *block, int first, int count,
-                             int pixel, int worker)
+static void load_rows(const struct dfi_exec *exec, const struct dfi_block *block, const struct band *band,
+                      int first, int count, int worker, void *rows)
 {
-    const struct rows rows = find_rows(exec, block, first, pixel, worker);
-    if (!is_wide(exec, block))
-        block->kernels->load_pixels(
-            dfi_pixel(block, block->data, first * block->sample_stride + pixel * block->ld),
-            block->sample_stride, rows.data, rows.ld, (size_t)count, block->c);
-    return rows;
+    void *pixels = dfi_worker(exec, worker);
+    const int area = block->h * block->w;
+    for (int n = 0; n < count; n++) {
+        block->kernels->load_pixels(dfi_pixel(block, dfi_sample(block, first + n), band->first), block->ld,
+                                    pixels, band->count, (size_t)area, band->count);
+        transpose(exec, pixels, area, band->count, dfi_at(exec, rows, n * (ptrdiff_t)band->columns));
+    }
 }
 
-static void unflatten_forward_piece(struct dfi_exec *exec, int number, int pixel, int worker)
+static void store_rows(const struct dfi_exec *exec, const struct dfi_block *block, const struct band *band,
+                       int first, int count, const void *bias, int worker, const void *rows)
 {
-    const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
-    const struct dfi_block y = dfi_exec_value(exec, number);
-    struct dfi_gemm gemm = unflatten_gemm(exec, number, pixel);
-    gemm.m = (size_t)y.samples;
-    gemm.n = (size_t)y.c;
-    gemm.k = (size_t)x.c;
-    gemm.a = x.data;
-    gemm.a_row = x.sample_stride;
-    gemm.a_col = 1;
-    const struct rows out = find_rows(exec, &y, 0, pixel, worker);
-    gemm.c = out.data;
-    gemm.c_row = out.ld;
-    gemm.c_col = 1;
-    product(exec, &gemm);
-    add_bias(exec, number, out.data, out.ld, (size_t)y.samples);
-    if (!is_wide(exec, &y))
-        y.kernels->store_pixels(out.data, out.ld, dfi_pixel(&y, y.data, pixel * y.ld), y.sample_stride,
-                                (size_t)y.samples, y.c);
+    void *pixels = dfi_worker(exec, worker);
+    const int area = block->h * block->w;
+    for (int n = 0; n < count; n++) {
+        transpose(exec, dfi_at(exec, rows, n * (ptrdiff_t)band->columns), band->count, area, pixels);
+        exec->kernels->affine_act(pixels, band->count, pixels, band->count, (size_t)area, band->count, NULL,
+                                  bias, DFI_ACT_NONE);
+        block->kernels->store_pixels(pixels, band->count,
+                                     dfi_pixel(block, dfi_sample(block, first + n), band->first), block->ld,
+                                     (size_t)area, band->count);
+    }
+}
+
+/* A band of all samples in turn: its weights are read once. */
+static void unflatten_forward_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
+    const struct band band = band_of(node, index);
+    const void *bias = node->param[1] < 0 ? NULL : dfi_at(exec, dfi_param_value(exec, node, 1), band.first);
+    void *rows = scratch_of(exec, &band, worker);
+    for (int piece = 0; piece < row_pieces(y.samples); piece++) {
+        const int first = piece * ROWS_PER_PIECE, count = piece_rows(y.samples, piece);
+        const struct dfi_gemm gemm = { (size_t)count,
+                                       band.columns,
+                                       (size_t)x.c,
+                                       dfi_at(exec, x.data, first * x.sample_stride),
+                                       x.sample_stride,
+                                       1,
+                                       dfi_at(exec, dfi_param_value(exec, node, 0),
+                                              first_column(node, &band)),
+                                       all_columns(node),
+                                       1,
+                                       rows,
+                                       (ptrdiff_t)band.columns,
+                                       1,
+                                       0 };
+        product(exec, &gemm);
+        store_rows(exec, &y, &band, first, count, bias, worker, rows);
+    }
 }
 
 static void unflatten_forward(struct dfi_exec *exec, int number)
 {
-    const struct dfi_node *node = dfi_node(exec, number);
-    const int pixels = dfi_samples(exec, number) > 0 ? node->h * node->w : 0;
-    dfi_node_parallel(exec, number, unflatten_forward_piece, pixels);
+    const int bands = dfi_samples(exec, number) > 0 ? count_bands(dfi_node(exec, number)) : 0;
+    dfi_node_parallel(exec, number, unflatten_forward_piece, bands);
 }
 
 static void unflatten_data_piece(struct dfi_exec *exec, int number, int index, int worker)
 {
-    const int input = dfi_node(exec, number)->input[0];
+    const struct dfi_node *node = dfi_node(exec, number);
+    const int input = node->input[0], first = index * ROWS_PER_PIECE;
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number), dx = dfi_exec_gradient_of(exec, input);
-    const int first = index * ROWS_PER_PIECE;
-    for (int pixel = 0; pixel < dy.h * dy.w; pixel++) {
-        struct dfi_gemm gemm = unflatten_gemm(exec, number, pixel);
-        const ptrdiff_t transpose = gemm.b_row;
-        const int count = piece_rows(dy.samples, index);
-        const struct rows from = read_rows(exec, &dy, first, count, pixel, worker);
-        gemm.m = (size_t)count;
-        gemm.n = (size_t)dx.c;
-        gemm.k = (size_t)dy.c;
-        gemm.a = from.data;
-        gemm.a_row = from.ld;
-        gemm.a_col = 1;
-        gemm.b_row = gemm.b_col;
-        gemm.b_col = transpose;
-        gemm.c = dfi_at(exec, dx.data, first * dx.sample_stride);
-        gemm.c_row = dx.sample_stride;
-        gemm.c_col = 1;
-        gemm.accumulate = pixel > 0 || dfi_gradient_adds(exec, input);
+    const int count = piece_rows(dy.samples, index);
+    for (int i = 0; i < count_bands(node); i++) {
+        const struct band band = band_of(node, i);
+        void *rows = scratch_of(exec, &band, worker);
+        const struct dfi_gemm gemm = { (size_t)count,
+                                       (size_t)dx.c,
+                                       band.columns,
+                                       rows,
+                                       (ptrdiff_t)band.columns,
+                                       1,
+                                       dfi_at(exec, dfi_param_value(exec, node, 0),
+                                              first_column(node, &band)),
+                                       1,
+                                       all_columns(node),
+                                       dfi_at(exec, dx.data, first * dx.sample_stride),
+                                       dx.sample_stride,
+                                       1,
+                                       i > 0 || dfi_gradient_adds(exec, input) };
+        load_rows(exec, &dy, &band, first, count, worker, rows);
         product(exec, &gemm);
     }
 }
 
-static void unflatten_weights_piece(struct dfi_exec *exec, int number, int lane, int worker)
+/* A lane's sums for a band: [input channel][column]. */
+static void add_lane(struct dfi_exec *exec, int number, const struct band *band, int lane, int worker,
+                     void *rows, void *sum)
 {
-    const struct dfi_node *node = dfi_node(exec, number);
-    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
-    const size_t count = weight_count(exec->graph, node);
+    const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
+    const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
     const int first = dfi_lane_start(exec, dy.samples, lane),
-              rows = dfi_lane_start(exec, dy.samples, lane + 1) - first;
-    const ptrdiff_t pixels = (ptrdiff_t)dy.h * dy.w;
-    void *sum = dfi_at(exec, dfi_shared(exec), (ptrdiff_t)(count * (size_t)lane));
-    if (rows == 0) {
-        memset(sum, 0, count * exec->element);
+              count = dfi_lane_start(exec, dy.samples, lane + 1) - first;
+    const struct dfi_gemm gemm = { (size_t)x.c,
+                                   band->columns,
+                                   (size_t)count,
+                                   dfi_at(exec, x.data, first * x.sample_stride),
+                                   1,
+                                   x.sample_stride,
+                                   rows,
+                                   (ptrdiff_t)band->columns,
+                                   1,
+                                   sum,
+                                   (ptrdiff_t)band->columns,
+                                   1,
+                                   0 };
+    if (count == 0) {
+        memset(sum, 0, (size_t)x.c * band->columns * exec->element);
         return;
     }
-    for (int pixel = 0; pixel < pixels; pixel++) {
-        const struct rows g = read_rows(exec, &dy, first, rows, pixel, worker);
-        const struct dfi_gemm gemm = { (size_t)x.c,
-                                       (size_t)dy.c,
-                                       (size_t)rows,
-                                       dfi_at(exec, x.data, first * x.sample_stride),
-                                       1,
-                                       x.sample_stride,
-                                       g.data,
-                                       g.ld,
-                                       1,
-                                       dfi_at(exec, sum, pixel),
-                                       dy.c * pixels,
-                                       pixels,
-                                       0 };
-        product(exec, &gemm);
-    }
+    load_rows(exec, &dy, band, first, count, worker, rows);
+    product(exec, &gemm);
+}
+
+static void unflatten_weights_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const struct dfi_node *node = dfi_node(exec, number);
+    const int channels = dfi_node(exec, node->input[0])->c, lanes = dfi_lanes(exec);
+    const struct band band = band_of(node, index);
+    const size_t size = (size_t)channels * band.columns;
+    void *sums = scratch_of(exec, &band, worker), *rows = dfi_at(exec, sums, (ptrdiff_t)size * lanes);
+    for (int lane = 0; lane < lanes; lane++)
+        add_lane(exec, number, &band, lane, worker, rows, dfi_at(exec, sums, (ptrdiff_t)size * lane));
+    for (int i = 0; i < channels; i++)
+        exec->kernels->tree_sum(
+            dfi_at(exec, sums, i * (ptrdiff_t)band.columns), size, lanes,
+            dfi_at(exec, dfi_shared(exec), i * all_columns(node) + first_column(node, &band)), band.columns,
+            0);
 }
 
 static void unflatten_backward(struct dfi_exec *exec, int number)
 {
     const struct dfi_node *node = dfi_node(exec, number);
-    dfi_node_parallel(exec, number, unflatten_weights_piece, dfi_lanes(exec));
-    reduce_weights(exec, number);
+    const size_t count = weight_count(exec->graph, node);
+    dfi_node_parallel(exec, number, unflatten_weights_piece, count_bands(node));
+    dfi_rank_sum(exec, dfi_shared(exec), count, exec->element);
+    exec->kernels->tree_sum(dfi_shared(exec), count, 1, dfi_param_gradient(exec, node, 0), count,
+                            exec->accumulate);
     backward_bias(exec, number);
     if (dfi_wants_gradient(exec, node->input[0])) {
         dfi_gradient_begin(exec, node->input[0]);
