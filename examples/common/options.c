@@ -10,6 +10,7 @@ int ex_options_read(struct ex_options *options, const struct ex_program *program
         { "weights", EX_TEXT, &o->weights, 0, 0, "FILE", "weights, a safetensors file" },
         { "seed", EX_SEED, &o->seed, 0, 0, "N", "of all random numbers (default 180)" },
         { "threads", EX_INT, &o->threads, 1, 1024, "N", "default: the CPUs of this process" },
+        { "memory", EX_INT, &o->memory, 1, 1 << 30, "MIB", "what a model, its training or its run may take" },
         { "precision", EX_CHOICE, &o->precision, 0, 0, "fp32|bf16", "default fp32" },
         { "numerics", EX_CHOICE, &o->numerics, 0, 0, "default|exact|fast",
           "how sums may be rearranged for speed" },
@@ -32,5 +33,5 @@ int ex_options_read(struct ex_options *options, const struct ex_program *program
 
 int ex_context_open(const struct ex_options *options, diffc_context **context)
 {
-    return ex_context_create(options->threads, 0, context);
+    return ex_context_create(options->threads, options->memory, context);
 }

@@ -7,8 +7,8 @@
 struct ex_options {
     const char *command; /* the word before the options, if the program has commands */
     const char *data, *out, *weights;
-    uint64_t seed; /* default 180 */
-    int threads;
+    uint64_t seed;       /* default 180 */
+    int threads, memory; /* MiB */
     const char *precision, *numerics;
     int epochs, batch;
     double learning_rate;
@@ -22,7 +22,7 @@ struct ex_options {
 /* Reads the command line; returns as ex_arguments_read(). */
 int ex_options_read(struct ex_options *options, const struct ex_program *program, int argc, char **argv);
 
-/* A context with the chosen number of threads; its warnings go to stderr. */
+/* A context with the chosen number of threads and memory; its warnings go to stderr. */
 int ex_context_open(const struct ex_options *options, diffc_context **context);
 
 #endif

@@ -114,17 +114,18 @@ typedef struct diffc_session_options {
     int32_t text_tokens;   /* if_unet: tokens of every prompt, at most 4096; default 77 */
     const char *numerics;  /* default (NULL), exact, fast: see above */
     int64_t memory;        /* most bytes of the plan (ERR_LIMIT beyond), default: limits.memory without the
-                              weights. With less than it would like a session packs the weights of a model from a
-                              folder in every run instead of once, then computes conditions one after
-                              another: slower, the same bits */
+                              weights. With less than it would like a session packs weights in every run
+                              instead of once, then computes conditions one after another: slower, the same
+                              bits. Where not even one sample fits into a `memory` that is given, convolutions
+                              take smaller tiles or none */
     const char *precision; /* fp32 (NULL), bf16: see above */
 } diffc_session_options;
 
 #define DIFFC_SESSION_OPTIONS DIFFC_OPTIONS_OF(diffc_session_options)
 
 /* Bytes a session would take (session may be NULL), and the session. Weights are packed when it is made: a
- * session does not see later changes of the model until diffc_session_refresh(). ERR_ARG, ERR_LIMIT (the
- * message says the bytes), ERR_NOMEM. Since 0.1. */
+ * session need not see later changes of the model until diffc_session_refresh(). ERR_ARG, ERR_LIMIT (the
+ * message says the smallest memory that works), ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_session_bytes(const diffc_model *model, const diffc_session_options *options,
                                   int64_t *bytes);
 DIFFC_API int diffc_session_create(diffc_model *model, const diffc_session_options *options,

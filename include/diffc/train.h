@@ -64,6 +64,10 @@ typedef struct diffc_trainer_options {
     const char *numerics;                   /* default, exact, fast: see diffc_session_options */
     const char *precision; /* fp32 (default), bf16: see diffc_session_options. Weights, moments and
                               gradients of weights are float32 either way */
+    int64_t memory; /* most bytes of diffc_trainer_bytes() (ERR_LIMIT beyond), default: limits.memory. With
+                       less than it would like a trainer packs weights in every run instead of once for all;
+                       then its convolutions take smaller tiles, then none. The choice is made for the whole
+                       batch and for 8 threads: the same bits for any number of threads and ranks */
 } diffc_trainer_options;
 
 #define DIFFC_TRAINER_OPTIONS DIFFC_OPTIONS_OF(diffc_trainer_options)
@@ -79,8 +83,8 @@ typedef struct diffc_trainer_options {
 
 /* Bytes a trainer would take beyond the model (peak), and the trainer. It keeps model and dataset, and
  * changes the model's weights in place. ERR_ARG, ERR_CONFIG (model, objective and data do not fit; the number
- * of ranks does not divide the 8 lanes; ranks differ in options, weights or kernels), ERR_LIMIT, ERR_NOMEM.
- * Since 0.1. */
+ * of ranks does not divide the 8 lanes; ranks differ in options, weights or kernels), ERR_LIMIT (the message
+ * says the smallest memory that works), ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_trainer_bytes(const diffc_model *model, const diffc_dataset *dataset,
                                   const diffc_trainer_options *options, int64_t *bytes);
 DIFFC_API int diffc_trainer_create(diffc_model *model, const diffc_dataset *dataset,

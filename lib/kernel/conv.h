@@ -12,6 +12,9 @@
  * default: about twice; fast: about 20 times, 1e-5 of the rms of the output. */
 enum dfi_numerics { DFI_NUMERICS_DEFAULT, DFI_NUMERICS_EXACT, DFI_NUMERICS_FAST };
 
+/* To save memory: of the tiles that the numerics allow all, the smallest ones, or none (direct). */
+enum dfi_tiling { DFI_TILING_ALL, DFI_TILING_SMALL, DFI_TILING_NONE };
+
 enum dfi_conv_pass { DFI_CONV_FORWARD, DFI_CONV_BACKWARD_DATA, DFI_CONV_BACKWARD_WEIGHTS };
 
 struct dfi_conv {
@@ -28,6 +31,7 @@ struct dfi_conv {
                     prepare, it takes them as they are in the reference layout */
     const struct dfi_kernels *in, *out; /* by the type of the pixels on its two sides; NULL: `kernels` */
     int rounds; /* 1: factors of products may be rounded to bfloat16 where that is faster */
+    enum dfi_tiling tiles;
     /* what dfi_conv_init() fills in */
     int out_h, out_w;
     int tile[3]; /* for each pass: m of Winograd's F(m x m), 0: direct */

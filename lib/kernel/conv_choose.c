@@ -89,9 +89,9 @@ void dfi_conv_choose(struct dfi_conv *conv, enum dfi_conv_pass pass)
     if (conv->dtype != DIFFC_F32 || plan.src_c < LEAST_CHANNELS || plan.dst_c < LEAST_CHANNELS)
         return;
     conv->dots[pass] = has_dots(conv, &plan, 0);
-    if (!whole && !phased)
+    if ((!whole && !phased) || conv->tiles == DFI_TILING_NONE)
         return;
-    const struct tier *tier = tier_of(conv->numerics);
+    const struct tier *tier = tier_of(conv->tiles == DFI_TILING_ALL ? conv->numerics : DFI_NUMERICS_EXACT);
     const int *allowed = whole ? tier->filter3 : tier->filter2;
     double least = 0.7 * cost_of(dfi_conv_work(conv, pass), conv->dots[pass]); /* the transforms cost, too */
     for (int i = 0; i < 2 && allowed[i]; i++) {

@@ -34,16 +34,31 @@ static size_t weight_bytes(const struct diffc_model *model)
     return bytes;
 }
 
-/* What a session does with less memory than it would like, beside the `text` bytes of the text graph: weights
- * that are borrowed are packed in every run, then conditions are computed one after another. */
-static int fit_memory(const struct diffc_model *model, const struct dfi_graph *graph,
-                      const struct dfi_session_config *config, size_t text, struct dfi_exec_options *options,
-                      size_t *bytes)
+/* The tiles decide about bits, so they depend on what the caller allows alone, never on the batch, the
+ * threads or the machine: they are smaller where not even one sample fits. */
+static int choose_tiles(const struct dfi_graph *graph, size_t most, struct dfi_exec_options *options)
 {
-    const size_t limit = (size_t)model->object.context->limits.memory, weights = weight_bytes(model);
-    const size_t most = config->memory ? (size_t)config->memory : limit > weights ? limit - weights : 0;
+    struct dfi_exec_options least = *options;
+    size_t bytes = 0;
+    least.batch = least.conditions = least.stream = least.workers = 1;
+    for (least.tiles = DFI_TILING_ALL; least.tiles < DFI_TILING_NONE; least.tiles++) {
+        DFI_TRY(dfi_exec_bytes(graph, &least, &bytes));
+        if (bytes <= most)
+            break;
+    }
+    options->tiles = least.tiles;
+    return DIFFC_OK;
+}
+
+/* What a session does with less memory than it would like, beside the `text` bytes of the text graph: weights
+ * are packed in every run, then conditions are computed one after another. */
+static int save_memory(const struct dfi_graph *graph, const struct dfi_session_config *config, size_t most,
+                       size_t text, struct dfi_exec_options *options, size_t *bytes)
+{
+    if (config->memory)
+        DFI_TRY(choose_tiles(graph, most, options));
     DFI_TRY(dfi_exec_bytes(graph, options, bytes));
-    if (*bytes + text > most && model->params.borrowed) {
+    if (*bytes + text > most) {
         options->stream = 1;
         DFI_TRY(dfi_exec_bytes(graph, options, bytes));
     }
@@ -52,11 +67,27 @@ static int fit_memory(const struct diffc_model *model, const struct dfi_graph *g
         DFI_TRY(dfi_exec_bytes(graph, options, bytes));
     }
     *bytes += text;
-    if (*bytes > most && config->memory)
-        return dfi_fail(DIFFC_ERR_LIMIT,
-                        "the plan for batch %d takes %zu bytes, the session's memory is %lld", options->batch,
-                        *bytes, (long long)config->memory);
     return DIFFC_OK;
+}
+
+static int fit_memory(const struct diffc_model *model, const struct dfi_graph *graph,
+                      const struct dfi_session_config *config, size_t text, struct dfi_exec_options *options,
+                      size_t *bytes)
+{
+    const size_t limit = (size_t)model->object.context->limits.memory, weights = weight_bytes(model);
+    const size_t most = config->memory ? (size_t)config->memory : limit > weights ? limit - weights : 0;
+    const struct dfi_exec_options wanted = *options;
+    DFI_TRY(save_memory(graph, config, most, text, options, bytes));
+    if (*bytes <= most || !config->memory)
+        return DIFFC_OK;
+    size_t least = *bytes; /* with more memory larger tiles may be taken, which need more */
+    for (size_t tried = most; *bytes > tried;) {
+        tried = least = *bytes;
+        *options = wanted;
+        DFI_TRY(save_memory(graph, config, tried, text, options, bytes));
+    }
+    return dfi_fail(DIFFC_ERR_LIMIT, "memory is %lld bytes, a session for batch %d takes at least %zu",
+                    (long long)config->memory, wanted.batch, least);
 }
 
 /* The model's settings with the sizes of a session. */

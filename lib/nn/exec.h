@@ -24,8 +24,11 @@ struct dfi_exec_options {
     enum dfi_precision precision;
     int frozen; /* 1: always with running statistics; batch norm is part of the convolution before it. No
                    backward */
-    int stream; /* 1: weights that stay in their file are packed in every run, instead of once for all */
     int parts;  /* such as the tokens of a prompt; 0: 1 */
+    /* Ways to save memory: */
+    int stream;            /* 1: weights of convolutions are packed in every run, instead of once for all */
+    enum dfi_tiling tiles; /* of convolutions: the bits depend on it */
+    int workers;           /* for dfi_exec_bytes() alone: so many threads; 0: as many as the context has */
 };
 
 /* The numerics of a name, "default" (also NULL), "exact" or "fast"; ERR_ARG for any other. */

@@ -3,7 +3,7 @@
 #include "nn/node.h"
 #include "nn/split.h"
 
-struct state { /* followed by the packed weights of the forward pass, then of backward data */
+struct state { /* followed by the packed weights that are kept: of the forward pass, then of backward data */
     struct dfi_conv conv;
     int trains;                /* backward data is wanted */
     int group;                 /* output channels that are packed at a time in every run; 0: all, and kept */
@@ -37,14 +37,16 @@ int dfi_conv_describe(const struct dfi_graph *graph, const struct dfi_node *node
                                 .kernels = kernels,
                                 .in = arithmetic->narrow[node->input[0]] ? kernels->bf16 : kernels,
                                 .out = arithmetic->narrow[node - graph->nodes] ? kernels->bf16 : kernels,
-                                .rounds = arithmetic->precision == DFI_PRECISION_BF16 };
+                                .rounds = arithmetic->precision == DFI_PRECISION_BF16,
+                                .tiles = arithmetic->tiles };
     return dfi_conv_init(conv);
 }
 
 void dfi_exec_conv(const struct dfi_exec *exec, int number, struct dfi_conv *conv)
 {
-    const struct dfi_arithmetic arithmetic = { exec->kernels, exec->params->dtype, exec->options.numerics,
-                                               exec->options.precision, exec->plan.narrow };
+    const struct dfi_arithmetic arithmetic = { exec->kernels,          exec->params->dtype,
+                                               exec->options.numerics, exec->options.precision,
+                                               exec->options.tiles,    exec->plan.narrow };
     dfi_conv_describe(exec->graph, dfi_node(exec, number), &arithmetic, conv);
 }
 
@@ -53,9 +55,9 @@ static size_t lanes_size(const struct dfi_conv *conv, size_t element)
     return dfi_conv_dw_size(conv) * DFI_LANES * element;
 }
 
-/* Weights that stay where a file has them. In half precision they are widened in shared scratch before they
- * are packed; so are those of a part cut out. To save memory they may be packed anew in every run, for a
- * group of output channels at a time. */
+/* Weights that stay where a file has them: in half precision they are widened in shared scratch before they
+ * are packed; so are those of a part cut out. To save memory weights may be packed anew in every run, for a
+ * group of output channels at a time, or, in training, whole. */
 #define GROUP_BYTES ((size_t)16 << 20)
 #define GROUP_STEP 64
 #define WIDEN_PIECE 65536
@@ -77,10 +79,9 @@ static int is_copied(const struct dfi_graph *graph, const struct dfi_node *node)
     return is_narrow(graph, node) || dfi_is_sliced(graph, node);
 }
 
-static int is_streamed(const struct dfi_graph *graph, const struct dfi_node *node, int stream)
+static int is_streamed(const struct dfi_graph *graph, const struct dfi_node *node, int stream, int backward)
 {
-    return stream && weights_param(graph, node)->stored && node->kind == &dfi_kind_conv2d &&
-           !dfi_is_sliced(graph, node);
+    return stream && !backward && node->kind == &dfi_kind_conv2d && !dfi_is_sliced(graph, node);
 }
 
 static size_t wide_bytes(const struct dfi_graph *graph, const struct dfi_node *node, int channels)
@@ -89,6 +90,11 @@ static size_t wide_bytes(const struct dfi_graph *graph, const struct dfi_node *n
     return is_copied(graph, node)
                ? ((size_t)channels * each * dfi_dtype_size(graph->params->dtype) + 63) / 64 * 64
                : 0;
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
 }
 
 /* Some output channels of a convolution, by the algorithm of the whole: the same bits. */
@@ -138,41 +144,47 @@ static int need(const struct dfi_graph *graph, const struct dfi_node *node,
     if (dfi_conv_describe(graph, node, &sizes->arithmetic, &conv))
         return dfi_fail(DIFFC_ERR_CONFIG, "%s: the window does not fit", node->name);
     conv.shares = !sizes->backward;
-    conv.streams = is_streamed(graph, node, sizes->stream);
+    conv.streams = is_streamed(graph, node, sizes->stream, sizes->backward);
     if (conv.streams)
         return need_streamed(graph, node, &conv, sizes, out);
     const int data = sizes->backward && graph->nodes[node->input[0]].gradient;
-    size_t worker = dfi_conv_scratch(&conv, DFI_CONV_FORWARD);
-    out->state = state_size() + dfi_conv_packed(&conv, DFI_CONV_FORWARD) * sizes->element;
-    if (data) {
-        const size_t scratch = dfi_conv_scratch(&conv, DFI_CONV_BACKWARD_DATA);
-        worker = scratch > worker ? scratch : worker;
-        out->state += 64 + dfi_conv_packed(&conv, DFI_CONV_BACKWARD_DATA) * sizes->element;
-    }
+    const size_t packed[2] = { dfi_conv_packed(&conv, DFI_CONV_FORWARD) * sizes->element,
+                               data ? dfi_conv_packed(&conv, DFI_CONV_BACKWARD_DATA) * sizes->element : 0 };
+    out->worker = dfi_conv_scratch(&conv, DFI_CONV_FORWARD);
+    if (data)
+        out->worker = larger(out->worker, dfi_conv_scratch(&conv, DFI_CONV_BACKWARD_DATA));
     if (sizes->backward) {
-        const size_t scratch = dfi_conv_scratch(&conv, DFI_CONV_BACKWARD_WEIGHTS);
         const size_t bias = ((size_t)sizes->samples + DFI_LANES + 1) * (size_t)node->c * sizeof(double);
-        worker = scratch > worker ? scratch : worker;
+        out->worker = larger(out->worker, dfi_conv_scratch(&conv, DFI_CONV_BACKWARD_WEIGHTS));
         out->shared = lanes_size(&conv, sizes->element) + 64 + (node->absorbed ? 0 : bias);
+    } else {
+        out->shared = larger(wide_bytes(graph, node, node->c),
+                             dfi_conv_shared(&conv, DFI_CONV_FORWARD, sizes->samples));
     }
-    out->worker = worker;
-    if (!sizes->backward) {
-        const size_t wide = wide_bytes(graph, node, node->c);
-        out->shared = dfi_conv_shared(&conv, DFI_CONV_FORWARD, sizes->samples);
-        out->shared = wide > out->shared ? wide : out->shared;
-    }
+    out->state = state_size();
+    if (sizes->stream && sizes->backward)
+        out->shared = larger(out->shared, larger(packed[0], packed[1]));
+    else
+        out->state += packed[0] + 64 + packed[1];
     return DIFFC_OK;
+}
+
+static int repacks(const struct dfi_exec *exec)
+{
+    return exec->options.stream && exec->options.backward;
 }
 
 static void *packed_forward(const struct dfi_exec *exec, int number)
 {
-    return (char *)dfi_state(exec, number) + state_size();
+    return repacks(exec) ? dfi_shared(exec) : (char *)dfi_state(exec, number) + state_size();
 }
 
 static void *packed_backward(const struct dfi_exec *exec, int number)
 {
     const struct state *state = dfi_state(exec, number);
     const size_t bytes = dfi_conv_packed(&state->conv, DFI_CONV_FORWARD) * exec->element;
+    if (repacks(exec))
+        return dfi_shared(exec);
     return (char *)packed_forward(exec, number) + (bytes + 63) / 64 * 64;
 }
 
@@ -228,18 +240,23 @@ static void slice_piece(struct dfi_exec *exec, int number, int index, int worker
                slice.count * exec->element);
 }
 
-static void pack_piece(struct dfi_exec *exec, int number, int index, int worker)
+static void pack_pass(struct dfi_exec *exec, int number, enum dfi_conv_pass pass, void *packed, int piece,
+                      int worker)
 {
     const struct state *state = dfi_state(exec, number);
     const struct dfi_node *node = dfi_node(exec, number);
     const void *weights = is_copied(exec->graph, node) ? dfi_shared(exec) : dfi_param_value(exec, node, 0);
-    const int pieces = dfi_conv_pack_pieces(&state->conv, DFI_CONV_FORWARD);
-    if (index < pieces)
-        dfi_conv_pack(&state->conv, DFI_CONV_FORWARD, weights, packed_forward(exec, number), index,
-                      dfi_worker(exec, worker));
-    else
-        dfi_conv_pack(&state->conv, DFI_CONV_BACKWARD_DATA, weights, packed_backward(exec, number),
-                      index - pieces, dfi_worker(exec, worker));
+    dfi_conv_pack(&state->conv, pass, weights, packed, piece, dfi_worker(exec, worker));
+}
+
+static void pack_forward_piece(struct dfi_exec *exec, int number, int piece, int worker)
+{
+    pack_pass(exec, number, DFI_CONV_FORWARD, packed_forward(exec, number), piece, worker);
+}
+
+static void pack_backward_piece(struct dfi_exec *exec, int number, int piece, int worker)
+{
+    pack_pass(exec, number, DFI_CONV_BACKWARD_DATA, packed_backward(exec, number), piece, worker);
 }
 
 static void refresh(struct dfi_exec *exec, int number)
@@ -250,7 +267,7 @@ static void refresh(struct dfi_exec *exec, int number)
     state->conv.shares = !exec->options.backward;
     state->trains = exec->options.backward && dfi_wants_gradient(exec, dfi_node(exec, number)->input[0]);
     state->group = 0;
-    state->conv.streams = is_streamed(exec->graph, node, exec->options.stream);
+    state->conv.streams = is_streamed(exec->graph, node, exec->options.stream, exec->options.backward);
     if (state->conv.streams) {
         state->group = group_of(exec->graph, node, &state->conv, exec->element);
         return;
@@ -259,10 +276,13 @@ static void refresh(struct dfi_exec *exec, int number)
         dfi_node_parallel_whole(exec, number, slice_piece, (int)slice_of(exec->graph, node).rows);
     else
         dfi_node_parallel_whole(exec, number, widen_piece, widen_pieces(exec, node, node->c));
-    int pieces = dfi_conv_pack_pieces(&state->conv, DFI_CONV_FORWARD);
+    if (repacks(exec))
+        return;
+    dfi_node_parallel_whole(exec, number, pack_forward_piece,
+                            dfi_conv_pack_pieces(&state->conv, DFI_CONV_FORWARD));
     if (state->trains)
-        pieces += dfi_conv_pack_pieces(&state->conv, DFI_CONV_BACKWARD_DATA);
-    dfi_node_parallel_whole(exec, number, pack_piece, pieces);
+        dfi_node_parallel_whole(exec, number, pack_backward_piece,
+                                dfi_conv_pack_pieces(&state->conv, DFI_CONV_BACKWARD_DATA));
 }
 
 static struct dfi_images images(const struct dfi_block *block)
@@ -301,7 +321,8 @@ static struct dfi_conv_job forward_job(struct dfi_exec *exec, int number)
         job.weights_dtype = dfi_param_dtype(exec, node, 0);
     } else if (state->group) {
         job.packed = group_packed(exec, node, state);
-        job.bias = dfi_at(exec, state->shift, state->first);
+        job.scale = state->scale ? dfi_at(exec, state->scale, state->first) : NULL;
+        job.bias = state->shift ? dfi_at(exec, state->shift, state->first) : NULL;
         job.y.data = dfi_pixel(&y, job.y.data, state->first);
     }
     return job;
@@ -375,6 +396,9 @@ static void forward(struct dfi_exec *exec, int number)
         forward_groups(exec, number, state);
         return;
     }
+    if (repacks(exec))
+        dfi_node_parallel(exec, number, pack_forward_piece,
+                          dfi_conv_pack_pieces(&state->conv, DFI_CONV_FORWARD));
     dfi_node_parallel(exec, number, prepare_piece, prepare);
     dfi_node_parallel(exec, number, forward_piece, dfi_conv_pieces(&state->conv, DFI_CONV_FORWARD, samples));
 }
@@ -461,6 +485,9 @@ static void backward(struct dfi_exec *exec, int number)
                        exec->accumulate);
     backward_bias(exec, number);
     if (state->trains) {
+        if (repacks(exec))
+            dfi_node_parallel(exec, number, pack_backward_piece,
+                              dfi_conv_pack_pieces(&state->conv, DFI_CONV_BACKWARD_DATA));
         dfi_gradient_begin(exec, node->input[0]);
         dfi_node_parallel(exec, number, data_piece,
                           dfi_conv_pieces(&state->conv, DFI_CONV_BACKWARD_DATA, dfi_samples(exec, number)));

@@ -32,6 +32,7 @@ struct dfi_arithmetic {
     int dtype;
     enum dfi_numerics numerics;
     enum dfi_precision precision;
+    enum dfi_tiling tiles;
     const unsigned char *narrow; /* [nodes] values that are stored in bfloat16 */
 };
 

@@ -44,7 +44,7 @@ static void place_in_concat(const struct dfi_graph *graph, int concat, const str
 {
     const struct dfi_node *node = &graph->nodes[concat];
     int channel = 0, oldest = 0;
-    for (int k = 0; options->stream && k < node->input_count; k++)
+    for (int k = 0; options->stream && !options->backward && k < node->input_count; k++)
         oldest = node->input[k] > oldest ? node->input[k] : oldest;
     for (int k = 0; k < node->input_count; k++) {
         const int value = node->input[k];
@@ -93,7 +93,7 @@ static void fuse_norms(const struct dfi_graph *graph, const struct dfi_exec_opti
 {
     for (int i = 0; i < graph->count; i++)
         plan->fused[i] = -1;
-    for (int i = 0; is_frozen(options) && !options->stream && i < graph->count; i++) {
+    for (int i = 0; is_frozen(options) && i < graph->count; i++) {
         const struct dfi_node *node = &graph->nodes[i];
         if (node->kind != &dfi_kind_batch_norm)
             continue;
@@ -288,7 +288,9 @@ static int place_needs(const struct dfi_graph *graph, int dtype, size_t element,
                                     .backward = options->backward,
                                     .stream = options->stream,
                                     .arithmetic = { dfi_kernels_get(graph->context->cpu_flags, dtype), dtype,
-                                                    options->numerics, options->precision, plan->narrow } };
+                                                    options->numerics, options->precision, options->tiles,
+                                                    plan->narrow } };
+    const int workers = options->workers ? options->workers : graph->context->threads;
     size_t shared = 0, worker = 0;
     int channels = 1;
     for (int i = 0; i < graph->count; i++) {
@@ -309,7 +311,7 @@ static int place_needs(const struct dfi_graph *graph, int dtype, size_t element,
     at += align_up(shared);
     plan->worker_size = align_up(worker);
     plan->worker_offset = at;
-    at += plan->worker_size * (size_t)graph->context->threads;
+    at += plan->worker_size * (size_t)workers;
     plan->gradients_offset = at;
     if (options->backward)
         at += align_up(graph->params->value_count * element);

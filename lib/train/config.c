@@ -127,6 +127,9 @@ int dfi_train_config_read(const diffc_trainer_options *source, const struct diff
     config->decay_factor = or_default(options.decay_factor, config->decay == DFI_DECAY_EXPONENTIAL ? 0.1 : 0);
     config->clip_norm = options.clip_norm;
     config->ema_decay = options.ema_decay;
+    config->memory = options.memory;
+    if (options.memory < 0)
+        return dfi_fail(DIFFC_ERR_ARG, "memory is %lld, must not be negative", (long long)options.memory);
     *schedule = options.schedule;
     DFI_TRY(dfi_comm_init(&config->comm, options.communicator, DFI_LANES));
     return check_values(config, model->object.context);

@@ -23,6 +23,7 @@ static struct fingerprint fingerprint_of(const struct diffc_trainer *trainer)
     const char *key;
     for (int i = 0; dfi_train_setting(&trainer->config, i, &key, value); i++)
         print.options = add_text(print.options, value);
+    print.options = dfi_crc32(print.options, &trainer->config.tiles, sizeof(trainer->config.tiles));
     print.kernels = dfi_crc32(add_text(0, context->kernel_set), &context->cpu_flags,
                               sizeof(context->cpu_flags));
     print.weights = dfi_crc32(0, params->values, params->value_count * sizeof(float));

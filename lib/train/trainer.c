@@ -71,24 +71,81 @@ static struct dfi_exec_options exec_options(const struct dfi_train_config *confi
                                        .precision = config->precision };
 }
 
-static int plan_bytes(const struct diffc_model *model, const struct diffc_dataset *dataset,
-                      const struct dfi_train_config *config, struct dfi_train_layout *layout, size_t *bytes)
+static int add_bytes(const struct dfi_train_config *config, size_t plan, size_t rest, size_t *bytes)
 {
-    const struct dfi_exec_options options = exec_options(config);
-    size_t plan = 0;
-    DFI_TRY(plan_layout(model, dataset, config, layout));
-    DFI_TRY(dfi_exec_bytes(model->loss_graph, &options, &plan));
-    if (dfi_ck_add(plan, layout->total, bytes) || *bytes > INT64_MAX)
+    if (dfi_ck_add(plan, rest, bytes) || *bytes > INT64_MAX)
         return dfi_fail(DIFFC_ERR_LIMIT, "a trainer for batch %d takes more than can be addressed",
                         config->batch);
     return DIFFC_OK;
 }
 
+/* A trainer and how it saves memory. */
+struct plan {
+    struct dfi_train_layout layout;
+    struct dfi_exec_options options;
+    size_t bytes;
+};
+
+/* Ways to save memory, each with those before it. */
+static const struct {
+    int stream;
+    enum dfi_tiling tiles;
+} savings[] = {
+    { 0, DFI_TILING_ALL }, { 1, DFI_TILING_ALL }, { 1, DFI_TILING_SMALL }, { 1, DFI_TILING_NONE }
+};
+
+/* Saves as much as it takes to stay below `most`. Bits depend on it, so it is decided as if one process with
+ * a thread for each lane had the whole batch. */
+static int save_memory(const struct diffc_model *model, const struct diffc_dataset *dataset,
+                       const struct dfi_train_config *config, size_t most, struct plan *plan)
+{
+    struct dfi_train_config alone = *config;
+    struct dfi_exec_options *options = &plan->options;
+    size_t bytes = 0;
+    alone.comm.size = 1;
+    DFI_TRY(plan_layout(model, dataset, &alone, &plan->layout));
+    *options = exec_options(&alone);
+    options->workers = DFI_LANES;
+    for (int i = 0; i < DFI_COUNT(savings); i++) {
+        options->stream = savings[i].stream;
+        options->tiles = savings[i].tiles;
+        DFI_TRY(dfi_exec_bytes(model->loss_graph, options, &bytes));
+        DFI_TRY(add_bytes(config, bytes, plan->layout.total, &bytes));
+        if (bytes <= most)
+            break;
+    }
+    options->batch = part_of_batch(config);
+    options->workers = 0;
+    DFI_TRY(plan_layout(model, dataset, config, &plan->layout));
+    DFI_TRY(dfi_exec_bytes(model->loss_graph, options, &bytes));
+    return add_bytes(config, bytes, plan->layout.total, &plan->bytes);
+}
+
+static int fit_memory(const struct diffc_model *model, const struct diffc_dataset *dataset,
+                      const struct dfi_train_config *config, struct plan *plan)
+{
+    const int64_t limit = config->memory ? config->memory : model->object.context->limits.memory;
+    size_t least;
+    DFI_TRY(save_memory(model, dataset, config, (size_t)limit, plan));
+    if (plan->bytes <= (size_t)limit)
+        return DIFFC_OK;
+    do { /* with more memory less may be saved */
+        least = plan->bytes;
+        DFI_TRY(save_memory(model, dataset, config, least, plan));
+    } while (plan->bytes > least);
+    return dfi_fail(DIFFC_ERR_LIMIT, "%s is %lld bytes, a trainer for batch %d takes at least %zu",
+                    config->memory ? "memory" : "limits.memory", (long long)limit, config->batch, least);
+}
+
 int dfi_trainer_bytes(const struct diffc_model *model, const struct diffc_dataset *dataset,
                       const struct dfi_train_config *config, size_t *bytes)
 {
-    struct dfi_train_layout layout;
-    return plan_bytes(model, dataset, config, &layout, bytes);
+    struct plan plan;
+    DFI_TRY(config->memory
+                ? fit_memory(model, dataset, config, &plan)
+                : save_memory(model, dataset, config, (size_t)model->object.context->limits.memory, &plan));
+    *bytes = plan.bytes;
+    return DIFFC_OK;
 }
 
 static int make_schedule(struct diffc_trainer *trainer, const struct diffc_schedule *schedule)
@@ -138,20 +195,16 @@ static void place_arrays(struct diffc_trainer *trainer, const struct dfi_train_l
 
 static int allocate(struct diffc_trainer *trainer)
 {
-    struct diffc_context *context = trainer->object.context;
-    const struct dfi_exec_options options = exec_options(&trainer->config);
-    struct dfi_train_layout layout;
-    size_t bytes = 0;
-    DFI_TRY(plan_bytes(trainer->model, trainer->dataset, &trainer->config, &layout, &bytes));
-    if (bytes > (size_t)context->limits.memory)
-        return dfi_fail(DIFFC_ERR_LIMIT, "a trainer for batch %d takes %zu bytes, limits.memory is %lld",
-                        trainer->config.batch, bytes, (long long)context->limits.memory);
-    trainer->block = dfi_calloc(context, layout.total, 1);
+    struct plan plan;
+    DFI_TRY(fit_memory(trainer->model, trainer->dataset, &trainer->config, &plan));
+    trainer->block = dfi_calloc(trainer->object.context, plan.layout.total, 1);
     if (!trainer->block)
         return DIFFC_ERR_NOMEM;
-    place_arrays(trainer, &layout);
+    trainer->config.tiles = plan.options.tiles;
+    place_arrays(trainer, &plan.layout);
     DFI_TRY(dfi_model_gather(trainer->model));
-    DFI_TRY(dfi_exec_create(trainer->model->loss_graph, &trainer->model->params, &options, &trainer->exec));
+    DFI_TRY(
+        dfi_exec_create(trainer->model->loss_graph, &trainer->model->params, &plan.options, &trainer->exec));
     if (trainer->config.comm.size > 1)
         dfi_exec_set_comm(trainer->exec, &trainer->config.comm);
     return DIFFC_OK;

@@ -20,7 +20,9 @@ struct dfi_train_config {
     double decay_factor, clip_norm, ema_decay;
     enum dfi_numerics numerics;
     enum dfi_precision precision;
-    int skips; /* on NaN or infinity: 0 stop, 1 skip */
+    int64_t memory;        /* most bytes of the trainer; 0: the context's limit */
+    enum dfi_tiling tiles; /* of its plan */
+    int skips;             /* on NaN or infinity: 0 stop, 1 skip */
     struct dfi_comm comm;
     /* The same and what the numbers of a run depend on besides, for its checkpoints. */
     const char *objective_name, *optimizer_name, *decay_name, *nonfinite_name, *schedule_name, *numerics_name,

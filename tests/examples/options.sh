@@ -24,6 +24,7 @@ for program in mnist_denoise mnist_diffusion mnist_eval unet_check; do
     wrong --epochs $program --epochs 1e3
     wrong --batch $program --batch 99999999999999999999
     wrong --quiet $program --quiet=yes
+    wrong --memory $program --memory 0
     wrong --precision $program --precision fp64
     wrong --numerics $program --numerics sloppy
     wrong --time $program --time divide

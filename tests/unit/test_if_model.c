@@ -159,7 +159,7 @@ static void test_little_memory(void **unused)
         assert_memory_equal(packed, kept, 2 * 6 * 96 * sizeof(float));
         session_memory = 0;
         least.memory = 1000;
-        refused(diffc_session_bytes(read, &least, &little), DIFFC_ERR_LIMIT, "the session's memory is 1000");
+        refused(diffc_session_bytes(read, &least, &little), DIFFC_ERR_LIMIT, "memory is 1000 bytes");
         free(kept);
         free(packed);
         diffc_release(&read);
