@@ -34,6 +34,11 @@ int bench_wants(const struct bench *bench, const char *name);
 /* Runs `work` again and again between measurements of the roof, prints the row and keeps it. */
 void bench_measure(struct bench *bench, const struct bench_row *row, void (*work)(void *), void *argument);
 
+/* From diffc_context_cancel() to the end of the work, asked for at times spread over it: the row's time is
+ * the 99th percentile. */
+void bench_cancel(struct bench *bench, const struct bench_row *row, int (*work)(void *argument),
+                  void *argument);
+
 /* A row without a run of its own. */
 void bench_report(struct bench *bench, const struct bench_row *row, double seconds, double roof);
 

@@ -3,12 +3,10 @@
  * takes one prompt of 77 tokens, or one of ten words and the empty one, both padded to 77. */
 
 #include <diffc/diffc.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "bench.h"
 #include "model/session.h"
@@ -39,9 +37,9 @@ struct network {
     char path[1024];
     const char *name;
     int which;
-    double before, ended; /* resident bytes; time of a cancelled step's end, -1: it was not */
-    int64_t predicted;    /* bytes of the plan, of an encoder with its weights */
-    diffc_model *model;   /* or the encoder */
+    double before;      /* resident bytes */
+    int64_t predicted;  /* bytes of the plan, of an encoder with its weights */
+    diffc_model *model; /* or the encoder */
     diffc_session *session;
     diffc_text_encoder *encoder;
     diffc_guide *guide;
@@ -221,57 +219,15 @@ static void bench_network(struct bench *bench, const char *folders, int which, c
     close_network(network);
 }
 
-/* From diffc_context_cancel() to the end of the step, at times spread over a step: the 99th percentile. */
-
-#define CANCELS 100
-
-static void *run_apart(void *argument)
-{
-    struct network *network = argument;
-    if (run_step(network) != DIFFC_ERR_CANCELLED)
-        network->ended = -1;
-    else
-        network->ended = bench_now();
-    return NULL;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double cancel_at(struct network *network, double seconds)
-{
-    const struct timespec wait = { (time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9) };
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, run_apart, network))
-        exit(1);
-    nanosleep(&wait, NULL);
-    const double asked = bench_now();
-    diffc_context_cancel(network->bench->context);
-    pthread_join(thread, NULL);
-    return network->ended < 0 ? 0 : network->ended - asked;
-}
-
-static void bench_cancel(struct bench *bench, const char *folders, int which, int least)
+static void bench_cancelled(struct bench *bench, const char *folders, int which, int least)
 {
     char name[64];
-    double latency[CANCELS];
     snprintf(name, sizeof(name), least ? "%s_cancel_least" : "%s_cancel", networks[which].row);
     if (!bench_wants(bench, name))
         return;
     struct network *network = open_network(bench, folders, which, "default", least);
-    run_checked(network);
-    const double begin = bench_now();
-    run_checked(network);
-    const double step = bench_now() - begin;
-    for (int i = 0; i < CANCELS; i++)
-        latency[i] = cancel_at(network, step * 0.95 * i / CANCELS);
-    qsort(latency, CANCELS, sizeof(*latency), by_value);
-    struct bench_row row = { .name = name, .numerics = "default", .dtype = dtype_of(network) };
-    snprintf(row.shape, sizeof(row.shape), "p99; median %.1f ms", latency[CANCELS / 2] * 1e3);
-    bench_report(bench, &row, latency[CANCELS - 2], 0);
+    const struct bench_row row = { .name = name, .numerics = "default", .dtype = dtype_of(network) };
+    bench_cancel(bench, &row, run_step, network);
     close_network(network);
 }
 
@@ -294,7 +250,7 @@ void bench_if(struct bench *bench, const char *folders, const char *only)
                 bench_network(bench, folders, which, numerics[i], 0);
         bench_network(bench, folders, which, "default", 1);
         for (int least = 0; least < 2 && !encodes(which); least++)
-            bench_cancel(bench, folders, which, least);
+            bench_cancelled(bench, folders, which, least);
     }
 }
 

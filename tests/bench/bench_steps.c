@@ -36,18 +36,25 @@ static diffc_model *make_model(struct bench *bench, int width)
     return model;
 }
 
+static int step(void *argument)
+{
+    return diffc_trainer_step(argument, NULL);
+}
+
 static void run_step(void *argument)
 {
-    bench_check(diffc_trainer_step(argument, NULL));
+    bench_check(step(argument));
 }
 
 static void bench_training(struct bench *bench, int width, int batch, const struct arithmetic *how)
 {
-    char name[64], memory_name[64];
+    char name[64], memory_name[64], cancel_name[64];
     snprintf(name, sizeof(name), "mnist_train_d%d_b%d", width, batch);
     snprintf(memory_name, sizeof(memory_name), "memory_train_d%d_b%d", width, batch);
-    const int wants_time = bench_wants(bench, name), wants_memory = bench_wants(bench, memory_name);
-    if (!wants_time && !wants_memory)
+    snprintf(cancel_name, sizeof(cancel_name), "cancel_train_d%d_b%d", width, batch);
+    const int wants_time = bench_wants(bench, name), wants_memory = bench_wants(bench, memory_name),
+              wants_cancel = strcmp(how->numerics, "default") == 0 && bench_wants(bench, cancel_name);
+    if (!wants_time && !wants_memory && !wants_cancel)
         return;
     bench_reset_peak();
     const double before = bench_peak_memory();
@@ -72,6 +79,12 @@ static void bench_training(struct bench *bench, int width, int batch, const stru
         bench_measure(bench, &row, run_step, trainer);
     else
         run_step(trainer);
+    if (wants_cancel) {
+        const struct bench_row cancel = { .name = cancel_name,
+                                          .numerics = how->numerics,
+                                          .dtype = how->dtype };
+        bench_cancel(bench, &cancel, step, trainer);
+    }
     if (wants_memory) {
         row.name = memory_name;
         row.gflop = row.images = 0;
