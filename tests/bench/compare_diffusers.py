@@ -5,9 +5,10 @@
 
 DIR holds folders I-M, II-M, T5-XXL, ... as build/tests/tools/make_model writes them; those that are there are
 compared. A step is one guided prediction: two samples with 77 tokens each. Needs PyTorch with diffusers and
-transformers, and OpenVINO for --openvino, none of which the library itself ever does. Of T5-XXL four layers of 24 run
-in transformers and count six times, as the whole takes 19 GB. In every round each side runs once per row; the ratio
-of a round compares neighbours in time.
+transformers, and OpenVINO for --openvino, none of which the library itself ever does. The encoder takes one prompt of
+77 tokens, or one of 15 and the empty one, padded, which transformers gets as one batch. Of T5-XXL four layers of 24
+run there and count six times, as the whole takes 19 GB. In every round each side runs once per row; the ratio of a
+round compares neighbours in time.
 """
 import argparse
 import json
@@ -25,14 +26,17 @@ if any(os.environ.get(key) != value for key, value in ALLOCATOR.items()):  # see
 
 import torch  # noqa: E402
 
-ROWS = {"I-M": "if_i_m_step_cfg", "I-L": "if_i_l_step_cfg", "II-M": "if_ii_m_step_cfg", "T5-XXL": "t5_xxl_77"}
+ROWS = {"if_i_m_step_cfg": "I-M", "if_i_l_step_cfg": "I-L", "if_ii_m_step_cfg": "II-M", "t5_xxl_77": "T5-XXL",
+        "t5_xxl_prompt_and_empty": "T5-XXL"}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 TOKENS = 77
+USED = {"t5_xxl_77": [TOKENS], "t5_xxl_prompt_and_empty": [15, 1]}  # tokens of each prompt
 
 
 class Steps:
     """A UNet of diffusers; both passes of the guidance are one batch."""
 
-    def __init__(self, folder, dtype):
+    def __init__(self, folder, dtype, name):
         from diffusers import UNet2DConditionModel
         self.scale = 1
         self.model = UNet2DConditionModel.from_pretrained(folder, torch_dtype=dtype).eval()
@@ -48,9 +52,9 @@ class Steps:
 
 
 class OpenVinoSteps(Steps):
-    def __init__(self, folder, dtype):
+    def __init__(self, folder, dtype, name):
         import openvino
-        super().__init__(folder, torch.float32)
+        super().__init__(folder, torch.float32, name)
         converted = openvino.convert_model(self.model, example_input=tuple(self.inputs))
         precision = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
         self.compiled = openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": precision})
@@ -63,7 +67,7 @@ class OpenVinoSteps(Steps):
 class Encoder:
     LAYERS = 4
 
-    def __init__(self, folder, dtype):
+    def __init__(self, folder, dtype, name):
         from transformers import T5Config, T5EncoderModel
         config = T5Config.from_pretrained(folder)
         self.scale = config.num_layers / self.LAYERS
@@ -71,11 +75,12 @@ class Encoder:
         torch.set_default_dtype(dtype)
         self.model = T5EncoderModel(config).eval()
         torch.set_default_dtype(before)
-        self.ids = torch.arange(3, 3 + TOKENS)[None]
+        self.mask = torch.tensor([[int(i < used) for i in range(TOKENS)] for used in USED[name]])
+        self.ids = torch.arange(3, 3 + TOKENS) * self.mask
 
     def run(self):
         with torch.no_grad():
-            self.model(self.ids)
+            self.model(self.ids, self.mask)
 
 
 def seconds_of(peer, seconds):
@@ -88,23 +93,23 @@ def seconds_of(peer, seconds):
     return best * peer.scale
 
 
-def our_seconds(arguments, name):
+def our_seconds(arguments, name, precision):
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         subprocess.run([arguments.bench, "--models", arguments.models, "--filter", name, "--isa", arguments.isa,
-                        "--numerics", arguments.numerics, "--seconds", str(arguments.seconds), "--threads",
+                        "--numerics", arguments.numerics, "--precision", precision, "--seconds", str(arguments.seconds), "--threads",
                         str(torch.get_num_threads()), "--json", file.name], check=True, stdout=subprocess.DEVNULL)
         return next(row["seconds"] for row in json.load(file) if row["name"] == name)
 
 
-def compare(folder, name, kind, dtype, arguments):
-    peer = kind(os.path.join(arguments.models, folder), dtype)
-    theirs = {"Steps": "diffusers", "OpenVinoSteps": "OpenVINO", "Encoder": "transformers"}[kind.__name__]
-    theirs += " fp32" if dtype is torch.float32 else " bf16"
-    pairs = [(seconds_of(peer, arguments.seconds), our_seconds(arguments, name)) for _ in range(arguments.rounds)]
+def compare(name, kind, precision, dtype, arguments):
+    peer = kind(os.path.join(arguments.models, ROWS[name]), DTYPES[dtype], name)
+    theirs = {"Steps": "diffusers", "OpenVinoSteps": "OpenVINO", "Encoder": "transformers"}[kind.__name__] + " " + dtype
+    pairs = [(seconds_of(peer, arguments.seconds), our_seconds(arguments, name, precision))
+             for _ in range(arguments.rounds)]
     ratio = sorted(their / our for their, our in pairs)
-    print(f"{name}, {arguments.numerics} / {theirs}: {statistics.median(ratio):.2f} ({ratio[0]:.2f} to {ratio[-1]:.2f}); "
+    print(f"{name}, {arguments.numerics}, {precision} / {theirs}: {statistics.median(ratio):.2f} ({ratio[0]:.2f} to {ratio[-1]:.2f}); "
           f"best {min(p[1] for p in pairs):.3f} and {min(p[0] for p in pairs):.3f} s", flush=True)
-    return {"row": name, "numerics": arguments.numerics, "peer": theirs, "median_ratio": statistics.median(ratio),
+    return {"row": name, "numerics": arguments.numerics, "precision": precision, "peer": theirs, "median_ratio": statistics.median(ratio),
             "least": ratio[0], "most": ratio[-1], "seconds": pairs}
 
 
@@ -112,8 +117,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", required=True, help="path of diffc-bench")
     parser.add_argument("--models", required=True, help="folder of the models' folders")
-    parser.add_argument("--rows", default=",".join(ROWS), help="which of the models")
-    parser.add_argument("--dtypes", default="fp32,bf16", help="of the peers")
+    parser.add_argument("--rows", default=",".join(ROWS), help="which of them")
+    parser.add_argument("--pairs", default="fp32/fp32,bf16/bf16", help="precision of this library and type of the peer")
     parser.add_argument("--numerics", default="default", help="of this library")
     parser.add_argument("--isa", default="avx512" if torch.backends.cpu.get_cpu_capability() == "AVX512" else "avx2")
     parser.add_argument("--rounds", type=int, default=3)
@@ -121,15 +126,14 @@ def main():
     parser.add_argument("--openvino", action="store_true", help="also UNets in OpenVINO")
     parser.add_argument("--json", help="file for the ratios")
     arguments = parser.parse_args()
-    dtypes = [{"fp32": torch.float32, "bf16": torch.bfloat16}[name] for name in arguments.dtypes.split(",")]
     print(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads")
     results = []
-    for folder in arguments.rows.split(","):
-        if not os.path.exists(os.path.join(arguments.models, folder, "config.json")):
+    for name in arguments.rows.split(","):
+        if not os.path.exists(os.path.join(arguments.models, ROWS[name], "config.json")):
             continue
-        kinds = [Encoder] if folder.startswith("T5") else [Steps] + [OpenVinoSteps] * arguments.openvino
-        for dtype in dtypes:
-            results += [compare(folder, ROWS[folder], kind, dtype, arguments) for kind in kinds]
+        kinds = [Encoder] if name in USED else [Steps] + [OpenVinoSteps] * arguments.openvino
+        for pair in arguments.pairs.split(","):
+            results += [compare(name, kind, *pair.split("/"), arguments) for kind in kinds]
     if arguments.json:
         with open(arguments.json, "w") as file:
             json.dump(results, file, indent=1)
