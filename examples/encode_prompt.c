@@ -4,7 +4,8 @@
  *   encode_prompt --model DIR --prompts FILE.json --out ...    a JSON array of N strings: [N, 77, E]
  *   encode_prompt --model DIR --prompt TEXT --ids              the token ids, as a JSON array of arrays
  *
- * DIR has tokenizer/spiece.model and, unless only ids are asked for, text_encoder/. */
+ * DIR has tokenizer/spiece.model (or a folder of it has, beside unet/) and, unless only ids are asked for,
+ * text_encoder/. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 
 #include "common/options.h"
+#include "common/stages.h"
 
 #define LENGTH 77 /* ids of a prompt */
 
@@ -158,7 +160,19 @@ static int run(struct work *work)
     return code;
 }
 
-static int check(const struct settings *s)
+/* In a folder that holds both stages the encoder is that of stage I. */
+static int find_encoder(struct settings *s)
+{
+    static struct ex_stages stages;
+    char path[EX_PATH];
+    if (ex_exists(ex_path(path, s->model, "tokenizer")) || ex_stage_number(s->model) || !ex_exists(s->model))
+        return 0;
+    int code = ex_stages_find(s->model, &stages);
+    s->model = stages.first[0] ? stages.first : s->model;
+    return code;
+}
+
+static int check(struct settings *s)
 {
     if (!s->model)
         return ex_error(EX_USAGE, "--model", "must be given");
@@ -166,7 +180,7 @@ static int check(const struct settings *s)
         return ex_error(EX_USAGE, "--prompt", "give either --prompt or --prompts");
     if (!s->common.out && !s->embeddings && !s->ids)
         return ex_error(EX_USAGE, "--out", "give --out, --embeddings or --ids");
-    return 0;
+    return find_encoder(s);
 }
 
 int main(int argc, char **argv)

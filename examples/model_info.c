@@ -6,10 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <jansson.h>
 
-#include "common/support.h"
+#include "common/stages.h"
 
 struct request {
     const char *path, *variant;
@@ -63,6 +64,16 @@ static int64_t dtype_size(int dtype)
     return dtype >= 1 && dtype <= 7 ? sizes[dtype] : 0;
 }
 
+/* T5's embedding has two names, and a file may hold it twice. */
+static int is_second(const diffc_archive *archive, const char *name)
+{
+    diffc_tensor *first = NULL;
+    if (strcmp(name, "encoder.embed_tokens.weight") || diffc_archive_get(archive, "shared.weight", &first))
+        return 0;
+    diffc_release(&first);
+    return 1;
+}
+
 /* All tensors of an archive; adds up values and bytes. */
 static json_t *list_tensors(const diffc_archive *archive, int64_t *values, int64_t *bytes)
 {
@@ -77,7 +88,7 @@ static json_t *list_tensors(const diffc_archive *archive, int64_t *values, int64
             json_array_append_new(shape, json_integer(diffc_tensor_dim(tensor, d)));
         json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", name, "dtype",
                                               dtype_name(diffc_tensor_dtype(tensor)), "shape", shape));
-        *values += diffc_tensor_count(tensor);
+        *values += is_second(archive, name) ? 0 : diffc_tensor_count(tensor);
         *bytes += diffc_tensor_count(tensor) * dtype_size(diffc_tensor_dtype(tensor));
         diffc_release(&tensor);
     }
@@ -141,6 +152,21 @@ static int add_network(diffc_context *context, const struct request *request, co
     return status;
 }
 
+/* An encoder of one prompt over its weights. */
+static int add_encoder(diffc_context *context, const struct request *request, const char *path, int64_t bytes,
+                       json_t *info)
+{
+    diffc_text_encoder_options options = DIFFC_TEXT_ENCODER_OPTIONS;
+    int64_t total = 0;
+    options.variant = request->variant;
+    int status = diffc_text_encoder_bytes(context, path, &options, &total);
+    if (!status)
+        json_object_set_new(
+            info, "memory",
+            json_pack("{s:I, s:I}", "weights", (json_int_t)bytes, "total", (json_int_t)total));
+    return status;
+}
+
 /* One component: its tensors, and its network if the library has such a one. */
 static json_t *describe(diffc_context *context, const struct request *request, const char *path)
 {
@@ -159,15 +185,23 @@ static json_t *describe(diffc_context *context, const struct request *request, c
         json_object_set_new(info, "class", class);
     json_t *tensors = list_tensors(archive, &values, &bytes);
     diffc_release(&archive);
-    if (class && strcmp(json_string_value(class), "UNet2DConditionModel") != 0) {
+    const char *name = class ? json_string_value(class) : "";
+    int status = 0;
+    if (!strncmp(name, "T5", 2))
+        status = add_encoder(context, request, component, bytes, info);
+    if (class && strcmp(name, "UNet2DConditionModel") != 0) {
         json_object_set_new(info, "architecture", json_incref(class));
-    } else if (add_network(context, request, component, bytes, info) && class) {
+    } else {
+        status = add_network(context, request, component, bytes, info);
+        status = class ? status : 0; /* a file of tensors may be no network */
+    }
+    if (status) {
         json_decref(tensors);
         json_decref(info);
         return NULL;
     }
     if (!json_object_get(info, "architecture"))
-        json_object_set_new(info, "architecture", json_string("unknown")); /* a file of tensors */
+        json_object_set_new(info, "architecture", json_string("unknown"));
     if (!json_object_get(info, "parameters"))
         json_object_set_new(info, "parameters", json_integer(values));
     if (!json_object_get(info, "memory"))
@@ -217,38 +251,66 @@ static int print(const struct request *request, json_t *info)
 }
 
 /* A pipeline: every component of which it has weights. */
-static json_t *describe_pipeline(diffc_context *context, const struct request *request)
+static int describe_pipeline(diffc_context *context, const struct request *request, const char *folder,
+                             json_t *components)
 {
     static const char *const names[] = { "unet", "text_encoder" };
-    json_t *components = json_array();
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char path[EX_PATH];
-        if (!ex_exists(ex_path(path, request->path, names[i])))
+        if (!ex_exists(ex_path(path, folder, names[i])))
             continue;
         json_t *info = describe(context, request, path);
-        if (!info) {
-            json_decref(components);
-            return NULL;
-        }
+        if (!info)
+            return ex_failed(path, DIFFC_ERR_IO);
         json_array_append_new(components, info);
     }
-    return json_pack("{s:s, s:o}", "path", request->path, "components", components);
+    return 0;
+}
+
+/* One pipeline, or those of a folder that holds both stages. */
+static int describe_all(diffc_context *context, const struct request *request, json_t *components)
+{
+    struct ex_stages stages;
+    if (ex_stage_number(request->path))
+        return describe_pipeline(context, request, request->path, components);
+    int code = ex_stages_find(request->path, &stages);
+    if (!code && stages.first[0])
+        code = describe_pipeline(context, request, stages.first, components);
+    if (!code && stages.second[0])
+        code = describe_pipeline(context, request, stages.second, components);
+    return code;
+}
+
+/* A folder that is more than one with weights. */
+static int is_pipeline(const char *path)
+{
+    char part[EX_PATH];
+    struct stat entry;
+    return stat(path, &entry) == 0 && S_ISDIR(entry.st_mode) &&
+           !ex_exists(ex_path(part, path, "config.json"));
 }
 
 int main(int argc, char **argv)
 {
     struct request request = { .batch = 1 };
     diffc_context *context = NULL;
-    char path[EX_PATH];
     int code = read_request(&request, argc, argv);
     if (code)
         return code;
     int status = diffc_context_create(NULL, &context);
     if (status)
         return ex_failed("context", status);
-    const int whole = ex_exists(ex_path(path, request.path, "model_index.json"));
-    json_t *info = whole ? describe_pipeline(context, &request) : describe(context, &request, request.path);
-    code = info ? print(&request, info) : ex_failed(request.path, DIFFC_ERR_IO);
+    json_t *info;
+    if (is_pipeline(request.path)) {
+        json_t *components = json_array();
+        code = describe_all(context, &request, components);
+        info = json_pack("{s:s, s:o}", "path", request.path, "components", components);
+    } else {
+        info = describe(context, &request, request.path);
+        code = info ? 0 : ex_failed(request.path, DIFFC_ERR_IO);
+    }
+    if (!code)
+        code = print(&request, info);
     json_decref(info);
     diffc_release(&context);
     return code;

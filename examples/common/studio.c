@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stages.h"
 #include "studio.h"
 
 struct ex_studio ex_studio_defaults(const char *default_out)
@@ -58,7 +59,7 @@ int ex_studio_read(struct ex_studio *studio, const struct ex_program *program, i
     struct ex_studio *s = studio;
     const struct ex_option common[] = {
         { "model", EX_TEXT, &s->model, 0, 0, "DIR",
-          "folder of the model: unet/, scheduler/, text_encoder/ ..." },
+          "folder of the model: unet/, scheduler/, text_encoder/ ...; or one that holds both stages" },
         { "model2", EX_TEXT, &s->model2, 0, 0, "DIR", "folder of stage II, which enlarges (default: none)" },
         { "variant", EX_TEXT, &s->variant, 0, 0, "NAME", "of the weights, such as fp16" },
         { "prompt", EX_STRINGS, &s->prompts, 0, 0, "TEXT", "may be given several times" },
@@ -112,12 +113,35 @@ int ex_studio_steps(const struct ex_studio *studio)
     return studio->steps.count ? (int)studio->steps.value[0] : 0;
 }
 
+/* A folder of two models stands for both of them; one of the wrong stage is told before any work. */
+static int choose_models(struct ex_studio *s)
+{
+    static struct ex_stages stages; /* what the options point to afterwards */
+    int code = 0;
+    if (s->model && !ex_stage_number(s->model)) {
+        code = ex_stages_find(s->model, &stages);
+        if (!code && !stages.first[0])
+            code = ex_error(EX_FAILED, s->model, "has no model of stage I");
+        s->model = stages.first;
+        if (!s->model2 && stages.second[0])
+            s->model2 = stages.second;
+    }
+    if (!code && s->model && ex_stage_number(s->model) == 2)
+        return ex_error(EX_FAILED, s->model, "is a model of stage II, which enlarges: give it as --model2");
+    if (!code && s->model2 && ex_stage_number(s->model2) == 1)
+        return ex_error(EX_FAILED, s->model2,
+                        "is no model of stage II: its class_embed_type is not timestep");
+    return code;
+}
+
 int ex_studio_open(struct ex_studio *studio)
 {
     studio->began = ex_seconds();
     studio->metrics = json_object();
     studio->images = json_array();
-    int code = ex_context_create(studio->threads, studio->memory, &studio->context);
+    int code = choose_models(studio);
+    if (!code)
+        code = ex_context_create(studio->threads, studio->memory, &studio->context);
     if (!code)
         ex_cancel_on_signal(studio->context);
     return code;

@@ -47,7 +47,7 @@ void ex_studio_prompts(struct ex_studio *studio, const char *const *prompts, int
 /* The one number of --steps, 0 if there is none. */
 int ex_studio_steps(const struct ex_studio *studio);
 
-/* Context and metrics. */
+/* Context and metrics; the models of a folder that holds both stages. */
 int ex_studio_open(struct ex_studio *studio);
 
 /* Text states of all prompts, and of the negative one where guidance needs it: from the file of embeddings,

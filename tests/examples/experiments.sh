@@ -156,3 +156,26 @@ fails 2 --reduction anagram --model model --reduction median
 fails 2 --split hybrid --model model --split nonsense
 fails 2 --split hybrid --model model --split scale --scales 0.3,0.3
 fails 2 --component hybrid --model model --component 2
+
+# ---- one folder for both stages; stages that are mixed up are told before any work
+mkdir both
+mv model both/one
+mv model2 both/two
+expect 0 text_to_image --model both --prompt dog --steps 3 --quiet --out both-out
+files both-out/prompt1-steps3.png both-out/prompt1-steps3-stage2.png
+expect 0 encode_prompt --model both --prompt dog --ids
+expect 0 model_info both
+for part in one/unet one/text_encoder two/unet; do
+    grep -q "^both/$part\$" stdout || die "model_info does not describe $part"
+done
+expect 1 text_to_image --model both/two --prompt dog --out mixed
+one_line text_to_image 'both/two: is a model of stage II'
+expect 1 text_to_image --model both/one --model2 both/one --prompt dog --out mixed
+one_line text_to_image 'both/one: is no model of stage II'
+cp -r both/one both/three
+expect 1 text_to_image --model both --prompt dog --out mixed
+one_line text_to_image 'of the same stage'
+mkdir empty
+expect 1 text_to_image --model empty --prompt dog --out mixed
+one_line text_to_image 'empty: not a model'
+no_file mixed

@@ -96,8 +96,9 @@ fails 2 --steps sample --model model --steps 20,10
 fails 2 --step sample --model model --step ddim
 fails 2 step text_to_image --model model --step nonsense
 # what can be known without the weights is said before they are read
-mkdir early empty
+mkdir -p early/unet empty
 cp -r model/scheduler early
+cp model/unet/config.json early/unet
 fails 2 timesteps sample --model early --timesteps 1,2
 fails 1 nowhere text_to_image --model early --model2 nowhere
 fails 1 nowhere.png sdedit --model early --image nowhere.png
