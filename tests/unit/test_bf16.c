@@ -330,6 +330,48 @@ static void test_convolutions(void **unused)
                                    which == 3, &state);
 }
 
+/* The input transformed before, 256 channels at a time and then the rest, gives the bits of the input
+ * transformed within each piece, whatever its type and that of its products. */
+static void check_prepared(const struct dfi_kernels *kernels, enum dfi_numerics numerics, int narrow,
+                           int rounds, uint64_t *state)
+{
+    static const struct shape shape = { 0, 300, 40, 3, 1, 1, 6 };
+    struct pass apart = { .conv = conv_of(&shape, kernels, numerics), .which = DFI_CONV_FORWARD };
+    apart.conv.in = narrow ? kernels->bf16 : kernels;
+    apart.conv.rounds = rounds;
+    struct pass before = apart;
+    before.conv.shares = 1;
+    assert_int_equal(dfi_conv_init(&apart.conv), 0);
+    assert_int_equal(dfi_conv_init(&before.conv), 0);
+    const size_t in = IMAGES * image_size(&apart.conv, 0), made = IMAGES * image_size(&apart.conv, 1);
+    float *weights = make_values(300 * 40 * 9, state), *input = make_values(in, state),
+          *found[2] = { make_values(made, state), make_values(made, state) };
+    void *pixels = stored(input, in, apart.conv.in);
+    run_pass(&apart, weights, pixels, NULL, found[0]);
+    run_pass(&before, weights, pixels, NULL, found[1]);
+    assert_int_equal(dfi_conv_prepare_pieces(&apart.conv, DFI_CONV_FORWARD, IMAGES), 0);
+    assert_true(dfi_conv_prepare_pieces(&before.conv, DFI_CONV_FORWARD, IMAGES) >= 2);
+    if (memcmp(found[0], found[1], made * sizeof(float)) != 0)
+        fail_msg("%s: numerics %d, narrow %d, rounds %d", kernels->name, numerics, narrow, rounds);
+    free(pixels);
+    free(weights);
+    free(input);
+    free(found[0]);
+    free(found[1]);
+}
+
+static void test_prepared_channels(void **unused)
+{
+    const struct dfi_kernels *tables[KC_TABLES];
+    const int count = kc_list_tables(tables);
+    uint64_t state = 29;
+    (void)unused;
+    for (int t = 0; t < count; t++)
+        for (int i = 0; i < 8; i++)
+            check_prepared(tables[t], i % 2 ? DFI_NUMERICS_DEFAULT : DFI_NUMERICS_EXACT, i / 2 % 2, i / 4,
+                           &state);
+}
+
 /* Products of pairs: the same sums as those of the C version, up to their order. */
 static void test_products(void **unused)
 {
@@ -672,11 +714,12 @@ static void test_refused_in_double(void **unused)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kernels),      cmocka_unit_test(test_rounding),
-        cmocka_unit_test(test_convolutions), cmocka_unit_test(test_products),
-        cmocka_unit_test(test_taps),         cmocka_unit_test(test_pairs_of_pixels),
-        cmocka_unit_test(test_twin_tiles),   cmocka_unit_test(test_rounded_products),
-        cmocka_unit_test(test_training),     cmocka_unit_test(test_refused_in_double),
+        cmocka_unit_test(test_kernels),           cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_convolutions),      cmocka_unit_test(test_prepared_channels),
+        cmocka_unit_test(test_products),          cmocka_unit_test(test_taps),
+        cmocka_unit_test(test_pairs_of_pixels),   cmocka_unit_test(test_twin_tiles),
+        cmocka_unit_test(test_rounded_products),  cmocka_unit_test(test_training),
+        cmocka_unit_test(test_refused_in_double),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
