@@ -35,13 +35,22 @@ static const int entered[4][4] = {
     { FROM_RIGHT, FROM_RIGHT, FROM_RIGHT, FROM_ABOVE },
 };
 
-/* Whether a tab covers the pixel `depth` pixels into a cell of `side` pixels, `along` its border. The tab is
- * drawn on a cell of 16 pixels: a base, a neck, a head. */
+/* Widths of a tab, row by row from its base over its neck to its head, as drawn on a cell of 16 pixels
+ * (pictures of 64) and on one of 64 (pictures of 256). */
+static const struct drawing {
+    int side, rows, widths[20];
+} drawings[] = {
+    { 16, 5, { 4, 2, 4, 4, 2 } },
+    { 64, 20, { 16, 12, 10, 10, 8, 8, 8, 10, 12, 14, 14, 16, 16, 16, 16, 16, 14, 12, 10, 6 } },
+};
+
+/* Whether a tab covers the pixel `depth` pixels into a cell of `side` pixels, `along` its border. */
 static int in_tab(int side, int depth, int along)
 {
-    static const int widths[5] = { 4, 2, 4, 4, 2 };
-    const int row = depth * 16 / side, off_middle = 2 * along + 1 - side;
-    return side > 1 && row < 5 && (off_middle < 0 ? -off_middle : off_middle) * 16 < widths[row] * side;
+    const struct drawing *drawing = &drawings[side >= 64];
+    const int row = depth * drawing->side / side, off_middle = 2 * along + 1 - side;
+    return side > 1 && row < drawing->rows &&
+           (off_middle < 0 ? -off_middle : off_middle) * drawing->side < drawing->widths[row] * side;
 }
 
 static struct piece piece_at(int side, int y, int x)

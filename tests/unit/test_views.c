@@ -72,6 +72,7 @@ static void test_registered_views_are_orthogonal(void **state)
     }
     assert_int_equal(count, 13);
     check_orthogonal("jigsaw", 256, 256);
+    check_orthogonal("jigsaw", 276, 276);
     check_orthogonal("jigsaw", 44, 44);
     static const char *const oblong[] = { "identity",      "vflip",         "hflip",
                                           "rotate180",     "negate",        "skew",
@@ -107,6 +108,8 @@ static void test_maps_are_those_of_visual_anagrams(void **state)
     assert_int_equal(map_hash("jigsaw", 0, 0, 64), 0x00086583ed2873f5u);
     assert_int_equal(map_hash("jigsaw", 0, 11, 64), 0x762667c2665be9edu);
     assert_int_equal(map_hash("jigsaw", 0, 7, 64), 0x36ff6379ff716951u);
+    assert_int_equal(map_hash("jigsaw", 0, 0, 256), 0xefec542bb831b5b5u);
+    assert_int_equal(map_hash("jigsaw", 0, 11, 256), 0x6e167612830eec41u);
     assert_int_equal(map_hash("inner_circle", 0, 0, 64), 0xcfd8041b8f97e4f9u);
     assert_int_equal(map_hash("inner_circle", 0, 0, 256), 0x3940d80c22850d45u);
     assert_int_equal(map_hash("square_hinge", 0, 0, 64), 0x1a4fd4a5dd5179c5u);
@@ -117,7 +120,8 @@ static void test_maps_are_those_of_visual_anagrams(void **state)
     assert_int_equal(map_hash("rotate270", 0, 0, 64), 0x3b4838efacb32d25u);
 }
 
-/* Both stages see the same puzzle: the map at 256 pixels is the one at 64 pixels, four times as large. */
+/* Both stages see the same puzzle: the map at 256 pixels is the one at 64 pixels, four times as large; but
+ * the outlines of the jigsaw's pieces are finer. */
 static void test_views_agree_between_stages(void **state)
 {
     static const char *const names[] = { "vflip", "rotate90", "patch_permute", "pixel_permute", "jigsaw" };
@@ -135,7 +139,8 @@ static void test_views_agree_between_stages(void **state)
         for (int y = 0; y < 256; y++)
             for (int x = 0; x < 256; x++)
                 off += data_of(large_seen)[y * 256 + x] != data_of(small_seen)[y / 4 * 64 + x / 4];
-        assert_int_equal(off, 0);
+        const int most = strcmp(names[v], "jigsaw") == 0 ? 2000 : 0;
+        assert_in_range(off, most > 0, most);
         diffc_release(&large_seen);
         diffc_release(&large);
         diffc_release(&small_seen);
