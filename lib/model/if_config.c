@@ -311,10 +311,11 @@ static void check_divisors(struct keys *keys, const struct dfi_if_config *config
             keys->status = dfi_fail(
                 DIFFC_ERR_CONFIG, "%s: block_out_channels[%d] is %d, must be divisible by norm_num_groups %d",
                 keys->path, i, c, config->norm_groups);
-        else if (c < down || c < up)
+        else if (c % down || c % up)
             keys->status = dfi_fail(
-                DIFFC_ERR_CONFIG, "%s: attention_head_dim is %d, must be at most block_out_channels[%d] = %d",
-                keys->path, c < down ? down : up, i, c);
+                DIFFC_ERR_CONFIG,
+                "%s: block_out_channels[%d] is %d, must be divisible by attention_head_dim %d", keys->path, i,
+                c, c % down ? down : up);
     }
     if (keys->status == DIFFC_OK && (config->sample_height % step || config->sample_width % step))
         keys->status = dfi_fail(DIFFC_ERR_CONFIG,

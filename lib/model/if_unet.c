@@ -155,7 +155,7 @@ static int attention(struct builder *b, int x, const char *prefix, int head_widt
 {
     const struct dfi_if_config *config = b->config;
     struct dfi_graph *graph = b->graph;
-    const int c = channels_of(graph, x), heads = c / head_width, inner = heads * head_width;
+    const int c = channels_of(graph, x);
     char name[NAME];
     const int y = dfi_group_norm(graph, x, join(name, prefix, "group_norm"), config->norm_groups,
                                  ATTENTION_EPSILON, DFI_ACT_NONE, -1);
@@ -163,10 +163,10 @@ static int attention(struct builder *b, int x, const char *prefix, int head_widt
     if (config->norms_text)
         text = dfi_group_norm(b->text_graph, text, join(name, prefix, "norm_cross"), CROSS_GROUPS,
                               ATTENTION_EPSILON, DFI_ACT_NONE, -1);
-    const int k = dfi_linear(b->text_graph, text, join(name, prefix, "add_k_proj"), inner);
-    const int v = dfi_linear(b->text_graph, text, join(name, prefix, "add_v_proj"), inner);
+    const int k = dfi_linear(b->text_graph, text, join(name, prefix, "add_k_proj"), c);
+    const int v = dfi_linear(b->text_graph, text, join(name, prefix, "add_v_proj"), c);
     struct dfi_attention attention = {
-        .q = dfi_linear(graph, y, join(name, prefix, "to_q"), inner),
+        .q = dfi_linear(graph, y, join(name, prefix, "to_q"), c),
         .k = from_text(b, k),
         .v = from_text(b, v),
         .more_k = -1,
@@ -174,12 +174,12 @@ static int attention(struct builder *b, int x, const char *prefix, int head_widt
         .bias = -1,
         .mask = -1,
         .spans = -1,
-        .heads = heads,
+        .heads = c / head_width,
         .scale = 1 / sqrt(head_width),
     };
     if (!only_cross) {
-        attention.more_k = dfi_linear(graph, y, join(name, prefix, "to_k"), inner);
-        attention.more_v = dfi_linear(graph, y, join(name, prefix, "to_v"), inner);
+        attention.more_k = dfi_linear(graph, y, join(name, prefix, "to_k"), c);
+        attention.more_v = dfi_linear(graph, y, join(name, prefix, "to_v"), c);
     }
     const int a = dfi_attention(graph, &attention);
     return dfi_add(graph, x, dfi_linear(graph, a, join(name, prefix, "to_out.0"), c));

@@ -36,7 +36,7 @@ def unet_config(r):
         unit *= 2
     channels = [unit * r.choice([1, 2, 3]) for _ in range(levels)]
     attends = [r.random() < 0.6 for _ in range(levels)]
-    heads = [r.choice([3, 4, 5, 8, 12]) for _ in range(levels)]
+    heads = [r.choice([d for d in range(2, unit + 1) if unit % d == 0]) for _ in range(levels)]
     pool = r.choice([1, 2, 3, 5, 8])
     norm = r.choice(["group_norm", "group_norm", None])
     cross = r.choice([32, 64, 96]) if norm else r.choice([20, 32, 50])
