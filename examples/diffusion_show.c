@@ -218,6 +218,8 @@ int diffusion_show_samples(const struct diffusion_show *show, diffc_model *model
     double begin = ex_seconds();
     int code = check_room(show, &facts);
     if (!code)
+        code = ex_ranks_agree(ex_ranks()->rank ? 0 : ex_check_folder(show->out));
+    if (!code)
         code = draw_samples(show, model, &facts, &sampling);
     if (code)
         return code;

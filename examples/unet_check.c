@@ -111,10 +111,18 @@ static int check_inputs(const struct check *c, const diffc_model *model)
         return ex_failed(c->common.weights, status);
     if (strcmp(architecture, "cs180_unet"))
         return ex_error(EX_FAILED, c->common.weights, "is a %s, not a cs180_unet", architecture);
+    if (c->common.time && strcmp(options.condition, "none") && strcmp(c->common.time, options.time_mode))
+        return ex_error(EX_USAGE, "--time", "is %s, %s says %s", c->common.time, c->common.weights,
+                        options.time_mode);
     if (strcmp(options.condition, "none") && !c->t_path)
         return ex_error(EX_USAGE, "--t", "this UNet has a time condition");
     if (!strcmp(options.condition, "class") && !c->onehot_path)
         return ex_error(EX_USAGE, "--onehot", "this UNet has a class condition");
+    for (int i = 0; c->target && i < 4; i++)
+        if (diffc_tensor_dim(c->target, i) != diffc_tensor_dim(c->output, i))
+            return ex_error(EX_FAILED, c->target_path, "dimension %d is %lld, that of %s is %lld", i,
+                            (long long)diffc_tensor_dim(c->target, i), c->x_path,
+                            (long long)diffc_tensor_dim(c->output, i));
     return 0;
 }
 

@@ -72,7 +72,9 @@ int ex_model_test(diffc_context *context, const struct ex_options *o, diffc_mode
     int code = ex_mnist_open(context, o->data, 0, 0, &mnist);
     if (code)
         return code;
-    code = evaluate(o, context, model, mnist.test, &loss);
+    code = ex_ranks_agree(ex_ranks()->rank ? 0 : ex_check_folder(out));
+    if (!code)
+        code = evaluate(o, context, model, mnist.test, &loss);
     if (!code && !ex_ranks()->rank)
         code = ex_make_folder(out);
     if (!code) {

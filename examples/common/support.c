@@ -45,34 +45,55 @@ int ex_failed(const char *what, int status)
     return ex_error(EX_FAILED, what, "%s", message);
 }
 
+#define ROOM_FOR_NAMES 256 /* in a path, for what is put into a folder */
+
 const char *ex_path(char buffer[EX_PATH], const char *directory, const char *name)
 {
     snprintf(buffer, EX_PATH, "%s/%s", directory, name);
     return buffer;
 }
 
-int ex_make_folder(const char *path)
+/* 0, an exit code, or -1 where nothing of that name is there. */
+static int check_entry(const char *path)
 {
-    char part[EX_PATH];
-    size_t length = strlen(path);
-    if (!length || length >= sizeof part)
-        return ex_error(EX_FAILED, path, "not a usable name for a folder");
-    for (size_t i = 1; i <= length; i++) {
-        if (path[i] != '/' && path[i] != '\0')
-            continue;
-        memcpy(part, path, i);
-        part[i] = '\0';
-        if (mkdir(part, 0777) && errno != EEXIST)
-            return ex_error(EX_FAILED, part, "%s", strerror(errno));
-    }
     struct stat entry;
     if (stat(path, &entry))
-        return ex_error(EX_FAILED, path, "%s", strerror(errno));
+        return errno == ENOENT ? -1 : ex_error(EX_FAILED, path, "%s", strerror(errno));
     if (!S_ISDIR(entry.st_mode))
         return ex_error(EX_FAILED, path, "is not a folder");
     if (access(path, W_OK | X_OK))
         return ex_error(EX_FAILED, path, "%s", strerror(errno));
     return 0;
+}
+
+int ex_check_folder(const char *path)
+{
+    char part[EX_PATH];
+    const size_t length = strlen(path);
+    if (!length || length > sizeof part - ROOM_FOR_NAMES)
+        return ex_error(EX_FAILED, path, "has %zu bytes, a folder's name must have 1 to %zu", length,
+                        sizeof part - ROOM_FOR_NAMES);
+    memcpy(part, path, length + 1);
+    int code = check_entry(part);
+    for (char *slash; code < 0 && (slash = strrchr(part, '/')); code = check_entry(slash > part ? part : "/"))
+        *slash = '\0';
+    return code < 0 ? check_entry(".") : code;
+}
+
+int ex_make_folder(const char *path)
+{
+    char part[EX_PATH];
+    const size_t length = strlen(path);
+    int code = ex_check_folder(path);
+    for (size_t i = 1; i <= length && !code; i++) {
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (mkdir(part, 0777) && errno != EEXIST)
+            code = ex_error(EX_FAILED, part, "%s", strerror(errno));
+    }
+    return code;
 }
 
 int ex_exists(const char *path)

@@ -23,6 +23,10 @@ int ex_failed(const char *what, int status);
 /* "directory/name" in `buffer`, which is returned. */
 const char *ex_path(char buffer[EX_PATH], const char *directory, const char *name);
 
+/* Whether ex_make_folder() can make this folder, or it is there to be written into; changes nothing, so that
+ * it can be asked before long work. */
+int ex_check_folder(const char *path);
+
 /* Makes a folder and those above it. */
 int ex_make_folder(const char *path);
 

@@ -1,4 +1,4 @@
-#include <glob.h>
+#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,13 +17,23 @@ static int writes(void)
     return ex_ranks()->rank == 0;
 }
 
+static int holds_checkpoint(const char *out)
+{
+    char path[EX_PATH];
+    DIR *folder = opendir(ex_path(path, out, "checkpoints"));
+    const struct dirent *entry;
+    int found = 0;
+    while (folder && !found && (entry = readdir(folder)))
+        found = !strncmp(entry->d_name, "ckpt-", 5) && strstr(entry->d_name, ".safetensors");
+    if (folder)
+        closedir(folder);
+    return found;
+}
+
 /* Refuses a folder that holds another run, or makes it, and takes it. */
 static int prepare(const char *out, int resume, struct ex_log *log)
 {
-    char pattern[EX_PATH];
-    glob_t found = { 0 };
-    int any = glob(ex_path(pattern, out, "checkpoints/ckpt-*.safetensors"), 0, NULL, &found) == 0;
-    globfree(&found);
+    int any = holds_checkpoint(out);
     if (!resume && any)
         return ex_error(EX_FAILED, out,
                         "holds a run already: --resume goes on with it, another --out starts afresh");

@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+#include "io/json.h"
+#include "io/reader.h"
+
 static void destroy(void *handle)
 {
     struct diffc_model *model = handle;
@@ -152,10 +155,13 @@ static void remove_metadata(struct diffc_model *model, const char *key)
 int dfi_model_set_metadata(struct diffc_model *model, const char *key, const char *value)
 {
     struct diffc_context *context = model->object.context;
+    char text[80];
     if (!value) {
         remove_metadata(model, key);
         return DIFFC_OK;
     }
+    if (!dfi_utf8_valid(key, strlen(key)) || !dfi_utf8_valid(value, strlen(value)))
+        return dfi_fail(DIFFC_ERR_ARG, "metadata \"%s\" is not UTF-8", dfi_clip(key, text, sizeof(text)));
     struct dfi_metadata *entry = dfi_calloc(context, 1, sizeof(*entry));
     if (!entry)
         return DIFFC_ERR_NOMEM;

@@ -54,4 +54,6 @@ files check/out_eval.npy check/out_train.npy check/grad.safetensors check/out_ev
 [ "$(grep -c '^step ' stdout)" -eq 3 ] || die "not three losses"
 expect 2 unet_check --weights class/weights.safetensors --x flow-samples/samples.npy --out made
 one_line unet_check --t
+expect 2 unet_check --weights class/weights.safetensors --x flow-samples/samples.npy --time mul --out made
+one_line unet_check --time
 no_file made

@@ -78,3 +78,18 @@ if [ -w /dev/full ]; then
 fi
 "$PROGRAMS/mnist_denoise" train --data few --width 4 --epochs 1 --quiet --out closed >&-
 [ "$(wc -l <closed/loss.csv)" -eq 2 ] || die "loss.csv has foreign lines"
+
+# A folder's name is no pattern: a run in run[1] was once not seen, and overwritten.
+small='--data few --width 4 --epochs 1 --quiet'
+expect 0 mnist_denoise train $small --out 'run[1]'
+expect 1 mnist_denoise train $small --out 'run[1]'
+one_line mnist_denoise 'holds a run already'
+
+# A name with no room behind it for those of files was once cut off.
+expect 1 mnist_denoise noise --out "$(printf '%02000d' 0)"
+one_line mnist_denoise 'must have 1 to'
+
+# The folder comes before the work.
+expect 1 mnist_diffusion sample --weights "$tests/../../examples/models/b2.2-ddpm-class.safetensors" --out few/t10k-labels-idx1-ubyte
+one_line mnist_diffusion 'is not a folder'
+! grep -q sampling stdout || die "the samples were made first"

@@ -66,6 +66,8 @@ static void test_model_arguments(void **state)
              "position is -1, must be 0 to");
     tc_fails(diffc_model_save(model, "x", 99), DIFFC_ERR_ARG, "dtype is 99");
     tc_fails(diffc_model_set_metadata(model, "", "x"), DIFFC_ERR_ARG, "key is empty");
+    tc_fails(diffc_model_set_metadata(model, "note", "\xff"), DIFFC_ERR_ARG, "\"note\" is not UTF-8");
+    tc_fails(diffc_model_set_metadata(model, "\xff", "x"), DIFFC_ERR_ARG, "is not UTF-8");
     assert_null(none);
     assert_null(tensor);
     diffc_release(&model);
