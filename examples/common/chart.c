@@ -8,7 +8,7 @@
 #define HEIGHT 540
 #define LEFT 90.0
 #define RIGHT 24.0
-#define TOP 44.0
+#define TOP 64.0 /* title and legend, a line each */
 #define BOTTOM 60.0
 
 struct axes {
@@ -138,7 +138,7 @@ static void draw_series(cairo_t *cr, const struct axes *a, const struct ex_serie
     }
 }
 
-/* On the line of the title, at the right, where no curve runs. */
+/* Below the title, at the right, where no curve runs. */
 static void draw_legend(cairo_t *cr, const struct ex_chart *chart)
 {
     double x = WIDTH - RIGHT, y = TOP - 16;
@@ -172,7 +172,7 @@ static void draw_frame(cairo_t *cr, const struct ex_chart *chart)
     put_text(cr, 0, 0, 0.5, chart->y_axis);
     cairo_restore(cr);
     cairo_set_font_size(cr, 15);
-    put_text(cr, LEFT, TOP - 16, 0, chart->title);
+    put_text(cr, LEFT, TOP - 40, 0, chart->title);
     cairo_set_font_size(cr, 13);
 }
 
