@@ -15,10 +15,11 @@ static int read_integer(const struct json_t *root, const char *path, const char 
 {
     const struct json_t *found = dfi_json_get(root, key);
     int64_t integer = missing;
+    char text[80];
     const int given = found && dfi_json_kind(found) != DFI_JSON_NULL;
     if ((given && dfi_json_integer(found, &integer)) || (!given && missing < 0))
         return dfi_fail(DIFFC_ERR_CONFIG, "%s: %s is %s, must be a whole number from %d to %d", path, key,
-                        given ? "something else" : "missing", low, high);
+                        given ? dfi_json_text(found, text, sizeof(text)) : "missing", low, high);
     if (integer < low || integer > high)
         return dfi_fail(integer > high ? DIFFC_ERR_LIMIT : DIFFC_ERR_CONFIG,
                         "%s: %s is %lld, must be a whole number from %d to %d", path, key, (long long)integer,
@@ -72,9 +73,11 @@ static int check_type(const struct json_t *root, const char *path)
 static int read_epsilon(const struct json_t *root, const char *path, double *epsilon)
 {
     const struct json_t *found = dfi_json_get(root, "layer_norm_epsilon");
+    char text[80];
     *epsilon = 1e-6;
     if (found && (dfi_json_number(found, epsilon) || !(*epsilon >= 0 && *epsilon <= 1)))
-        return dfi_fail(DIFFC_ERR_CONFIG, "%s: layer_norm_epsilon must be a number from 0 to 1", path);
+        return dfi_fail(DIFFC_ERR_CONFIG, "%s: layer_norm_epsilon is %s, must be a number from 0 to 1", path,
+                        dfi_json_text(found, text, sizeof(text)));
     return DIFFC_OK;
 }
 

@@ -266,7 +266,7 @@ static void test_refused(void **state)
         { "\"t5\"", "\"bert\"", DIFFC_ERR_UNSUPPORTED, "model_type" },
         { "gated-gelu", "gated-tanh", DIFFC_ERR_UNSUPPORTED, "feed_forward_proj" },
         { "\"d_model\":32", "\"d_model\":0", DIFFC_ERR_CONFIG, "d_model" },
-        { "\"d_model\":32", "\"d_model\":\"3\"", DIFFC_ERR_CONFIG, "d_model" },
+        { "\"d_model\":32", "\"d_model\":\"3\"", DIFFC_ERR_CONFIG, "d_model is \"3\"" },
         { "\"d_model\":32", "\"d_model\":1e300", DIFFC_ERR_CONFIG, "d_model" },
         { "\"d_model\":32", "\"d_other\":32", DIFFC_ERR_CONFIG, "d_model" },
         { "\"d_model\":32", "\"d_model\":48", DIFFC_ERR_CONFIG, "shared.weight" },
@@ -275,7 +275,7 @@ static void test_refused(void **state)
         { "\"num_heads\":4", "\"num_heads\":-1", DIFFC_ERR_CONFIG, "num_heads" },
         { "num_buckets\":32", "num_buckets\":2", DIFFC_ERR_CONFIG, "num_buckets" },
         { "max_distance\":128", "max_distance\":8", DIFFC_ERR_CONFIG, "max_distance" },
-        { "epsilon\":1e-06", "epsilon\":-1", DIFFC_ERR_CONFIG, "layer_norm_epsilon" },
+        { "epsilon\":1e-06", "epsilon\":-1", DIFFC_ERR_CONFIG, "layer_norm_epsilon is -1" },
         { "{\"model_type\"", "[{\"model_type\"", DIFFC_ERR_FORMAT, "config.json" },
     };
     (void)state;
