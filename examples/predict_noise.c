@@ -2,6 +2,7 @@
  * precision. */
 
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,7 @@ static int read_request(struct request *request, int argc, char **argv)
         case 'v': request->variant = optarg; break;
         case 't':
             request->timestep = strtof(optarg, &end);
-            request->has_timestep = end != optarg && *end == '\0';
+            request->has_timestep = end != optarg && *end == '\0' && isfinite(request->timestep);
             if (!request->has_timestep)
                 return ex_error(EX_USAGE, "--timestep", "\"%s\" is not a number", optarg);
             break;
@@ -68,9 +69,13 @@ static int read_request(struct request *request, int argc, char **argv)
     }
     if (optind < argc)
         return ex_error(EX_USAGE, argv[optind], "not an option");
-    if (!request->model || !request->sample || !request->text || !request->out || !request->has_timestep)
-        return usage(stderr, EX_USAGE);
-    return 0;
+    const char *missing = !request->model          ? "--model"
+                          : !request->sample       ? "--sample"
+                          : !request->has_timestep ? "--timestep"
+                          : !request->text         ? "--text"
+                          : !request->out          ? "--out"
+                                                   : NULL;
+    return missing ? ex_error(EX_USAGE, missing, "needed") : 0;
 }
 
 /* Everything that main() must give back. */

@@ -43,6 +43,11 @@ for figure in psnr_noisy psnr_iterative psnr_one_step psnr_blur seconds_stage1; 
 done
 "$check_npy" batch iterative/step-690.npy x.npy
 expect 0 predict_noise --model model/unet --sample x.npy --timestep 690 --text text.npy --out eps.npy
+expect 2 predict_noise --model model/unet --sample x.npy --timestep nan --text text.npy --out nan.npy
+one_line predict_noise 'nan'
+no_file nan.npy
+expect 2 predict_noise --model model/unet --sample x.npy --timestep 690 --text text.npy
+one_line predict_noise '--out: needed'
 check one_step x.npy eps.npy 690 iterative/one-step.npy 1e-4
 
 # ---- SDEdit: levels, pictures and prompts; the bits are those of the picture alone
