@@ -80,12 +80,12 @@ static int fit_memory(const struct diffc_model *model, const struct dfi_graph *g
     DFI_TRY(save_memory(graph, config, most, text, options, bytes));
     if (*bytes <= most || !config->memory)
         return DIFFC_OK;
-    size_t least = *bytes; /* with more memory larger tiles may be taken, which need more */
-    for (size_t tried = most; *bytes > tried;) {
-        tried = least = *bytes;
+    size_t least;
+    do { /* with more memory larger tiles may be taken, which need more */
+        least = *bytes;
         *options = wanted;
-        DFI_TRY(save_memory(graph, config, tried, text, options, bytes));
-    }
+        DFI_TRY(save_memory(graph, config, least, text, options, bytes));
+    } while (*bytes > least);
     return dfi_fail(DIFFC_ERR_LIMIT, "memory is %lld bytes, a session for batch %d takes at least %zu",
                     (long long)config->memory, wanted.batch, least);
 }

@@ -43,13 +43,14 @@ static void place_in_concat(const struct dfi_graph *graph, int concat, const str
                             struct dfi_plan *plan)
 {
     const struct dfi_node *node = &graph->nodes[concat];
-    int channel = 0, oldest = 0;
-    for (int k = 0; options->stream && !options->backward && k < node->input_count; k++)
-        oldest = node->input[k] > oldest ? node->input[k] : oldest;
+    const int saves = options->stream && !options->backward;
+    int channel = 0, youngest = 0;
+    for (int k = 0; saves && k < node->input_count; k++)
+        youngest = node->input[k] > youngest ? node->input[k] : youngest;
     for (int k = 0; k < node->input_count; k++) {
         const int value = node->input[k];
         const struct dfi_node *input = &graph->nodes[value];
-        const int fits = value >= oldest && plan->value[value].root == value &&
+        const int fits = value >= youngest && plan->value[value].root == value &&
                          (input->kind->flags & DFI_STRIDED_OUT) && users_stride(graph, value) &&
                          samples_planned(input, options) == samples_planned(node, options);
         int last_user = 0;
