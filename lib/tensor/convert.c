@@ -1,6 +1,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "tensor/tensor.h"
 
 /* The pairs that move weights and images have loops of their own, which compilers vectorise. All others go
@@ -20,19 +21,6 @@ static inline float bits_float(uint32_t bits)
     float value;
     memcpy(&value, &bits, sizeof(value));
     return value;
-}
-
-static inline uint16_t float_to_bf16(float value)
-{
-    const uint32_t bits = float_bits(value);
-    const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-    const uint32_t quiet = bits >> 16 | 0x40u;
-    return (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
-}
-
-static inline float bf16_to_float(uint16_t half)
-{
-    return bits_float((uint32_t)half << 16);
 }
 
 /* Below 2^-14 the sum with 0.5 rounds at 2^-24, the unit of half precision's denormals. */
@@ -114,7 +102,7 @@ static void store_integers(int dtype, const int64_t *source, void *destination, 
     case DIFFC_F32: LOOP(int64_t, float, in[i]); break;
     case DIFFC_F64: LOOP(int64_t, double, in[i]); break;
     case DIFFC_F16: LOOP(int64_t, uint16_t, float_to_f16(double_to_odd(int64_to_odd(in[i])))); break;
-    default: LOOP(int64_t, uint16_t, float_to_bf16(double_to_odd(int64_to_odd(in[i])))); break;
+    default: LOOP(int64_t, uint16_t, dfi_bf16_round(double_to_odd(int64_to_odd(in[i])))); break;
     }
 }
 
@@ -123,7 +111,7 @@ static void load_doubles(int dtype, const void *source, double *destination, siz
     switch (dtype) {
     case DIFFC_F32: LOOP(float, double, in[i]); break;
     case DIFFC_F16: LOOP(uint16_t, double, f16_to_float(in[i])); break;
-    case DIFFC_BF16: LOOP(uint16_t, double, bf16_to_float(in[i])); break;
+    case DIFFC_BF16: LOOP(uint16_t, double, dfi_bf16_widen(in[i])); break;
     default: memcpy(destination, source, count * sizeof(*destination)); break;
     }
 }
@@ -144,7 +132,7 @@ static void store_doubles(int dtype, const double *source, void *destination, si
     case DIFFC_I64: LOOP(double, int64_t, round_to(in[i], INT64_MIN, INT64_MAX)); break;
     case DIFFC_F32: LOOP(double, float, in[i]); break;
     case DIFFC_F16: LOOP(double, uint16_t, float_to_f16(double_to_odd(in[i]))); break;
-    case DIFFC_BF16: LOOP(double, uint16_t, float_to_bf16(double_to_odd(in[i]))); break;
+    case DIFFC_BF16: LOOP(double, uint16_t, dfi_bf16_round(double_to_odd(in[i]))); break;
     default: memcpy(destination, source, count * sizeof(*source)); break;
     }
 }
@@ -181,8 +169,8 @@ void dfi_convert(int from, const void *source, int to, void *destination, size_t
         return;
     }
     switch (PAIR(from, to)) {
-    case PAIR(DIFFC_F32, DIFFC_BF16): LOOP(float, uint16_t, float_to_bf16(in[i])); break;
-    case PAIR(DIFFC_BF16, DIFFC_F32): LOOP(uint16_t, float, bf16_to_float(in[i])); break;
+    case PAIR(DIFFC_F32, DIFFC_BF16): LOOP(float, uint16_t, dfi_bf16_round(in[i])); break;
+    case PAIR(DIFFC_BF16, DIFFC_F32): LOOP(uint16_t, float, dfi_bf16_widen(in[i])); break;
     case PAIR(DIFFC_F32, DIFFC_F16): LOOP(float, uint16_t, float_to_f16(in[i])); break;
     case PAIR(DIFFC_F16, DIFFC_F32): LOOP(uint16_t, float, f16_to_float(in[i])); break;
     case PAIR(DIFFC_F32, DIFFC_F64): LOOP(float, double, in[i]); break;

@@ -9,7 +9,7 @@ void PIXEL_KERNEL(pair_pixels)(const void *a_, const void *b_, ptrdiff_t ld, siz
     for (size_t p = 0; p < pixels; p++)
         for (int i = 0; i < c; i++, y += 2) {
             const size_t at = p * (size_t)ld + (size_t)i;
-            y[0] = to_bf16((float)get(a[at]));
-            y[1] = b ? to_bf16((float)get(b[at])) : 0;
+            y[0] = dfi_bf16_round((float)get(a[at]));
+            y[1] = b ? dfi_bf16_round((float)get(b[at])) : 0;
         }
 }

@@ -11,12 +11,12 @@ typedef uint16_t pixel;
 
 static inline real get(pixel stored)
 {
-    return from_bf16(stored);
+    return dfi_bf16_widen(stored);
 }
 
 static inline pixel put(real value)
 {
-    return to_bf16(value);
+    return dfi_bf16_round(value);
 }
 #else
 #define PIXEL_KERNEL(name) KERNEL(name)

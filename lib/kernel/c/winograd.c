@@ -66,9 +66,9 @@ static void store_value(const struct dfi_winograd_args *args, int index, ptrdiff
     uint16_t *narrow = args->values, *pair = narrow + 2 * (index / 2 * args->tile + at);
     switch (args->store) {
     case DFI_WINOGRAD_FLOATS: ((real *)args->values)[place_of(args, index) + at] = value; break;
-    case DFI_WINOGRAD_BF16: narrow[place_of(args, index) + at] = to_bf16((float)value); break;
+    case DFI_WINOGRAD_BF16: narrow[place_of(args, index) + at] = dfi_bf16_round((float)value); break;
     case DFI_WINOGRAD_TWINS:
-        pair[index % 2] = to_bf16((float)value);
+        pair[index % 2] = dfi_bf16_round((float)value);
         if (index == args->count - 1 && index % 2 == 0)
             pair[1] = 0;
         break;

@@ -73,7 +73,7 @@ void KERNEL(pair_rows)(const void *x_, ptrdiff_t ldx, int rows, size_t n, void *
     uint16_t *y = y_;
     for (int r = 0; r < rows; r += 2, x += 2 * ldx, y += 2 * ldy)
         for (size_t i = 0; i < n; i++) {
-            y[2 * i] = to_bf16(x[i]);
-            y[2 * i + 1] = r + 1 < rows ? to_bf16(x[ldx + (ptrdiff_t)i]) : 0;
+            y[2 * i] = dfi_bf16_round(x[i]);
+            y[2 * i + 1] = r + 1 < rows ? dfi_bf16_round(x[ldx + (ptrdiff_t)i]) : 0;
         }
 }
