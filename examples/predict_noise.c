@@ -1,81 +1,44 @@
 /* One evaluation of a UNet, for comparison with another implementation: all output channels, single
  * precision. */
 
-#include <getopt.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "common/support.h"
+#include "common/arguments.h"
 
 struct request {
     const char *model, *sample, *text, *labels, *out, *variant;
-    float timestep;
-    int has_timestep, threads;
-    long memory; /* MiB beside the weights, 0: no limit of its own */
+    double timestep;
+    int threads, memory; /* MiB beside the weights, 0: no limit of its own */
 };
 
-static int usage(FILE *stream, int code)
+static int read_request(struct request *r, int argc, char **argv)
 {
-    fprintf(
-        stream,
-        "usage: predict_noise --model DIR/unet --sample x.npy --timestep T --text e.npy\n"
-        "                     [--class-labels c.npy] [--variant fp16] [--threads N] [--memory MIB]\n"
-        "                     --out y.npy\n"
-        "Runs the UNet of a folder once. x is [N, C, H, W], e [N or 1, tokens, width], c [N or 1].\n"
-        "y is [N, C', H, W], float32, all output channels. MIB is what the run may take beside the weights:\n"
-        "with little memory it is slower and gives the same bits.\n");
-    return code;
-}
-
-static int read_request(struct request *request, int argc, char **argv)
-{
-    static const struct option options[] = { { "model", 1, NULL, 'm' },        { "sample", 1, NULL, 's' },
-                                             { "timestep", 1, NULL, 't' },     { "text", 1, NULL, 'e' },
-                                             { "out", 1, NULL, 'o' },          { "variant", 1, NULL, 'v' },
-                                             { "class-labels", 1, NULL, 'c' }, { "threads", 1, NULL, 'n' },
-                                             { "memory", 1, NULL, 'M' },       { "help", 0, NULL, 'h' },
-                                             { "version", 0, NULL, 'V' },      { NULL, 0, NULL, 0 } };
-    char *end = NULL;
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        switch (option) {
-        case 'm': request->model = optarg; break;
-        case 's': request->sample = optarg; break;
-        case 'e': request->text = optarg; break;
-        case 'c': request->labels = optarg; break;
-        case 'o': request->out = optarg; break;
-        case 'v': request->variant = optarg; break;
-        case 't':
-            request->timestep = strtof(optarg, &end);
-            request->has_timestep = end != optarg && *end == '\0' && isfinite(request->timestep);
-            if (!request->has_timestep)
-                return ex_error(EX_USAGE, "--timestep", "\"%s\" is not a number", optarg);
-            break;
-        case 'n':
-            request->threads = (int)strtol(optarg, &end, 10);
-            if (end == optarg || *end || request->threads < 1 || request->threads > 1024)
-                return ex_error(EX_USAGE, "--threads", "\"%s\" is not in 1 .. 1024", optarg);
-            break;
-        case 'M':
-            request->memory = strtol(optarg, &end, 10);
-            if (end == optarg || *end || request->memory < 1 || request->memory > 1 << 30)
-                return ex_error(EX_USAGE, "--memory", "\"%s\" is no number of MiB", optarg);
-            break;
-        case 'h': exit(usage(stdout, 0));
-        case 'V': printf("predict_noise (libdiffc) %s\n", diffc_version()); exit(0);
-        default: return usage(stderr, EX_USAGE);
-        }
-    }
-    if (optind < argc)
-        return ex_error(EX_USAGE, argv[optind], "not an option");
-    const char *missing = !request->model          ? "--model"
-                          : !request->sample       ? "--sample"
-                          : !request->has_timestep ? "--timestep"
-                          : !request->text         ? "--text"
-                          : !request->out          ? "--out"
-                                                   : NULL;
-    return missing ? ex_error(EX_USAGE, missing, "needed") : 0;
+    r->timestep = NAN;
+    const struct ex_option options[] = {
+        { "model", EX_TEXT, &r->model, 0, 0, "DIR", "folder of a UNet, such as MODEL/unet" },
+        { "sample", EX_TEXT, &r->sample, 0, 0, "FILE", "x [N, C, H, W], a NumPy file" },
+        { "timestep", EX_REAL, &r->timestep, -FLT_MAX, FLT_MAX, "T", "of all samples" },
+        { "text", EX_TEXT, &r->text, 0, 0, "FILE", "states [N or 1, tokens, width]" },
+        { "class-labels", EX_TEXT, &r->labels, 0, 0, "FILE", "[N or 1], of a UNet that takes them" },
+        { "out", EX_TEXT, &r->out, 0, 0, "FILE", "y [N, C', H, W], float32, all output channels" },
+        { "variant", EX_TEXT, &r->variant, 0, 0, "NAME", "of the weights, such as fp16" },
+        { "threads", EX_INT, &r->threads, 1, 1024, "N", "default: the CPUs of this process" },
+        { "memory", EX_INT, &r->memory, 1, 1 << 30, "MIB",
+          "beside the weights: with little it is slower and gives the same bits" },
+    };
+    const struct ex_program program = { .about = "Runs the UNet of a folder once." };
+    int code = ex_arguments_read(&program, options, sizeof options / sizeof options[0], NULL, argc, argv);
+    if (code >= 0)
+        return code;
+    const char *missing = !r->model            ? "--model"
+                          : !r->sample         ? "--sample"
+                          : isnan(r->timestep) ? "--timestep"
+                          : !r->text           ? "--text"
+                          : !r->out            ? "--out"
+                                               : NULL;
+    return missing ? ex_error(EX_USAGE, missing, "needed") : -1;
 }
 
 /* Everything that main() must give back. */
@@ -145,7 +108,7 @@ static int prepare(struct run *run, const struct request *request)
     int status = diffc_session_create(run->model, &options, &run->session);
     status = status ? status : diffc_tensor_create(run->context, DIFFC_F32, 1, &batch, &run->t);
     for (int64_t n = 0; !status && n < batch; n++)
-        ((float *)diffc_tensor_data(run->t))[n] = request->timestep;
+        ((float *)diffc_tensor_data(run->t))[n] = (float)request->timestep;
     diffc_denoiser denoiser = DIFFC_DENOISER;
     status = status ? status : diffc_session_denoiser(run->session, &denoiser);
     const int64_t out[4] = { batch, denoiser.out_channels, height, width };
@@ -175,7 +138,7 @@ int main(int argc, char **argv)
     struct run run = { NULL };
     diffc_context_options options = DIFFC_CONTEXT_OPTIONS;
     int code = read_request(&request, argc, argv);
-    if (code)
+    if (code >= 0)
         return code;
     options.threads = request.threads;
     int status = diffc_context_create(&options, &run.context);
