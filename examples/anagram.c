@@ -41,8 +41,8 @@ static int open_view(struct settings *s, char *text)
     if (colon) {
         *colon = '\0';
         options.parameter = strtod(colon + 1, &end);
-        if (end == colon + 1 || *end)
-            return ex_error(EX_USAGE, "--view", "\"%s\" is no parameter", colon + 1);
+        if (end == colon + 1 || *end || options.parameter == 0)
+            return ex_error(EX_USAGE, "--view", "\"%s\" is no parameter of %s", colon + 1, text);
     }
     if (strstr(text, "_permute")) /* jigsaw keeps the cut that visual_anagrams has */
         options.seed = s->studio.seed;
@@ -63,6 +63,22 @@ static int open_views(struct settings *s)
         code = s->view_count == VIEWS ? ex_error(EX_USAGE, "--view", "more than %d views", VIEWS)
                                       : open_view(s, text);
     return code;
+}
+
+/* Some views cannot cut every size. */
+static int fits(void *opaque, int64_t height, int64_t width)
+{
+    struct settings *s = opaque;
+    const int64_t shape[4] = { 1, 3, height, width };
+    diffc_tensor *picture = NULL, *seen = NULL;
+    int status = diffc_tensor_create(s->studio.context, DIFFC_F32, 4, shape, &picture);
+    if (!status)
+        status = diffc_tensor_create(s->studio.context, DIFFC_F32, 4, shape, &seen);
+    for (int v = 0; v < s->view_count && !status; v++)
+        status = diffc_view_apply(s->view[v], picture, seen);
+    diffc_release(&seen);
+    diffc_release(&picture);
+    return status ? ex_error(EX_USAGE, "--view", "%s", diffc_message()) : 0;
 }
 
 /* One picture of as many prompts as there are views. */
@@ -131,7 +147,7 @@ int main(int argc, char **argv)
                           .reduction = "mean",
                           .count = 1 };
     struct ex_cascade cascade = {
-        .studio = &s.studio, .opaque = &s, .plan = plan, .arrange = arrange, .show = show
+        .studio = &s.studio, .opaque = &s, .plan = plan, .fits = fits, .arrange = arrange, .show = show
     };
     const struct ex_option own[] = {
         { "view", EX_TEXT, &s.view_list, 0, 0, "NAME[:X],...", "one per prompt (default identity,vflip)" },

@@ -43,6 +43,8 @@ static int read_texts(const struct settings *s, json_t **texts)
         return *texts ? 0 : ex_error(EX_USAGE, "--prompt", "not UTF-8");
     }
     *texts = json_load_file(s->prompts, JSON_ALLOW_NUL, &error);
+    if (!*texts && error.line < 0) /* could not be read */
+        return ex_error(EX_FAILED, s->prompts, "%s", error.text);
     if (!*texts)
         return ex_error(EX_FAILED, s->prompts, "%s (line %d, column %d)", error.text, error.line,
                         error.column);

@@ -31,6 +31,19 @@ struct settings {
     int parts;
 };
 
+/* The option behind a field that the library names. */
+static const char *option_of(const char *message)
+{
+    static const char *const names[][2] = { { "options.kernel_size", "--kernel" },
+                                            { "options.sigma2", "--sigma2" },
+                                            { "options.sigma", "--sigma" },
+                                            { "options.scale", "--scales" } };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strstr(message, names[i][0]))
+            return names[i][1];
+    return "--split";
+}
+
 static int open_factorization(struct settings *s)
 {
     diffc_factorization_options options = DIFFC_FACTORIZATION_OPTIONS;
@@ -40,7 +53,7 @@ static int open_factorization(struct settings *s)
     options.scales = s->scales.count ? s->scales.value : NULL;
     options.scale_count = s->scales.count;
     if (diffc_factorization_create(s->studio.context, s->split, &options, &s->factorization))
-        return ex_error(EX_USAGE, "--split", "%s", diffc_message());
+        return ex_error(EX_USAGE, option_of(diffc_message()), "%s", diffc_message());
     s->parts = diffc_factorization_count(s->factorization);
     return s->component < s->parts
                ? 0

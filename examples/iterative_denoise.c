@@ -116,7 +116,7 @@ static int run(struct work *w)
     const int prompt = 0;
     int code = ex_picture_check(w->studio.context, w->image);
     if (!code)
-        code = ex_stage_try_steps(&w->studio, ex_studio_steps(&w->studio));
+        code = ex_stage_try_steps(&w->studio, ex_studio_steps(&w->studio), NULL);
     if (!code)
         code = ex_studio_encode(&w->studio);
     if (!code)

@@ -16,15 +16,24 @@ struct settings {
     int count;
 };
 
-/* One job per prompt and number of steps. */
+/* Numbers of steps to compare. */
+static int columns(const struct settings *s)
+{
+    return s->studio.steps.count ? s->studio.steps.count : 1;
+}
+
+/* One job per prompt and number of steps; a list of timesteps, or a named one, has its own number. */
 static int plan(void *opaque, struct ex_cascade *cascade)
 {
-    const struct settings *s = opaque;
-    int numbers = s->studio.steps.count, code = ex_cascade_jobs(cascade, 1, s->count, numbers);
-    for (int i = 0; i < cascade->job_count; i++) {
+    struct settings *s = opaque;
+    int numbers = columns(s), code = ex_cascade_jobs(cascade, 1, s->count, numbers);
+    for (int i = 0; i < cascade->job_count && !code; i++) {
         struct ex_job *job = &cascade->jobs[i];
+        int made = 0;
         job->steps = (int)s->studio.steps.value[i % numbers];
-        snprintf(job->name, sizeof job->name, "prompt%d-steps%d", i / numbers + 1, job->steps);
+        code = ex_stage_try_steps(&s->studio, job->steps, &made);
+        snprintf(job->name, sizeof job->name, "prompt%d-steps%d", i / numbers + 1,
+                 job->steps ? job->steps : made);
     }
     return code;
 }
@@ -34,7 +43,7 @@ static int show(void *opaque, struct ex_cascade *cascade)
 {
     struct settings *s = opaque;
     struct ex_sheet sheet;
-    int stages = s->studio.model2 ? 2 : 1, numbers = s->studio.steps.count;
+    int stages = s->studio.model2 ? 2 : 1, numbers = columns(s);
     const diffc_tensor *largest = cascade->jobs[0].images[stages - 1];
     int code = ex_sheet_open(&sheet, &s->studio, "Text to image", s->studio.prompts.count * s->count,
                              numbers * stages, diffc_tensor_dim(largest, 2), diffc_tensor_dim(largest, 3));
@@ -44,7 +53,7 @@ static int show(void *opaque, struct ex_cascade *cascade)
                 int row = j / numbers * s->count + k, column = j % numbers * stages + stage;
                 ex_sheet_row(&sheet, row, "%s", s->studio.prompts.value[j / numbers]);
                 ex_sheet_column(&sheet, column, "stage %s, %d steps", stage ? "II" : "I",
-                                cascade->jobs[j].steps);
+                                cascade->jobs[j].made[stage]);
                 ex_sheet_put(&sheet, row, column, cascade->jobs[j].images[stage], k);
             }
     return ex_sheet_close(&sheet, &s->studio, code, "grid.png");
@@ -70,7 +79,7 @@ int main(int argc, char **argv)
     if (code >= 0)
         return code;
     ex_studio_prompts(&s.studio, course_prompts, 3);
-    if (!s.studio.steps.count)
+    if (!s.studio.steps.count && !s.studio.timesteps)
         s.studio.steps = (struct ex_reals) { 2, { 20, 10 } };
     return ex_cascade_run(&cascade);
 }

@@ -85,8 +85,9 @@ static int read_value(const struct ex_option *option, const char *text)
     }
     case EX_SEED: {
         unsigned long long value = strtoull(text, &end, 10);
-        if (end == text || *end || errno || !isdigit((unsigned char)*text))
-            return bad(option, text, "a whole number in 0 .. 2^64 - 1");
+        /* JSON has no larger one. */
+        if (end == text || *end || errno || !isdigit((unsigned char)*text) || value > INT64_MAX)
+            return bad(option, text, "a whole number in 0 .. 2^63 - 1");
         *(uint64_t *)option->target = value;
         return 0;
     }

@@ -13,7 +13,7 @@ static int write_pictures(const struct ex_cascade *cascade, const struct ex_job 
         if (job->count > 1)
             snprintf(number, sizeof number, "-%d", k + 1);
         snprintf(name, sizeof name, "%s%s%s", job->name, number, stage->number == 2 ? "-stage2" : "");
-        struct ex_result result = { name, images, k, prompt, stage, k, diffc_sampler_steps(stage->sampler) };
+        struct ex_result result = { name, images, k, prompt, stage, k, job->made[stage->number - 1] };
         code = ex_result_write(cascade->studio, &result, json_deep_copy(job->more));
     }
     free(prompt);
@@ -25,6 +25,7 @@ static int run_job(const struct ex_cascade *cascade, struct ex_job *job, struct 
     diffc_sample_options options = DIFFC_SAMPLE_OPTIONS;
     diffc_tensor **images = &job->images[stage->number - 1];
     int code = ex_stage_steps(stage, job->steps);
+    job->made[stage->number - 1] = diffc_sampler_steps(stage->sampler);
     if (!code)
         code = ex_stage_prompts(stage, job->prompts, job->prompt_count);
     options.guide = stage->cfg;
@@ -77,15 +78,22 @@ int ex_cascade_jobs(struct ex_cascade *cascade, int prompts_each, int count, int
     return 0;
 }
 
-static int check_stage2(const struct ex_studio *studio)
+/* What the configuration of a stage says, without its weights. */
+static int check_model(const struct ex_cascade *cascade, const char *folder)
 {
+    const struct ex_studio *studio = cascade->studio;
+    const char *architecture;
     diffc_model *model = NULL;
     diffc_model_options options = DIFFC_MODEL_OPTIONS;
     options.without_weights = 1;
     options.variant = studio->variant;
-    int status = diffc_model_open(studio->context, studio->model2, &options, &model);
+    int status = diffc_model_open(studio->context, folder, &options, &model);
+    if (!status)
+        status = diffc_model_describe(model, &architecture, &options);
     diffc_release(&model);
-    return status ? ex_failed(studio->model2, status) : 0;
+    if (status)
+        return ex_failed(folder, status);
+    return cascade->fits ? cascade->fits(cascade->opaque, options.image_height, options.image_width) : 0;
 }
 
 /* What can be wrong is better said now than after an hour of work. */
@@ -93,8 +101,12 @@ static int check_all(const struct ex_cascade *cascade)
 {
     int code = 0;
     for (int i = 0; i < cascade->job_count && !code; i++)
-        code = ex_stage_try_steps(cascade->studio, cascade->jobs[i].steps);
-    return code || !cascade->studio->model2 ? code : check_stage2(cascade->studio);
+        code = ex_stage_try_steps(cascade->studio, cascade->jobs[i].steps, NULL);
+    if (!code)
+        code = check_model(cascade, cascade->studio->model);
+    if (!code && cascade->studio->model2)
+        code = check_model(cascade, cascade->studio->model2);
+    return code;
 }
 
 static void free_jobs(struct ex_cascade *cascade)

@@ -10,7 +10,8 @@ struct ex_job {
     char name[96];               /* of the files */
     int prompts[EX_JOB_PROMPTS]; /* they become the conditions 0, 1, ... */
     int prompt_count;
-    int steps;               /* of both stages; 0: the default of the loop */
+    int steps;               /* asked of both stages; 0: the default of the loop */
+    int made[2];             /* timesteps of stages I and II */
     int count;               /* pictures */
     int image, level;        /* the program's own */
     json_t *more;            /* further fields of their entries in the metrics; may be NULL */
@@ -27,6 +28,8 @@ struct ex_cascade {
     struct ex_studio *studio;
     void *opaque; /* the program's own, for its functions; each returns 0 or an exit code */
     int (*plan)(void *opaque, struct ex_cascade *cascade); /* makes the jobs: ex_cascade_jobs() */
+    /* Can pictures of this size be made? Asked for each stage before any work; may be NULL. */
+    int (*fits)(void *opaque, int64_t height, int64_t width);
     ex_arrange_fn arrange;
     int (*show)(void *opaque,
                 struct ex_cascade *cascade); /* what is to be made of the pictures beside the files */

@@ -24,7 +24,7 @@ int ex_options_read(struct ex_options *options, const struct ex_program *program
         { "guidance", EX_REALS, &o->guidance, -1000, 1000, "X[,X...]",
           "strength of classifier-free guidance" },
         { "resume", EX_FLAG, &o->resume, 0, 0, NULL, "go on from the newest checkpoint in DIR/checkpoints" },
-        { "quiet", EX_FLAG, &o->quiet, 0, 0, NULL, "no progress, only results and errors" },
+        { "quiet", EX_FLAG, &o->quiet, 0, 0, NULL, "no progress, only results, notes and errors" },
     };
     *o = (struct ex_options) { .seed = 180, .precision = "fp32" };
     return ex_arguments_read(program, common, (int)(sizeof common / sizeof common[0]), &o->command, argc,

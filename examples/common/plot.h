@@ -8,7 +8,7 @@
 #include "support.h"
 
 #define EX_GRID_LABELS 64
-#define EX_LABEL 40      /* bytes of a label */
+#define EX_LABEL 40     /* bytes of a label */
 #define EX_ROW_LABEL 80 /* of one that may have several lines */
 
 /* Pictures in rows and columns with a label at each row and column. */

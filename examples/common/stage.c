@@ -121,7 +121,7 @@ int ex_stage_prompts(struct ex_stage *stage, const int *prompts, int count)
 int ex_read_timesteps(const char *text, float *values, int most)
 {
     int count = 0;
-    if (*text < '0' || *text > '9')
+    if ((*text < '0' || *text > '9') && !strchr(text, ','))
         return 0;
     for (const char *at = text;; at++) {
         char *end;
@@ -180,13 +180,17 @@ int ex_stage_steps(struct ex_stage *stage, int steps)
     if (status)
         return ex_failed("scheduler", status);
     stage->steps = diffc_sampler_steps(stage->sampler) - course;
-    return stage->steps > 0 ? 0 : ex_error(EX_USAGE, "--steps", "the course's loop needs two timesteps");
+    return stage->steps > 0 ? 0
+                            : ex_error(EX_USAGE, list ? "--timesteps" : "--steps",
+                                       "the course's loop needs two timesteps");
 }
 
-int ex_stage_try_steps(struct ex_studio *studio, int steps)
+int ex_stage_try_steps(struct ex_studio *studio, int steps, int *made)
 {
     struct ex_stage trial = { .studio = studio, .number = 1 };
     int code = ex_stage_steps(&trial, steps);
+    if (!code && made)
+        *made = diffc_sampler_steps(trial.sampler);
     diffc_release(&trial.sampler);
     return code;
 }

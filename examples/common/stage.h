@@ -38,8 +38,9 @@ void ex_stage_close(struct ex_stage *stage);
 /* Makes the sampler for `steps` timesteps (0: the default of the loop), or for --timesteps. */
 int ex_stage_steps(struct ex_stage *stage, int steps);
 
-/* Would ex_stage_steps() of stage I succeed? Needs no network. */
-int ex_stage_try_steps(struct ex_studio *studio, int steps);
+/* Would ex_stage_steps() of stage I succeed? Needs no network. `made` (may be NULL) gets the number of
+ * timesteps. */
+int ex_stage_try_steps(struct ex_studio *studio, int steps, int *made);
 
 /* Prompts numbered `prompts` become the conditions 0, 1, ... and the negative one DIFFC_UNCONDITIONAL. */
 int ex_stage_prompts(struct ex_stage *stage, const int *prompts, int count);
@@ -68,8 +69,8 @@ void ex_stage_drop(struct ex_stage *stage);
 /* A new tensor of `count` pictures of the stage's size. */
 int ex_stage_tensor(const struct ex_stage *stage, int64_t count, diffc_tensor **tensor);
 
-/* "990,960,0" into at most `most` values; gives their number, 0 if the text does not begin with a digit, and
- * -1 if it is a wrong list. */
+/* "990,960,0" into at most `most` values; gives their number, 0 if the text is a name (it neither begins with
+ * a digit nor has a comma), and -1 if it is a wrong list. */
 int ex_read_timesteps(const char *text, float *values, int most);
 
 /* A hash of a folder's weights in 16 digits: FNV-1a (64 bits) over the name of each tensor, a NUL, and the

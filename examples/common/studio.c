@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,21 +37,33 @@ static int check_texts(const struct ex_studio *s)
     return code;
 }
 
-static int check(struct ex_studio *s)
+static int check_steps(const struct ex_studio *s)
 {
-    int torch = !strcmp(s->rng, "torch"), code = check_texts(s);
-    for (int i = 0; i < s->steps.count; i++)
+    for (int i = 0; i < s->steps.count; i++) {
         if (s->steps.value[i] != (int)s->steps.value[i])
             return ex_error(EX_USAGE, "--steps", "%g is not a whole number", s->steps.value[i]);
+        for (int k = 0; k < i; k++)
+            if (s->steps.value[k] == s->steps.value[i])
+                return ex_error(EX_USAGE, "--steps", "%g is there twice", s->steps.value[i]);
+    }
     if (s->steps.count > 1 && !s->many_steps)
         return ex_error(EX_USAGE, "--steps", "one number, please (text_to_image takes a list)");
+    if (s->steps.count > 1 && s->timesteps && strchr(s->timesteps, ','))
+        return ex_error(EX_USAGE, "--steps",
+                        "one number, please: with a list of --timesteps it is stage II's");
+    return 0;
+}
+
+static int check(struct ex_studio *s)
+{
+    int code = check_texts(s);
+    if (!code)
+        code = check_steps(s);
     if (!s->loop)
-        s->loop = torch ? "pipeline" : "course";
+        s->loop = strcmp(s->rng, "torch") ? "course" : "pipeline";
     if (s->step && strcmp(s->loop, "pipeline"))
         return ex_error(EX_USAGE, "--step",
                         "the course's loop has its own rule; give --loop pipeline as well");
-    if (torch && s->seed > UINT32_MAX)
-        return ex_error(EX_USAGE, "--seed", "PyTorch's generator takes 32 bits: at most 4294967295");
     return code ? code : -1;
 }
 
@@ -89,7 +102,7 @@ int ex_studio_read(struct ex_studio *studio, const struct ex_program *program, i
         { "save-npy", EX_FLAG, &s->save_npy, 0, 0, NULL,
           "also write each picture as it is, float32 [3, H, W]" },
         { "no-text", EX_FLAG, &s->no_text, 0, 0, NULL, "no prompt, seed and model in the PNG files" },
-        { "quiet", EX_FLAG, &s->quiet, 0, 0, NULL, "no progress, only results and errors" },
+        { "quiet", EX_FLAG, &s->quiet, 0, 0, NULL, "no progress, only results, notes and errors" },
     };
     int code = ex_arguments_read(program, common, (int)(sizeof common / sizeof common[0]), NULL, argc, argv);
     if (code >= 0)
@@ -166,7 +179,13 @@ int ex_studio_noise(struct ex_studio *studio, diffc_tensor *noise)
 
 int ex_studio_folder(struct ex_studio *studio)
 {
-    return ex_make_folder(studio->out);
+    char path[EX_PATH];
+    int code = studio->in_folder ? 0 : ex_make_folder(studio->out);
+    /* An earlier run's metrics would speak of pictures that this one replaces. */
+    if (!code && !studio->in_folder && remove(ex_path(path, studio->out, "metrics.json")) && errno != ENOENT)
+        code = ex_error(EX_FAILED, path, "%s", strerror(errno));
+    studio->in_folder = !code;
+    return code;
 }
 
 int ex_studio_close(struct ex_studio *studio, int code)

@@ -30,6 +30,7 @@ struct ex_studio {
     diffc_context *context;
     diffc_generator *generator; /* --rng torch: see ex_studio_noise() */
     int drawn;                  /* tensors of noise so far */
+    int in_folder;              /* ex_studio_folder() was called */
     diffc_tensor **states;      /* of the prompts [1, tokens, width]; those of the negative one come last */
     json_t *metrics, *images;
     double began;
@@ -61,7 +62,8 @@ const diffc_tensor *ex_studio_states(const struct ex_studio *studio, int number)
  * starts at the seed. */
 int ex_studio_noise(struct ex_studio *studio, diffc_tensor *noise);
 
-/* Makes the folder of results; to be called when there is something to write. */
+/* Makes the folder of results, without the metrics of an earlier run; to be called when there is something to
+ * write. */
 int ex_studio_folder(struct ex_studio *studio);
 
 /* Saves the metrics if `code` is 0, gives everything back, and returns the exit code of the program. */

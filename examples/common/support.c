@@ -171,11 +171,24 @@ void ex_cancel_on_signal(diffc_context *context)
         diffc_context_cancel(context);
 }
 
+/* What is opened twice would say the same twice. */
+static int is_new(const char *line)
+{
+    static char said[8][256];
+    static unsigned next;
+    for (int i = 0; i < 8; i++)
+        if (!strncmp(said[i], line, sizeof said[i] - 1))
+            return 0;
+    snprintf(said[next++ % 8], sizeof said[0], "%s", line);
+    return 1;
+}
+
 static void print_line(void *opaque, int level, const char *line)
 {
     (void)opaque;
     (void)level;
-    fprintf(stderr, "%s: note: %s\n", program_invocation_short_name, line);
+    if (is_new(line))
+        fprintf(stderr, "%s: note: %s\n", program_invocation_short_name, line);
 }
 
 int ex_context_create(int threads, int memory_mib, diffc_context **context)

@@ -85,7 +85,8 @@ static int read_header(struct load *load)
     if (size < 2)
         return fail_start(load, prefix, DIFFC_ERR_FORMAT, "the smallest has 2", size);
     if (size > (uint64_t)load->context->limits.archive_header)
-        return fail_start(load, prefix, DIFFC_ERR_LIMIT, "more than limits.archive_header", size);
+        return fail_start(load, prefix, DIFFC_ERR_LIMIT,
+                          "more than limits.archive_header: is this a safetensors file?", size);
     if (size > dfi_reader_left(reader))
         return fail_start(load, prefix, DIFFC_ERR_TRUNCATED, "the file ends before", size);
     load->header_size = (size_t)size;

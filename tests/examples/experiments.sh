@@ -157,9 +157,14 @@ fails 2 'blur' anagram --model model --view identity,blur
 fails 2 'nonsense' anagram --model model --view identity,nonsense
 fails 2 'vflip' anagram --model model --view identity,vflip:2
 fails 2 'x' anagram --model model --view identity,inner_circle:x
+fails 2 'inner_circle' anagram --model model --view identity,inner_circle:0
+fails 2 '--view.*7 x 7 patches' anagram --model model --view identity,patch_permute:7
 fails 2 --reduction anagram --model model --reduction median
 fails 2 --split hybrid --model model --split nonsense
-fails 2 --split hybrid --model model --split scale --scales 0.3,0.3
+fails 2 --scales hybrid --model model --split scale --scales 0.3,0.3
+fails 2 --scales hybrid --model model --split scale
+fails 2 --kernel hybrid --model model --kernel 4
+fails 2 --sigma2 hybrid --model model --sigma2 3
 fails 2 --component hybrid --model model --component 2
 
 # ---- one folder for both stages; stages that are mixed up are told before any work

@@ -24,6 +24,22 @@ for figure in seconds seconds_text seconds_stage1 seconds_per_step_stage2; do
     [ -n "$(fields t2i $figure)" ] || die "no $figure in metrics.json"
 done
 
+# A list of timesteps and the named ones have their own number of steps; stage II takes that of --steps.
+expect 0 text_to_image --model model --timesteps fast27 --prompt dog --quiet --out fast27
+files fast27/prompt1-steps27.png
+same_fields fast27 steps 27
+expect 0 text_to_image --model model --model2 model2 --timesteps 500,250,0 --steps 2 --prompt dog --quiet --out list3
+same_fields list3 steps '3 2'
+
+# A run that fails among its pictures leaves no metrics of an earlier one.
+mkdir -p half/unet
+cp -r model2/scheduler half
+cp model2/unet/config.json half/unet
+expect 0 text_to_image --model model --steps 3 --prompt dog --quiet --out twice
+expect 1 text_to_image --model model --model2 half --steps 3 --prompt dog --quiet --out twice
+files twice/prompt1-steps3.png
+no_file twice/metrics.json
+
 # A picture alone has the bits that it has among others, whatever the number of threads.
 expect 0 text_to_image --model model --model2 model2 --prompt dog --steps 3 --save-npy --quiet --rng torch --seed 5 \
     --threads 1 --no-text --out alone
@@ -55,6 +71,9 @@ expect 0 sample --model model --steps 3 --count 2 --rng torch --seed 7 --save-np
 expect 0 sample --model model --steps 3 --count 1 --rng torch --seed 8 --save-npy --quiet --out eight
 same_fields seven seed '7 7 8'
 cmp seven/sample-2.npy eight/sample.npy || die "the second picture is not that of the next seed"
+# PyTorch's generator takes the low 32 bits of a seed
+expect 0 sample --model model --steps 3 --count 1 --rng torch --seed 4294967304 --save-npy --quiet --out wrapped
+cmp wrapped/sample.npy eight/sample.npy || die "--rng torch: not the low 32 bits of the seed"
 # embeddings in place of the text encoder
 expect 0 encode_prompt --model model --prompt 'a high quality photo' --embeddings one.safetensors
 mkdir bare
@@ -77,7 +96,7 @@ for program in text_to_image sample; do
     grep -q "$program" stdout
     fails 2 --model $program
     fails 2 --rng $program --model model --rng mersenne
-    fails 2 --seed $program --model model --rng torch --seed 4294967296
+    fails 2 --seed $program --model model --seed 9223372036854775808
     fails 2 --precision $program --model model --precision fp64
     fails 2 --steps $program --model model --steps 2.5
     fails 2 --guidance $program --model model --guidance nan
@@ -90,9 +109,12 @@ for program in text_to_image sample; do
     fails 2 timesteps $program --model model --timesteps 250,500
     fails 2 timesteps $program --model model --timesteps 250,,0
     fails 2 timesteps $program --model model --timesteps nonsense
+    fails 2 'timestep 0 is nan' $program --model model --timesteps nan,5
+    fails 2 '--steps: 3 is there twice' $program --model model --steps 3,3
     fails 1 memory $program --model model --memory 1
 done
 fails 2 --steps sample --model model --steps 20,10
+fails 2 '--timesteps: the course' sample --model model --timesteps 5
 fails 2 --step sample --model model --step ddim
 fails 2 step text_to_image --model model --step nonsense
 # what can be known without the weights is said before they are read
@@ -109,6 +131,9 @@ cp config.json bare/unet/config.json
 fails 1 NoSuchBlock sample --model bare --embeddings one.safetensors
 rm bare/unet/diffusion_pytorch_model.safetensors
 fails 1 bare sample --model bare --embeddings one.safetensors
+# a note comes once, however often a folder is opened
+expect 0 text_to_image --model model --model2 model2 --prompt dog --steps 2 --variant fp16 --quiet --out variant
+[ "$(grep -c 'no variant "fp16"' stderr)" -eq 3 ] || die "not one note for each network about the missing variant"
 long=$(printf 'the %.0s' $(seq 100))
 expect 0 sample --model model --prompt "$long" --steps 2 --count 1 --out long --quiet
 grep -q 'its last 24 tokens are cut off' stderr || die "nothing said about the tokens cut off"
