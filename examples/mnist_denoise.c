@@ -157,7 +157,7 @@ int main(int argc, char **argv)
     struct settings s = { .sigma = 0.5, .count = 100 };
     const struct ex_option own[] = {
         { "sigma", EX_REAL, &s.sigma, 1e-6, 100, "X", "train: strength of the noise (default 0.5)" },
-        { "pure-noise", EX_FLAG, &s.pure_noise, 0, 0, NULL, "train: the input is noise alone" },
+        { "pure-noise", EX_FLAG, &s.pure_noise, 0, 0, NULL, "the run whose input is noise alone" },
         { "ema", EX_REAL, &s.ema, 0, 0.999999, "D", "train: also average the weights, with this decay" },
         { "limit", EX_INT, &s.limit, 1, 1e9, "N", "train: only the first N training images" },
         { "show", EX_REALS, &s.show, 1, 1e6, "N[,N...]",
@@ -165,13 +165,14 @@ int main(int argc, char **argv)
         { "count", EX_INT, &s.count, 1, 1e6, "N", "show: test images that the errors are taken over (100)" },
     };
     const struct ex_program program = {
-        "One-step denoising of MNIST digits. train: the UNet learns it; show: what it does; test: its test "
-        "loss "
-        "again; noise: noising alone.",
-        "train|show|test|noise",
-        own,
-        sizeof own / sizeof own[0],
-        "time timesteps guidance",
+        .about = "One-step denoising of MNIST digits. train: the UNet learns it; show: what it does; test: "
+                 "its test loss again; noise: noising alone.",
+        .commands = "train|show|test|noise",
+        .own = own,
+        .own_count = sizeof own / sizeof own[0],
+        .unused = "time timesteps guidance",
+        .unused_by = { { "train", "count" },
+                       { "show|test|noise", "epochs lr width resume sigma ema limit show" } },
     };
     int code = ex_options_read(&s.common, &program, argc, argv);
     if (code >= 0)

@@ -198,11 +198,11 @@ static int run(int argc, char **argv)
         { "clip", EX_FLAG, &s.clip, 0, 0, NULL, "ddpm: estimates of the image stay in 0 .. 1" },
     };
     const struct ex_program program = {
-        "Diffusion models of MNIST digits: DDPM or flow matching, with time or class condition.",
-        "train|sample|test",
-        own,
-        sizeof own / sizeof own[0],
-        "",
+        .about = "Diffusion models of MNIST digits: DDPM or flow matching, with time or class condition.",
+        .commands = "train|sample|test",
+        .own = own,
+        .own_count = sizeof own / sizeof own[0],
+        .unused_by = { { "sample|test", "epochs lr width time resume decay class-dropout ema limit show" } },
     };
     int code = ex_options_read(&s.common, &program, argc, argv);
     if (code >= 0)

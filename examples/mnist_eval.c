@@ -129,13 +129,14 @@ int main(int argc, char **argv)
         { "limit", EX_INT, &s.limit, 1, 1e9, "N", "only the first N training images" },
     };
     const struct ex_program program = {
-        "Trains a classifier of MNIST digits (train), and judges a generative model with it (judge; without "
-        "--weights\n"
-        "only the classifier and real images).",
-        "train|judge",
-        own,
-        sizeof own / sizeof own[0],
-        "width time",
+        .about = "Trains a classifier of MNIST digits (train), and judges a generative model with it (judge; "
+                 "without --weights\nonly the classifier and real images).",
+        .commands = "train|judge",
+        .own = own,
+        .own_count = sizeof own / sizeof own[0],
+        .unused = "width time",
+        .unused_by = { { "train", "timesteps guidance classifier samples clip" },
+                       { "judge", "epochs lr resume" } },
     };
     int code = ex_options_read(&s.common, &program, argc, argv);
     if (code >= 0)

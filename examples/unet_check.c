@@ -272,11 +272,11 @@ int main(int argc, char **argv)
         { "adam-steps", EX_INT, &c.adam_steps, 1, 1e6, "K", "updates to make from the file on" },
     };
     const struct ex_program program = {
-        "Runs weights of the small UNet on given tensors, for a comparison with another implementation.",
-        NULL,
-        own,
-        sizeof own / sizeof own[0],
-        "data epochs batch width timesteps guidance resume seed",
+        .about =
+            "Runs weights of the small UNet on given tensors, for a comparison with another implementation.",
+        .own = own,
+        .own_count = sizeof own / sizeof own[0],
+        .unused = "data epochs batch width timesteps guidance resume seed",
     };
     int code = ex_options_read(&c.common, &program, argc, argv);
     if (code >= 0)

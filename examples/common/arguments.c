@@ -197,6 +197,15 @@ static int read_all(const struct ex_program *program, const struct ex_option *li
     return -1;
 }
 
+static int is_unused(const struct ex_program *program, const char *command, const char *name)
+{
+    int unused = ex_holds(program->unused, ' ', name);
+    for (int i = 0; command && i < 2; i++)
+        unused |= ex_holds(program->unused_by[i].commands, '|', command) &&
+                  ex_holds(program->unused_by[i].names, ' ', name);
+    return unused;
+}
+
 int ex_arguments_read(const struct ex_program *program, const struct ex_option *common, int common_count,
                       const char **command, int argc, char **argv)
 {
@@ -210,7 +219,7 @@ int ex_arguments_read(const struct ex_program *program, const struct ex_option *
     if (!code)
         code = read_all(program, list, count, argc, argv, given);
     for (int i = 0; i < count && code < 0; i++)
-        if (given[i] && ex_holds(program->unused, ' ', list[i].name))
+        if (given[i] && is_unused(program, command ? *command : NULL, list[i].name))
             fprintf(stderr, "%s: note: --%s has no effect here\n", program_invocation_short_name,
                     list[i].name);
     return code;

@@ -37,6 +37,10 @@ struct ex_program {
     const struct ex_option *own;
     int own_count;
     const char *unused; /* names of common options that have no effect in it: "width time" */
+    /* The same of some commands: "show|test", "epochs sigma". */
+    struct {
+        const char *commands, *names;
+    } unused_by[2];
 };
 
 /* Reads the command line: the options that programs share and those of this one. Returns -1 to go on,

@@ -42,3 +42,10 @@ wrong --weights unet_check
 wrong --adam-steps unet_check --weights w --x x --adam-steps 3
 expect 2 mnist_denoise train --epochs
 one_line mnist_denoise --epochs
+# An option that counts in another command only: a note, and the work is done.
+expect 0 mnist_denoise noise --epochs 2 --sigma 1 --out noted
+for option in epochs sigma; do
+    grep -q "note: --$option has no effect here" stderr || die "nothing said about --$option"
+done
+expect 0 mnist_denoise noise --quiet --out noted
+[ ! -s stderr ] || die "a note without reason"
