@@ -173,8 +173,8 @@ int dfi_dataset_read(const struct diffc_dataset *dataset, int64_t index, float *
         return DIFFC_OK;
     }
     const int status = dataset->read(dataset->opaque, index, image, label);
-    if (status < 0)
-        return dfi_fail(status, "the data set's function returned %d for sample %lld", status,
-                        (long long)index);
+    if (status != DIFFC_OK)
+        return dfi_fail(status < 0 ? status : DIFFC_ERR_ARG,
+                        "the data set's function returned %d for sample %lld", status, (long long)index);
     return DIFFC_OK;
 }
