@@ -135,57 +135,48 @@ struct backward {
     double *sum_g, *sum_gx;
 };
 
-/* One column of `count` pixels. */
-struct column {
-    const pixel *x, *dy;
-    pixel *g;
-    mask m;
-    vec scale, shift, sum_g, sum_gx;
-};
-
-DFI_INLINE void backward_vectors(const struct backward *b, struct column *column, const int count,
-                                 const enum dfi_act act)
+/* n vectors of every pixel from value i on, each of `width` values (a constant, or n is 1): side by side, so
+ * that memory is read in order. */
+DFI_INLINE void backward_columns(const struct backward *b, size_t first, size_t pixels, int i, int width,
+                                 const int n, const enum dfi_act act)
 {
-    vec x[CHAINS], z[CHAINS], slope[CHAINS];
+    const int whole = width == LANES;
+    const mask m = first_lanes(width);
+    const pixel *x = b->x + (ptrdiff_t)first * b->ldx + i, *dy = b->dy + (ptrdiff_t)first * b->lddy + i;
+    pixel *g = b->g + (ptrdiff_t)first * b->ldg + i;
+    vec scale[CHAINS], shift[CHAINS], sum_g[CHAINS], sum_gx[CHAINS];
 #pragma GCC unroll 4
-    for (int p = 0; p < count; p++) {
-        x[p] = load_pixel_some(column->x + p * b->ldx, column->m);
-        z[p] = madd(x[p], column->scale, column->shift);
-        slope[p] = load_pixel_some(column->dy + p * b->lddy, column->m);
+    for (int v = 0; v < n; v++) {
+        scale[v] = b->scale ? load_some(b->scale + i + v * LANES, m) : set(1.0f);
+        shift[v] = b->shift ? load_some(b->shift + i + v * LANES, m) : zero();
+        sum_g[v] = sum_gx[v] = zero();
     }
-    times_slope_some(slope, z, count, act);
+    for (size_t p = 0; p < pixels; p++, x += b->ldx, dy += b->lddy, g += b->ldg) {
+        vec value[CHAINS], z[CHAINS], slope[CHAINS];
 #pragma GCC unroll 4
-    for (int p = 0; p < count; p++) {
-        store_pixel_some(column->g + p * b->ldg, column->m, slope[p]);
-        column->sum_g = add(column->sum_g, slope[p]);
-        column->sum_gx = madd(slope[p], x[p], column->sum_gx);
+        for (int v = 0; v < n; v++) {
+            value[v] = whole ? load_pixel(x + v * LANES) : load_pixel_some(x, m);
+            slope[v] = whole ? load_pixel(dy + v * LANES) : load_pixel_some(dy, m);
+            z[v] = madd(value[v], scale[v], shift[v]);
+        }
+        times_slope_some(slope, z, n, act);
+#pragma GCC unroll 4
+        for (int v = 0; v < n; v++) {
+            if (whole)
+                store_pixel(g + v * LANES, slope[v]);
+            else
+                store_pixel_some(g, m, slope[v]);
+            sum_g[v] = add(sum_g[v], slope[v]);
+            sum_gx[v] = madd(slope[v], value[v], sum_gx[v]);
+        }
     }
-    column->x += count * b->ldx;
-    column->dy += count * b->lddy;
-    column->g += count * b->ldg;
-}
-
-DFI_INLINE void backward_column(const struct backward *b, size_t first, size_t pixels, int i, int n,
-                                const enum dfi_act act)
-{
-    const mask m = first_lanes(n);
-    struct column column = { .x = b->x + (ptrdiff_t)first * b->ldx + i,
-                             .dy = b->dy + (ptrdiff_t)first * b->lddy + i,
-                             .g = b->g + (ptrdiff_t)first * b->ldg + i,
-                             .m = m,
-                             .scale = b->scale ? load_some(b->scale + i, m) : set(1.0f),
-                             .shift = b->shift ? load_some(b->shift + i, m) : zero(),
-                             .sum_g = zero(),
-                             .sum_gx = zero() };
-    size_t p = 0;
-    for (; p + CHAINS <= pixels; p += CHAINS)
-        backward_vectors(b, &column, CHAINS, act);
-    for (; p < pixels; p++)
-        backward_vectors(b, &column, 1, act);
-    if (b->sum_g)
-        add_doubles(b->sum_g + i, column.sum_g, n);
-    if (b->sum_gx)
-        add_doubles(b->sum_gx + i, column.sum_gx, n);
+#pragma GCC unroll 4
+    for (int v = 0; v < n; v++) {
+        if (b->sum_g)
+            add_doubles(b->sum_g + i + v * LANES, sum_g[v], width);
+        if (b->sum_gx)
+            add_doubles(b->sum_gx + i + v * LANES, sum_gx[v], width);
+    }
 }
 
 void PIXEL_KERNEL(affine_act_backward)(const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t lddy, void *g,
@@ -193,10 +184,18 @@ void PIXEL_KERNEL(affine_act_backward)(const void *x, ptrdiff_t ldx, const void 
                                        const void *shift, enum dfi_act act, double *sum_g, double *sum_gx)
 {
     const struct backward b = { x, dy, scale, shift, g, ldx, lddy, ldg, sum_g, sum_gx };
-#define COLUMN(a) backward_column(&b, p, chunk_size(pixels, p), i, c - i < LANES ? c - i : LANES, a)
-    for (size_t p = 0; p < pixels; p += CHUNK)
-        for (int i = 0; i < c; i += LANES)
+#define COLUMNS(a) backward_columns(&b, p, chunk_size(pixels, p), i, LANES, CHAINS, a)
+#define COLUMN(a) backward_columns(&b, p, chunk_size(pixels, p), i, LANES, 1, a)
+#define PART(a) backward_columns(&b, p, chunk_size(pixels, p), i, c - i, 1, a)
+    for (size_t p = 0; p < pixels; p += CHUNK) {
+        int i = 0;
+        for (; i + CHAINS * LANES <= c; i += CHAINS * LANES)
+            FOR_EACH_ACT(act, COLUMNS)
+        for (; i + LANES <= c; i += LANES)
             FOR_EACH_ACT(act, COLUMN)
+        if (i < c)
+            FOR_EACH_ACT(act, PART)
+    }
 }
 
 struct affine2 {
@@ -214,6 +213,20 @@ DFI_INLINE vec affine2_vector(const struct affine2 *k, vec g, vec x, vec dx, int
     return k->accumulate ? add(dx, value) : value;
 }
 
+/* Whole vectors with all of a, b and d: what batch norm asks for. */
+DFI_INLINE void affine2_whole(const struct affine2 *k, const pixel *g, ptrdiff_t ldg, const pixel *x,
+                              ptrdiff_t ldx, pixel *dx, ptrdiff_t lddx, size_t pixels, int c,
+                              const int accumulate)
+{
+    const float *a = k->a, *b = k->b, *d = k->d;
+    for (size_t p = 0; p < pixels; p++, g += ldg, x += ldx, dx += lddx)
+        for (int i = 0; i < c; i += LANES) {
+            const vec value = add(
+                madd(load_pixel(x + i), load(b + i), multiply(load_pixel(g + i), load(a + i))), load(d + i));
+            store_pixel(dx + i, accumulate ? add(load_pixel(dx + i), value) : value);
+        }
+}
+
 void PIXEL_KERNEL(affine2)(const void *g_, ptrdiff_t ldg, const void *x_, ptrdiff_t ldx, void *dx_,
                            ptrdiff_t lddx, size_t pixels, int c, const void *a, const void *b, const void *d,
                            int accumulate)
@@ -222,6 +235,13 @@ void PIXEL_KERNEL(affine2)(const void *g_, ptrdiff_t ldg, const void *x_, ptrdif
     const pixel *g = g_, *x = x_ ? x_ : g_;
     pixel *dx = dx_;
     const ptrdiff_t x_step = x_ ? ldx : ldg;
+    if (c % LANES == 0 && k.b && k.d) {
+        if (accumulate)
+            affine2_whole(&k, g, ldg, x, x_step, dx, lddx, pixels, c, 1);
+        else
+            affine2_whole(&k, g, ldg, x, x_step, dx, lddx, pixels, c, 0);
+        return;
+    }
     for (size_t p = 0; p < pixels; p++, g += ldg, x += x_step, dx += lddx)
         for (int i = 0; i < c; i += LANES) {
             const mask m = first_lanes(c - i < LANES ? c - i : LANES);
