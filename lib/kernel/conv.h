@@ -83,6 +83,7 @@ struct dfi_conv_job {
     void *shared;        /* of convolutions that share */
     const void *weights; /* of those that stream: float or 16 bits wide (diffc_dtype) */
     int weights_dtype;
+    int threads; /* that share the pieces: this one's next is probably so many further on; 0: not known */
 };
 
 /* Bytes that the pieces of a job with up to so many samples share. */

@@ -559,11 +559,15 @@ static void run(const struct dfi_conv_job *job, int piece, void *scratch)
     const int tiles = b.groups * DFI_WINOGRAD_TILES, all = job->samples * w.per_image;
     const int share = piece_blocks(count_tile_blocks(&w, &b, job->samples)) * tiles;
     const int end = all - piece * share < share ? all : (piece + 1) * share;
+    const int64_t after = (int64_t)(piece + job->threads) *
+                          share; /* where this thread goes on, most likely */
     for (int first = piece * share; first < end; first += tiles) {
-        const int count = end - first < tiles ? end - first : tiles, left = end - first - count;
+        const int count = end - first < tiles ? end - first : tiles, same = first + count < end;
+        const int64_t then = same ? first + count : job->threads && after < all ? after : all;
+        const int left = (int)(all - then);
         const struct dfi_prefetch next = dfi_conv_winograd_pixels(&w, w.plan.src, &job->x, w.plan.src_h,
                                                                   w.plan.src_w, w.plan.src_step, w.plan.src_c,
-                                                                  first + count, left < tiles ? left : tiles);
+                                                                  (int)then, left < tiles ? left : tiles);
         run_block(job, &w, &b, first, count, &next, scratch);
     }
 }

@@ -310,7 +310,8 @@ static struct dfi_conv_job forward_job(struct dfi_exec *exec, int number)
                                 .x = images(&x),
                                 .y = images(&y),
                                 .samples = y.samples,
-                                .shared = dfi_shared(exec) };
+                                .shared = dfi_shared(exec),
+                                .threads = exec->graph->context->threads };
     if (node->base_slot) {
         const struct dfi_block base = dfi_exec_value(exec, node->input[node->base_slot]);
         job.base = images(&base);
@@ -415,7 +416,8 @@ static void data_piece(struct dfi_exec *exec, int number, int index, int worker)
                                       .x = images(&dy),
                                       .y = images(&dx),
                                       .base = adds ? images(&dx) : (struct dfi_images) { 0 },
-                                      .samples = dy.samples };
+                                      .samples = dy.samples,
+                                      .threads = exec->graph->context->threads };
     dfi_conv_run(&job, index, dfi_worker(exec, worker));
 }
 

@@ -46,7 +46,8 @@ static void conv_piece(void *work, int index, int worker)
                                       .packed = run->packed,
                                       .x = forward ? in : out,
                                       .y = forward ? out : in,
-                                      .samples = BATCH };
+                                      .samples = BATCH,
+                                      .threads = run->context->threads };
     dfi_conv_run(&job, index, run->scratch + (size_t)worker * run->scratch_bytes);
 }
 
