@@ -46,6 +46,7 @@ typedef struct diffc_sampler_options {
     float threshold_max;   /* largest value the threshold may take, >= 1; default 1 */
     double lambda_min;     /* dpmsolver++: spacings leave out timesteps of smaller half log-SNR; 0: none
                               (default); squaredcos_cap_v2 needs about -5.1 */
+    int32_t steps_offset;  /* leading: added to every timestep, 0 (default) .. T-1 */
 } diffc_sampler_options;
 
 #define DIFFC_SAMPLER_OPTIONS DIFFC_OPTIONS_OF(diffc_sampler_options)
@@ -59,8 +60,8 @@ DIFFC_API int diffc_sampler_create(const diffc_schedule *schedule, const diffc_s
 /* The sampler that scheduler_config.json in `folder` describes: its schedule, step rule (DDPM, DDIM,
  * DPMSolverMultistep, EulerDiscrete), spacing, prediction, variance, thresholding or clipping; what `options`
  * set comes first, steps or a list among them. Thresholding and clipping are those that diffusers' class of
- * the step has; lambda_min_clipped counts for dpmsolver++. As diffc_schedule_open() and
- * diffc_sampler_create(). Since 0.1. */
+ * the step has; lambda_min_clipped counts for dpmsolver++, steps_offset for spacing leading. As
+ * diffc_schedule_open() and diffc_sampler_create(). Since 0.1. */
 DIFFC_API int diffc_sampler_open(diffc_context *context, const char *folder,
                                  const diffc_sampler_options *options, diffc_sampler **sampler);
 

@@ -30,8 +30,9 @@ DIFFC_API int diffc_schedule_create(diffc_context *context, const char *name,
                                     const diffc_schedule_options *options, diffc_schedule **schedule);
 
 /* The schedule that scheduler_config.json in `folder` describes (a diffusers model has one in scheduler/, a
- * super-resolution model another in image_noising_scheduler/). Absent keys have diffusers' defaults. ERR_IO,
- * ERR_FORMAT, ERR_UNSUPPORTED (names the key), ERR_ARG, ERR_LIMIT, ERR_NOMEM. Since 0.1. */
+ * super-resolution model another in image_noising_scheduler/). Absent keys have diffusers' defaults. A list
+ * trained_betas takes the place of a formula; the schedule's name is then trained_betas. ERR_IO, ERR_FORMAT,
+ * ERR_UNSUPPORTED and ERR_CONFIG (name the key), ERR_ARG, ERR_LIMIT, ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_schedule_open(diffc_context *context, const char *folder, diffc_schedule **schedule);
 
 /* Name and T; beta and the cumulative product of 1 - beta, [T] floats computed as PyTorch does (products

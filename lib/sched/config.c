@@ -19,7 +19,8 @@ struct config {
     int status; /* the first failure */
     char schedule[32], prediction[16], variance[32], spacing[16], step[24];
     diffc_schedule_options levels;
-    int clips, thresholds;
+    float *betas; /* trained_betas, or NULL */
+    int offset, clips, thresholds;
     double clip, ratio, max, lambda_min;
 };
 
@@ -29,12 +30,18 @@ static const struct json_t *value_of(const struct config *config, const char *ke
     return dfi_json_kind(value) == DFI_JSON_NULL ? NULL : value;
 }
 
-static void fail(struct config *config, int status, const char *key, const char *wanted)
+static void fail_value(struct config *config, int status, const char *key, const struct json_t *value,
+                       const char *wanted)
 {
     char text[64];
     if (config->status == DIFFC_OK)
         config->status = dfi_fail(status, "%s/" NAME ": %s is %s, must be %s", config->folder, key,
-                                  dfi_json_text(value_of(config, key), text, sizeof(text)), wanted);
+                                  dfi_json_text(value, text, sizeof(text)), wanted);
+}
+
+static void fail(struct config *config, int status, const char *key, const char *wanted)
+{
+    fail_value(config, status, key, value_of(config, key), wanted);
 }
 
 static double number(struct config *config, const char *key, double missing, double low, double high)
@@ -46,6 +53,14 @@ static double number(struct config *config, const char *key, double missing, dou
     if (value && (dfi_json_number(value, &read) || !(read >= low && read <= high)))
         fail(config, DIFFC_ERR_CONFIG, key, wanted);
     return read;
+}
+
+static int whole(struct config *config, const char *key, int missing, int low, int high)
+{
+    const double read = number(config, key, missing, low, high);
+    if (config->status == DIFFC_OK && read != floor(read))
+        fail(config, DIFFC_ERR_CONFIG, key, "a whole number");
+    return config->status == DIFFC_OK ? (int)read : low;
 }
 
 static int truth(struct config *config, const char *key, int missing)
@@ -91,23 +106,52 @@ static void word(struct config *config, const char *key, const struct word *word
 #define WORD(config, key, words, field) \
     word(config, key, words, DFI_COUNT(words), (config)->field, sizeof((config)->field))
 
-static void read_schedule(struct config *config)
+static void read_formula(struct config *config)
 {
     static const struct word schedules[] = { { "linear", "linear" },
                                              { "scaled_linear", "scaled_linear" },
                                              { "squaredcos_cap_v2", "squaredcos_cap_v2" } };
     WORD(config, "beta_schedule", schedules, schedule);
-    const double steps = number(config, "num_train_timesteps", 1000, 1, 1000000);
-    if (steps != floor(steps))
-        fail(config, DIFFC_ERR_CONFIG, "num_train_timesteps", "a whole number");
-    config->levels.struct_size = sizeof(config->levels);
-    config->levels.train_steps = config->status == DIFFC_OK ? (int32_t)steps : 1;
     if (strcmp(config->schedule, "squaredcos_cap_v2") != 0) {
         const double start = number(config, "beta_start", 1e-4, 1e-9, MAX_BETA);
         config->levels.beta_start = start;
         config->levels.beta_end = number(config, "beta_end", 0.02, start, MAX_BETA);
     }
-    check_fixed(config, "trained_betas", "null");
+}
+
+/* One beta per timestep. They lie in (0, 1) as floats, which is what PyTorch makes of them. */
+static void read_betas(struct diffc_context *context, struct config *config, const struct json_t *list)
+{
+    const int count = config->levels.train_steps;
+    char text[64];
+    if (dfi_json_kind(list) != DFI_JSON_ARRAY || dfi_json_size(list) != (size_t)count) {
+        (void)snprintf(text, sizeof(text), "a list of num_train_timesteps = %d numbers", count);
+        fail(config, DIFFC_ERR_CONFIG, "trained_betas", text);
+        return;
+    }
+    config->betas = dfi_calloc(context, (size_t)count, sizeof(*config->betas));
+    if (!config->betas)
+        config->status = DIFFC_ERR_NOMEM;
+    for (int t = 0; t < count && config->status == DIFFC_OK; t++) {
+        const struct json_t *value = dfi_json_at(list, (size_t)t);
+        double beta = 0;
+        const int missing = dfi_json_number(value, &beta);
+        config->betas[t] = (float)beta;
+        (void)snprintf(text, sizeof(text), "trained_betas[%d]", t);
+        if (missing || !(config->betas[t] > 0 && config->betas[t] < 1))
+            fail_value(config, DIFFC_ERR_CONFIG, text, value, "a number above 0 and below 1");
+    }
+}
+
+static void read_schedule(struct diffc_context *context, struct config *config)
+{
+    const struct json_t *betas = value_of(config, "trained_betas");
+    config->levels.struct_size = sizeof(config->levels);
+    config->levels.train_steps = whole(config, "num_train_timesteps", 1000, 1, 1000000);
+    if (!betas)
+        read_formula(config);
+    else if (config->status == DIFFC_OK)
+        read_betas(context, config, betas);
     check_fixed(config, "rescale_betas_zero_snr", "false");
 }
 
@@ -139,7 +183,6 @@ static void check_formulas(struct config *config)
     for (int i = 0; i < DFI_COUNT(keys); i++)
         if (strstr(config->step, keys[i].step))
             check_fixed(config, keys[i].key, keys[i].value);
-    check_fixed(config, "steps_offset", "0");
 }
 
 static void read_rule(struct config *config)
@@ -173,6 +216,7 @@ static void read_rule(struct config *config)
         WORD(config, "timestep_spacing", early, spacing);
     else
         WORD(config, "timestep_spacing", late, spacing);
+    config->offset = whole(config, "steps_offset", 0, 0, config->levels.train_steps - 1);
     check_formulas(config);
 }
 
@@ -212,16 +256,32 @@ static int load(struct diffc_context *context, struct config *config)
     return status;
 }
 
+static void unload(struct diffc_context *context, struct config *config)
+{
+    dfi_json_free(config->root);
+    dfi_free(context, config->betas);
+}
+
+static int make_schedule(struct diffc_context *context, const struct config *config,
+                         struct diffc_schedule **schedule)
+{
+    return config->betas
+               ? dfi_schedule_from_betas(context, config->betas, config->levels.train_steps, schedule)
+               : dfi_schedule_new(context, config->schedule, &config->levels, schedule);
+}
+
 int dfi_schedule_open(struct diffc_context *context, const char *folder, struct diffc_schedule **schedule)
 {
     struct config config = { .folder = folder };
     int status = load(context, &config);
     if (status == DIFFC_OK) {
-        read_schedule(&config);
+        read_schedule(context, &config);
         status = config.status;
     }
-    dfi_json_free(config.root);
-    return status < 0 ? status : dfi_schedule_new(context, config.schedule, &config.levels, schedule);
+    if (status == DIFFC_OK)
+        status = make_schedule(context, &config, schedule);
+    unload(context, &config);
+    return status;
 }
 
 /* What the options leave open is filled from the file, as far as the step has it. */
@@ -234,6 +294,8 @@ static void fill_options(const struct config *config, diffc_sampler_options *opt
     options->step = config->step;
     if (!options->spacing && !options->timesteps)
         options->spacing = config->spacing;
+    if (options->steps_offset == 0 && options->spacing && strcmp(options->spacing, "leading") == 0)
+        options->steps_offset = config->offset;
     if (!options->prediction)
         options->prediction = config->prediction;
     if (!options->variance && rule && (learned || rule->has_variance))
@@ -255,11 +317,11 @@ static int make(struct diffc_context *context, const struct config *config, diff
                 struct diffc_sampler **sampler)
 {
     struct diffc_schedule *schedule;
-    DFI_TRY(dfi_schedule_new(context, config->schedule, &config->levels, &schedule));
+    DFI_TRY(make_schedule(context, config, &schedule));
     fill_options(config, options);
     const int status = dfi_sampler_new(schedule, options, sampler);
     dfi_release(schedule);
-    return status;
+    return status < 0 ? dfi_fail_in(status, "%s/" NAME, config->folder) : status;
 }
 
 int dfi_sampler_open(struct diffc_context *context, const char *folder, const diffc_sampler_options *options,
@@ -272,11 +334,13 @@ int dfi_sampler_open(struct diffc_context *context, const char *folder, const di
     (void)snprintf(config.step, sizeof(config.step), "%s", options->step ? options->step : "");
     int status = load(context, &config);
     if (status == DIFFC_OK) {
-        read_schedule(&config);
+        read_schedule(context, &config);
         read_rule(&config);
         read_limits(&config);
         status = config.status;
     }
-    dfi_json_free(config.root);
-    return status < 0 ? status : make(context, &config, &filled, sampler);
+    if (status == DIFFC_OK)
+        status = make(context, &config, &filled, sampler);
+    unload(context, &config);
+    return status;
 }

@@ -1,4 +1,5 @@
 #include <math.h>
+#include <string.h>
 
 #include "sched/sched.h"
 
@@ -145,6 +146,17 @@ static int default_steps(const struct dfi_spacing *spacing, const struct diffc_s
     return diffusion && schedule->options.train_steps < 50 ? schedule->options.train_steps : 50;
 }
 
+static int check_offset(const struct diffc_sampler *sampler, int offset)
+{
+    const int most = sampler->schedule->options.train_steps - 1;
+    if (offset < 0 || offset > most)
+        return dfi_fail(DIFFC_ERR_ARG, "options.steps_offset is %d, must be 0 to %d", offset, most);
+    if (offset && strcmp(sampler->spacing->entry.name, "leading") != 0)
+        return dfi_fail(DIFFC_ERR_CONFIG, "options.steps_offset is for spacing \"leading\", not \"%s\"",
+                        sampler->spacing->entry.name);
+    return DIFFC_OK;
+}
+
 static int space_times(struct diffc_sampler *sampler, const diffc_sampler_options *options)
 {
     const struct diffc_schedule *schedule = sampler->schedule;
@@ -152,6 +164,7 @@ static int space_times(struct diffc_sampler *sampler, const diffc_sampler_option
     sampler->spacing = dfi_spacing_find(options->spacing ? options->spacing : flow ? "linspace" : "full");
     if (!sampler->spacing)
         return DIFFC_ERR_ARG;
+    DFI_TRY(check_offset(sampler, options->steps_offset));
     const struct dfi_spacing_request request = {
         .schedule = schedule,
         .steps = options->steps ? options->steps : default_steps(sampler->spacing, schedule),
@@ -159,6 +172,7 @@ static int space_times(struct diffc_sampler *sampler, const diffc_sampler_option
                                         : schedule->options.train_steps,
         .skips_zero = sampler->rule->skips_zero,
         .fractional = sampler->rule->fractional,
+        .offset = options->steps_offset,
     };
     return dfi_spacing_list(sampler->spacing, &request, &sampler->times, &sampler->count);
 }
@@ -167,9 +181,9 @@ static int copy_times(struct diffc_sampler *sampler, const diffc_sampler_options
 {
     struct diffc_context *context = sampler->object.context;
     const int count = options->timestep_count;
-    if (options->spacing || options->steps)
+    if (options->spacing || options->steps || options->steps_offset)
         return dfi_fail(DIFFC_ERR_CONFIG,
-                        "options.timesteps and options.spacing or steps exclude each other");
+                        "options.timesteps and options.spacing, steps or steps_offset exclude each other");
     if (count > context->limits.steps)
         return dfi_fail(DIFFC_ERR_LIMIT, "options.timestep_count is %d, the limit is %lld", count,
                         (long long)context->limits.steps);

@@ -19,7 +19,8 @@ struct dfi_schedule_rule {
     struct dfi_entry entry;
     enum dfi_process process;
     int beta_range; /* 1: beta_start and beta_end mean something */
-    void (*betas)(const diffc_schedule_options *options, float *betas); /* NULL for the flows */
+    /* NULL for the flows, and where the betas are given. */
+    void (*betas)(const diffc_schedule_options *options, float *betas);
 };
 
 struct diffc_schedule {
@@ -32,6 +33,10 @@ struct diffc_schedule {
 /* `options` with defaults not yet filled in. */
 int dfi_schedule_new(struct diffc_context *context, const char *name, const diffc_schedule_options *options,
                      struct diffc_schedule **schedule);
+
+/* From `count` betas, checked, which are copied. */
+int dfi_schedule_from_betas(struct diffc_context *context, const float *betas, int count,
+                            struct diffc_schedule **schedule);
 
 /* From scheduler_config.json in a folder. */
 int dfi_schedule_open(struct diffc_context *context, const char *folder, struct diffc_schedule **schedule);
@@ -47,6 +52,7 @@ struct dfi_spacing_request {
     int top;        /* timesteps top .. T - 1 are not visited; T but for lambda_min */
     int skips_zero; /* DPM-Solver++ asks for one timestep more and leaves out the lowest (diffusers) */
     int fractional; /* linspace is not rounded */
+    int offset;     /* of leading; below T */
 };
 
 struct dfi_spacing {

@@ -1,4 +1,5 @@
 #include <math.h>
+#include <string.h>
 
 #include "sched/sched.h"
 
@@ -66,6 +67,11 @@ static const struct dfi_schedule_rule rules[] = {
       NULL },
 };
 
+/* Not to be asked for by name: there is no formula. */
+static const struct dfi_schedule_rule given = {
+    { "trained_betas", "every beta by itself (diffusers)" }, DFI_PROCESS_DIFFUSION, 0, NULL
+};
+
 const struct dfi_entry *dfi_schedule_entry(int index)
 {
     return index >= 0 && index < DFI_COUNT(rules) ? &rules[index].entry : NULL;
@@ -123,7 +129,7 @@ static void destroy(void *handle)
 }
 
 /* torch.cumprod of float factors on a CPU: the product is kept in double, each result rounded. */
-static int build_tables(struct diffc_schedule *schedule)
+static int build_tables(struct diffc_schedule *schedule, const float *betas)
 {
     struct diffc_context *context = schedule->object.context;
     const size_t bytes = (size_t)schedule->options.train_steps * sizeof(float);
@@ -131,13 +137,34 @@ static int build_tables(struct diffc_schedule *schedule)
     schedule->alpha_bars = schedule->betas ? dfi_alloc(context, bytes) : NULL;
     if (!schedule->alpha_bars)
         return DIFFC_ERR_NOMEM;
-    schedule->rule->betas(&schedule->options, schedule->betas);
+    if (betas)
+        memcpy(schedule->betas, betas, bytes);
+    else
+        schedule->rule->betas(&schedule->options, schedule->betas);
     double product = 1;
     for (int t = 0; t < schedule->options.train_steps; t++) {
         const float alpha = 1.0f - schedule->betas[t];
         product *= alpha;
         schedule->alpha_bars[t] = (float)product;
     }
+    return DIFFC_OK;
+}
+
+/* `options` complete; `betas` NULL: those of the rule, if it has any. */
+static int make(struct diffc_context *context, const struct dfi_schedule_rule *rule,
+                const diffc_schedule_options *options, const float *betas, struct diffc_schedule **schedule)
+{
+    struct diffc_schedule *made = dfi_object_new(context, sizeof(*made), destroy);
+    if (!made)
+        return DIFFC_ERR_NOMEM;
+    made->rule = rule;
+    made->options = *options;
+    const int status = betas || rule->betas ? build_tables(made, betas) : DIFFC_OK;
+    if (status < 0) {
+        dfi_release(made);
+        return status;
+    }
+    *schedule = made;
     return DIFFC_OK;
 }
 
@@ -152,18 +179,14 @@ int dfi_schedule_new(struct diffc_context *context, const char *name, const diff
     DFI_TRY(fill_train_steps(&filled));
     DFI_TRY(fill_betas(rule, &filled));
     DFI_TRY(fill_shift(rule, &filled));
-    struct diffc_schedule *made = dfi_object_new(context, sizeof(*made), destroy);
-    if (!made)
-        return DIFFC_ERR_NOMEM;
-    made->rule = rule;
-    made->options = filled;
-    const int status = rule->betas ? build_tables(made) : DIFFC_OK;
-    if (status < 0) {
-        dfi_release(made);
-        return status;
-    }
-    *schedule = made;
-    return DIFFC_OK;
+    return make(context, rule, &filled, NULL, schedule);
+}
+
+int dfi_schedule_from_betas(struct diffc_context *context, const float *betas, int count,
+                            struct diffc_schedule **schedule)
+{
+    const diffc_schedule_options options = { .struct_size = sizeof(options), .train_steps = count };
+    return make(context, &given, &options, betas, schedule);
 }
 
 static int mix_diffusion(const struct diffc_schedule *schedule, float t, float *a, float *b)

@@ -34,7 +34,7 @@ static int fill_leading(const struct dfi_spacing *spacing, const struct dfi_spac
     const int zero = request->skips_zero;
     const int stride = zero ? request->top / (request->steps + 1) : train_steps(request) / request->steps;
     for (int i = 0; i < request->steps; i++)
-        times[i] = (float)((request->steps - 1 + zero - i) * stride);
+        times[i] = (float)((request->steps - 1 + zero - i) * stride + request->offset);
     return request->steps;
 }
 
@@ -225,7 +225,8 @@ int dfi_spacing_list(const struct dfi_spacing *spacing, const struct dfi_spacing
                                        request->fractional);
     if (status < 0) {
         dfi_free(context, list);
-        return dfi_fail_in(status, "spacing does not fit: %d steps, %d timesteps", filled, request->top);
+        return dfi_fail_in(status, "spacing does not fit: %d steps, %d timesteps, offset %d", filled,
+                           request->top, request->offset);
     }
     *times = list;
     *count = filled;

@@ -168,6 +168,88 @@ static void test_saved_by_diffusers(void **state)
     }
 }
 
+enum { BETAS = 40 };
+
+/* A file with 40 betas that no formula gives, 0.001 (t^2 mod 97 + 1), and more keys. */
+static void write_betas(const char *keys)
+{
+    char text[1024];
+    int used = snprintf(text, sizeof(text), "{%s\"num_train_timesteps\": %d, \"trained_betas\": [", keys,
+                        BETAS);
+    for (int t = 0; t < BETAS; t++)
+        used += snprintf(text + used, sizeof(text) - (size_t)used, "%s%.3f", t ? ", " : "",
+                         0.001 * (t * t % 97 + 1));
+    snprintf(text + used, sizeof(text) - (size_t)used, "]}");
+    write_config(text);
+}
+
+static uint32_t bits_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
+/* Betas as they stand in the file; their products have PyTorch's bits. A beta_schedule is not looked at. */
+static void test_trained_betas(void **state)
+{
+    static const struct {
+        int t;
+        uint32_t bits;
+    } products[] = { { 0, 0x3f7fbe77 }, { 1, 0x3f7f3b87 }, { 20, 0x3eea971f }, { 39, 0x3e1588f8 } };
+    diffc_schedule *schedule = NULL;
+    (void)state;
+    write_betas("\"beta_schedule\": \"sigmoid\", \"beta_start\": 7, ");
+    check_ok(diffc_schedule_open(case_context, folder, &schedule));
+    assert_string_equal(diffc_schedule_name(schedule), "trained_betas");
+    assert_int_equal(diffc_schedule_train_steps(schedule), BETAS);
+    for (int t = 0; t < BETAS; t++)
+        assert_true(diffc_schedule_betas(schedule)[t] == (float)(0.001 * (t * t % 97 + 1)));
+    for (size_t i = 0; i < sizeof(products) / sizeof(products[0]); i++)
+        assert_int_equal(bits_of(diffc_schedule_alpha_bars(schedule)[products[i].t]), products[i].bits);
+    diffc_release(&schedule);
+    check_fails(diffc_schedule_create(case_context, "trained_betas", NULL, &schedule), DIFFC_ERR_ARG,
+                "unknown schedule");
+}
+
+#define OFFSET "\"steps_offset\": 3, "
+
+/* What the caller sets comes first; the offset is of the spacing leading alone, whoever chose it. */
+static void test_offset_and_options(void **state)
+{
+    static const float list[] = { 20, 10, 0 };
+    diffc_sampler_options options = DIFFC_SAMPLER_OPTIONS;
+    diffc_sampler *sampler = NULL;
+    (void)state;
+    write_betas(OFFSET);
+    options.steps = 8;
+    options.steps_offset = 1;
+    sampler = open_sampler(&options);
+    assert_true(diffc_sampler_timestep(sampler, 7) == 1);
+    diffc_release(&sampler);
+    options.steps_offset = 0;
+    options.spacing = "strided";
+    sampler = open_sampler(&options);
+    assert_true(diffc_sampler_timestep(sampler, 7) == 0);
+    diffc_release(&sampler);
+    options.step = "euler"; /* which has linspace but for this */
+    options.spacing = "leading";
+    sampler = open_sampler(&options);
+    assert_true(diffc_sampler_timestep(sampler, 7) == 3);
+    diffc_release(&sampler);
+    options = (diffc_sampler_options)DIFFC_SAMPLER_OPTIONS;
+    options.timesteps = list;
+    options.timestep_count = 3;
+    sampler = open_sampler(&options);
+    assert_true(diffc_sampler_timestep(sampler, 2) == 0);
+    diffc_release(&sampler);
+    options = (diffc_sampler_options)DIFFC_SAMPLER_OPTIONS;
+    options.steps = 40; /* diffusers has an IndexError here */
+    check_fails(diffc_sampler_open(case_context, folder, &options, &sampler), DIFFC_ERR_ARG,
+                "offset 3: leading: timestep 0 is 42, must be in [0, T - 1] with T = 40");
+    assert_non_null(strstr(diffc_message(), file));
+}
+
 static void test_refused(void **state)
 {
     static const struct {
@@ -193,9 +275,28 @@ static void test_refused(void **state)
         { "{\"beta_start\": 2}", DIFFC_ERR_CONFIG, "beta_start is 2, must be" },
         { "{\"beta_end\": 1}", DIFFC_ERR_CONFIG, "beta_end is 1, must be" },
         { "{\"beta_end\": NaN}", DIFFC_ERR_FORMAT, "line 1" },
-        { "{\"trained_betas\": [0.1]}", DIFFC_ERR_UNSUPPORTED, "trained_betas is a list of 1, must be null" },
+        { "{\"trained_betas\": [0.1]}", DIFFC_ERR_CONFIG,
+          "trained_betas is a list of 1, must be a list of num_train_timesteps = 1000 numbers" },
+        { "{\"trained_betas\": \"linear\"}", DIFFC_ERR_CONFIG,
+          "trained_betas is \"linear\", must be a list" },
+        { "{\"num_train_timesteps\": 2, \"trained_betas\": [0.1, 1]}", DIFFC_ERR_CONFIG,
+          "trained_betas[1] is 1, must be a number above 0 and below 1" },
+        { "{\"num_train_timesteps\": 2, \"trained_betas\": [0, 0.1]}", DIFFC_ERR_CONFIG,
+          "trained_betas[0] is 0, must be" },
+        { "{\"num_train_timesteps\": 2, \"trained_betas\": [1e-60, 0.1]}", DIFFC_ERR_CONFIG,
+          "trained_betas[0] is 1e-60, must be" },
+        { "{\"num_train_timesteps\": 2, \"trained_betas\": [0.1, 0.9999999999]}", DIFFC_ERR_CONFIG,
+          "trained_betas[1] is 1, must be" }, /* as a float */
+        { "{\"num_train_timesteps\": 2, \"trained_betas\": [0.1, null]}", DIFFC_ERR_CONFIG,
+          "trained_betas[1] is null, must be" },
+        { "{\"num_train_timesteps\": 0, \"trained_betas\": []}", DIFFC_ERR_CONFIG,
+          "num_train_timesteps is 0, must be" },
         { "{\"rescale_betas_zero_snr\": true}", DIFFC_ERR_UNSUPPORTED, "rescale_betas_zero_snr is true" },
-        { "{\"steps_offset\": 1}", DIFFC_ERR_UNSUPPORTED, "steps_offset is 1, must be 0" },
+        { "{\"steps_offset\": 1000}", DIFFC_ERR_CONFIG,
+          "steps_offset is 1000, must be a number from 0 to 999" },
+        { "{\"steps_offset\": -1}", DIFFC_ERR_CONFIG, "steps_offset is -1, must be a number from 0" },
+        { "{\"steps_offset\": 0.5}", DIFFC_ERR_CONFIG, "steps_offset is 0.5, must be a whole number" },
+        { "{\"steps_offset\": true}", DIFFC_ERR_CONFIG, "steps_offset is true, must be" },
         { "{\"thresholding\": 1}", DIFFC_ERR_CONFIG, "thresholding is 1, must be true or false" },
         { "{\"thresholding\": true, \"dynamic_thresholding_ratio\": 1.5}", DIFFC_ERR_CONFIG,
           "dynamic_thresholding_ratio is 1.5" },
@@ -253,16 +354,17 @@ static void test_memory_failures(void **state)
     (void)state;
     write_config(official);
     check_memory_failures(open_and_drop, NULL);
+    write_betas("");
+    check_memory_failures(open_and_drop, NULL);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_official_file),
-        cmocka_unit_test(test_other_steps),
-        cmocka_unit_test(test_saved_by_diffusers),
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_official_file),      cmocka_unit_test(test_other_steps),
+        cmocka_unit_test(test_saved_by_diffusers), cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_trained_betas),
+        cmocka_unit_test(test_offset_and_options), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_memory_failures),
     };
     return cmocka_run_group_tests(tests, make_folder, drop_folder);

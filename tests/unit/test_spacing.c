@@ -70,6 +70,31 @@ static void test_dpmsolver_lists(void **state)
     LIST("squaredcos_cap_v2", options, 26, 0, 976);
 }
 
+/* Of diffusers: every timestep is higher by the offset, the last one too. */
+static void test_steps_offset(void **state)
+{
+    diffc_sampler_options options = options_of("ddpm", "leading", 27);
+    (void)state;
+    options.steps_offset = 1;
+    LIST("linear", options, 27, 1, 963, 926);
+    options.step = "ddim";
+    options.steps_offset = 37;
+    LIST("linear", options, 27, 37, 999, 962);
+    options.step = "euler";
+    LIST("linear", options, 27, 37, 999, 962);
+    options.steps_offset = 38;
+    diffc_schedule *schedule = new_schedule("linear", 0);
+    diffc_sampler *sampler = NULL;
+    check_fails(diffc_sampler_create(schedule, &options, &sampler), DIFFC_ERR_ARG,
+                "27 steps, 1000 timesteps, offset 38: leading: timestep 0 is 1000");
+    diffc_release(&schedule);
+    options.step = "dpmsolver++";
+    options.steps = 10;
+    options.steps_offset = 1;
+    options.lambda_min = -5.1;
+    LIST("squaredcos_cap_v2", options, 10, 91, 901, 811);
+}
+
 static void test_flow_lists(void **state)
 {
     (void)state;
@@ -268,6 +293,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lists_of_the_specification),
         cmocka_unit_test(test_dpmsolver_lists),
+        cmocka_unit_test(test_steps_offset),
         cmocka_unit_test(test_flow_lists),
         cmocka_unit_test(test_named_lists),
         cmocka_unit_test(test_all_lengths),
