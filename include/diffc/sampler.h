@@ -34,12 +34,14 @@ typedef struct diffc_sampler_options {
                                numbers in 0 .. T-1; euler: any reals there; flow_match: reals in (0, T];
                                flow: ascending in [0, 1) */
     int32_t timestep_count;
-    const char *prediction; /* what the network gives: epsilon (default), sample, v; of the flows velocity
-                               (default), sample */
-    const char *variance;   /* ddpm: fixed_small (default), fixed_large (std sqrt(beta)), learned_range (the
-                               output has 2 C channels; other steps take it too, ignoring the second half) */
-    float eta;              /* ddim: 0 deterministic (default) .. 1 */
-    float clip;             /* clamp the x0 estimate to [-clip, clip]; 0: not (default) */
+    const char *prediction;    /* what the network gives: epsilon (default), sample, v; of the flows velocity
+                                  (default), sample */
+    const char *variance;      /* ddpm: fixed_small (default), fixed_small_log (the same by way of its
+                                  logarithm), fixed_large (std sqrt(beta)), learned_range (the output has 2 C
+                                  channels; other steps take it too). Everything but ddpm with learned_range
+                                  ignores the second half of 2 C channels */
+    float eta;                 /* ddim: 0 deterministic (default) .. 1 */
+    float clip;                /* clamp the x0 estimate to [-clip, clip]; 0: not (default) */
     float clip_low, clip_high; /* clamp it to this range instead, low < high; both 0: not */
     float threshold_ratio; /* dynamic thresholding (Saharia et al. 2022) by this quantile in (0, 1); 0: not
                               (default); excludes clipping */
@@ -76,8 +78,8 @@ DIFFC_API float diffc_sampler_initial_sigma(const diffc_sampler *sampler);
 /* The schedule, which the sampler keeps. Since 0.1. */
 DIFFC_API const diffc_schedule *diffc_sampler_schedule(const diffc_sampler *sampler);
 
-/* Channels that the network must give for pictures of `channels`: twice as many with learned_range. Since
- * 0.1. */
+/* Channels that the network must give for pictures of `channels`: twice as many with learned_range. Without,
+ * it may give twice as many too, of which the second half is not used. Since 0.1. */
 DIFFC_API int diffc_sampler_output_channels(const diffc_sampler *sampler, int channels);
 
 /* The step to start from a picture at, so that the part `strength` (0 .. 1) of the steps is made, as
@@ -98,7 +100,7 @@ DIFFC_API int diffc_sampler_scale_input(const diffc_sampler *sampler, int step, 
                                         diffc_tensor *scaled);
 
 /* One step, in place: from x at timestep i to x at timestep i + 1 (the last step ends at the image). `output`
- * is the network's [N, C, H, W], or [N, 2C, H, W] with learned_range. `noise` [N, C, H, W], needed where
+ * is the network's [N, C, H, W] (not with learned_range) or [N, 2C, H, W]. `noise` [N, C, H, W], needed where
  * diffc_sampler_needs_noise(); may be NULL elsewhere. `x0`, if not NULL, receives the estimate of the image,
  * clipped or thresholded as configured; it must not be x. F32, contiguous. Single-step rules take steps in
  * any order. Multistep rules (dpmsolver++, sde-dpmsolver++) keep the last estimate in the sampler: steps come
@@ -167,8 +169,8 @@ typedef struct diffc_sample_options {
 
 #define DIFFC_SAMPLE_OPTIONS DIFFC_OPTIONS_OF(diffc_sample_options)
 
-/* The whole loop, written with public calls: F32 [N, C, H, W], not clamped. The denoiser's output must
- * have C channels, or 2 C with learned_range. One sampler serves one loop at a time. Blocks until it is done.
+/* The whole loop, written with public calls: F32 [N, C, H, W], not clamped. The denoiser's output must have
+ * C channels (not with learned_range) or 2 C. One sampler serves one loop at a time. Blocks until it is done.
  * ERR_ARG, ERR_CONFIG, ERR_LIMIT, ERR_NOMEM, ERR_NONFINITE (the prediction or x has NaN or infinity; says at
  * which step), ERR_CANCELLED (by diffc_context_cancel() or the callback; everything can be used again), and
  * what the denoiser returns. Since 0.1. */

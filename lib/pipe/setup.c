@@ -147,7 +147,7 @@ static int check_parts(struct dfi_loop *loop)
     return DIFFC_OK;
 }
 
-/* The network gives what the sampler takes. */
+/* The network gives what the sampler takes; variance channels that it does not take are left aside. */
 static int check_denoiser(struct dfi_loop *loop)
 {
     const int64_t channels = loop->shape[1];
@@ -155,10 +155,13 @@ static int check_denoiser(struct dfi_loop *loop)
         return dfi_fail(DIFFC_ERR_LIMIT, "%lld channels are too many", (long long)channels);
     const int64_t needed = diffc_sampler_output_channels(loop->sampler, (int)channels);
     const int64_t given = loop->denoiser.out_channels ? loop->denoiser.out_channels : channels;
-    if (given != needed)
+    if (given != needed && given != 2 * channels)
         return dfi_fail(
             DIFFC_ERR_CONFIG, "the denoiser gives %lld channels, but x has %lld and the sampler needs %s",
-            (long long)given, (long long)channels, needed == channels ? "as many" : "twice as many");
+            (long long)given, (long long)channels,
+            needed == channels ? "as many or twice as many"
+                               : "twice as many: its variance (variance_type of scheduler_config.json) is "
+                                 "learned_range");
     loop->denoiser.image_channels = (int32_t)channels;
     return DIFFC_OK;
 }

@@ -195,6 +195,7 @@ static void read_rule(struct config *config)
                                                { "sample", "sample" },
                                                { "v_prediction", "v" } };
     static const struct word variances[] = { { "fixed_small", "fixed_small" },
+                                             { "fixed_small_log", "fixed_small_log" },
                                              { "fixed_large", "fixed_large" },
                                              { "learned_range", "learned_range" } };
     static const struct word early[] = { { "leading", "leading" },

@@ -23,6 +23,17 @@ static struct coefficients posterior(const struct diffc_sampler *sampler, int st
     };
 }
 
+static float deviation_of(enum dfi_variance variance, struct coefficients c)
+{
+    switch (variance) {
+    case DFI_VARIANCE_LARGE: return sqrtf(c.beta);
+    case DFI_VARIANCE_SMALL_LOG: return expf(0.5f * logf(c.variance));
+    case DFI_VARIANCE_SMALL:
+    case DFI_VARIANCE_LEARNED: break;
+    }
+    return sqrtf(c.variance);
+}
+
 static void add_fixed(const struct dfi_step_data *data, float deviation)
 {
     for (size_t i = 0; i < data->n; i++)
@@ -50,7 +61,7 @@ static void update(const struct diffc_sampler *sampler, int step, const struct d
     if (sampler->variance == DFI_VARIANCE_LEARNED)
         add_learned(data, c);
     else
-        add_fixed(data, sqrtf(sampler->variance == DFI_VARIANCE_LARGE ? c.beta : c.variance));
+        add_fixed(data, deviation_of(sampler->variance, c));
 }
 
 static int adds_noise(const struct diffc_sampler *sampler)

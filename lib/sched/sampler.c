@@ -11,6 +11,7 @@ static const struct dfi_step_rule *const steps[] = {
 static const struct dfi_entry variances[] = {
     /* in the order of enum dfi_variance */
     { "fixed_small", "that of the posterior given x0" },
+    { "fixed_small_log", "the same by way of its logarithm (diffusers)" },
     { "fixed_large", "beta" },
     { "learned_range", "interpolated by the network's second half of channels" },
 };

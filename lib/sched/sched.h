@@ -84,7 +84,7 @@ struct dfi_prediction {
     int processes;
 };
 
-enum dfi_variance { DFI_VARIANCE_SMALL, DFI_VARIANCE_LARGE, DFI_VARIANCE_LEARNED };
+enum dfi_variance { DFI_VARIANCE_SMALL, DFI_VARIANCE_SMALL_LOG, DFI_VARIANCE_LARGE, DFI_VARIANCE_LEARNED };
 
 struct dfi_limiter {
     int clips;
@@ -175,7 +175,7 @@ void dfi_sampler_add_noise(const struct diffc_sampler *sampler, int step, const 
                            float *x, size_t n);
 void dfi_sampler_begin(struct diffc_sampler *sampler, int step);
 
-struct dfi_step_arrays { /* shape [N, C, H, W]; output has output_channels */
+struct dfi_step_arrays { /* shape [N, C, H, W]; output has output_channels, C or 2 C */
     const int64_t *shape;
     int64_t output_channels;
     const float *output, *noise;

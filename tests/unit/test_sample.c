@@ -11,6 +11,7 @@ struct mixture {
     double weight, mean[2], deviation; /* weight of the first */
     int flow;                          /* 0: gives noise, 1: velocity of flow, 2: of flow_match */
     int calls, extra_channels;
+    float extra;  /* value of those */
     int spoil_at; /* the call that gives an infinity, from 1 */
 };
 
@@ -59,7 +60,7 @@ static int predict(void *opaque, const float *t, const diffc_query *queries, int
             for (int64_t i = 0; i < n; i++) {
                 out[i] = answer(mixture, data_of(queries[q].x)[k * n + i], t[k]);
                 if (mixture->extra_channels)
-                    out[n + i] = 0;
+                    out[n + i] = mixture->extra;
             }
     }
     if (mixture->calls == mixture->spoil_at)
@@ -172,6 +173,40 @@ static void test_known_answers(void **state)
     }
 }
 
+/* What IF's pipelines do: without learned_range the variance channels of a network are dropped, whatever they
+ * hold, by every step rule and behind guidance too. */
+static void test_unused_variance_channels(void **state)
+{
+    static const float scale = 3;
+    diffc_guide *guide = NULL;
+    (void)state;
+    check_ok(diffc_guide_create_cfg(case_context, &scale, 1, &guide));
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        struct method method = methods[i];
+        if (method.variance && strcmp(method.variance, "learned_range") == 0)
+            method.variance = "fixed_small_log";
+        method.steps = method.steps ? 10 : 0;
+        diffc_schedule *schedule = new_schedule(method.schedule, method.steps ? 0 : 50);
+        diffc_sampler *sampler = sampler_of(&method, schedule);
+        struct mixture mixture = mixture_for(&method, schedule);
+        diffc_sample_options options = pictures(2, 4);
+        diffc_tensor *images[2] = { NULL, NULL };
+        options.guide = i % 2 ? guide : NULL;
+        mixture.extra = 1e9f;
+        for (int extra = 0; extra < 2; extra++) {
+            mixture.extra_channels = extra;
+            const diffc_denoiser denoiser = denoiser_of(&mixture);
+            check_ok(diffc_sample(sampler, &denoiser, &options, &images[extra]));
+        }
+        assert_true(same_bits(images[0], images[1]));
+        diffc_release(&images[0]);
+        diffc_release(&images[1]);
+        diffc_release(&sampler);
+        diffc_release(&schedule);
+    }
+    diffc_release(&guide);
+}
+
 /* A sampler with a network, for the tests of the loop itself. */
 struct scene {
     diffc_schedule *schedule;
@@ -184,6 +219,7 @@ static const struct method multistep = {
     "squaredcos_cap_v2", "sde-dpmsolver++", "linspace", NULL, 12, 0, -5.1, 0, 0
 };
 static const struct method ancestral = { "linear", "ddpm", "leading", NULL, 12, 0, 0, 0, 0 };
+static const struct method learned = { "linear", "ddpm", "leading", "learned_range", 12, 0, 0, 0, 0 };
 
 static void open_scene(struct scene *scene, const struct method *method)
 {
@@ -389,13 +425,21 @@ static void test_refused_options(void **state)
     options.start = start;
     options.height = 7;
     check_refused(&scene, options, DIFFC_ERR_CONFIG, "height is 7, but that of options.start is 6");
-    scene.denoiser.out_channels = 2;
-    check_refused(&scene, good, DIFFC_ERR_CONFIG, "the denoiser gives 2 channels");
+    scene.denoiser.out_channels = 3;
+    check_refused(
+        &scene, good, DIFFC_ERR_CONFIG,
+        "the denoiser gives 3 channels, but x has 1 and the sampler needs as many or twice as many");
     scene.denoiser.out_channels = 0;
     options.channels = INT64_MAX;
     options.start = NULL;
     check_refused(&scene, options, DIFFC_ERR_LIMIT, "");
     assert_int_equal(scene.mixture.calls, 0);
+    close_scene(&scene);
+    open_scene(&scene, &learned);
+    scene.denoiser.out_channels = 1;
+    check_refused(&scene, good, DIFFC_ERR_CONFIG,
+                  "x has 1 and the sampler needs twice as many: its variance (variance_type of "
+                  "scheduler_config.json) is learned_range");
     diffc_release(&start);
     close_scene(&scene);
 }
@@ -450,10 +494,15 @@ static void test_memory_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_known_answers), cmocka_unit_test(test_batches),
-        cmocka_unit_test(test_stops),         cmocka_unit_test(test_parts_of_the_loop),
-        cmocka_unit_test(test_late_start),    cmocka_unit_test(test_refused_options),
-        cmocka_unit_test(test_nonfinite),     cmocka_unit_test(test_memory_failures),
+        cmocka_unit_test(test_known_answers),
+        cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_stops),
+        cmocka_unit_test(test_parts_of_the_loop),
+        cmocka_unit_test(test_late_start),
+        cmocka_unit_test(test_refused_options),
+        cmocka_unit_test(test_nonfinite),
+        cmocka_unit_test(test_memory_failures),
+        cmocka_unit_test(test_unused_variance_channels),
     };
     return cmocka_run_group_tests(tests, case_setup, case_teardown);
 }

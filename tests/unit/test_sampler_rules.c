@@ -269,13 +269,17 @@ static void test_refused_tensors(void **state)
     diffc_sampler_options options = options_of("ddpm", "leading", 5);
     options.variance = "learned_range";
     diffc_sampler *sampler = new_sampler("linear", 0, &options);
+    options.variance = "fixed_large";
+    diffc_sampler *fixed = new_sampler("linear", 0, &options);
     diffc_tensor *x = tensor_of("x", 0, 1, 3), *kept = tensor_of("x", 0, 1, 3),
-                 *noise = tensor_of("noise", 0, 1, 3);
+                 *noise = tensor_of("noise", 0, 1, 3), *nine = tensor_of("out", 0, 1, 9);
     diffc_tensor *six = tensor_of("out", 0, 1, 6), *view = NULL, *empty = new_tensor(0, 3, 4, 4),
                  *none = new_tensor(0, 6, 4, 4);
     (void)state;
     check_fails(diffc_sampler_step(sampler, 0, noise, noise, x, NULL), DIFFC_ERR_ARG,
                 "output (with variance channels) is");
+    check_fails(diffc_sampler_step(sampler, 0, nine, noise, x, NULL), DIFFC_ERR_ARG, "output");
+    check_fails(diffc_sampler_step(fixed, 0, nine, noise, x, NULL), DIFFC_ERR_ARG, "output is");
     check_fails(diffc_sampler_step(sampler, 0, six, NULL, x, NULL), DIFFC_ERR_ARG,
                 "step 0 of \"ddpm\" adds noise");
     check_fails(diffc_sampler_step(sampler, 0, six, six, x, NULL), DIFFC_ERR_ARG, "noise is");
@@ -291,6 +295,8 @@ static void test_refused_tensors(void **state)
     diffc_release(&empty);
     diffc_release(&view);
     diffc_release(&six);
+    diffc_release(&nine);
+    diffc_release(&fixed);
     diffc_release(&noise);
     diffc_release(&kept);
     diffc_release(&x);
@@ -325,7 +331,7 @@ static void test_refused_options(void **state)
     REFUSED("linear", NULL, prediction, "velocity", DIFFC_ERR_CONFIG, "not for the schedule");
     REFUSED("flow", NULL, prediction, "epsilon", DIFFC_ERR_CONFIG, "not for the schedule");
     REFUSED("linear", NULL, variance, "learned", DIFFC_ERR_ARG,
-            "known: fixed_small, fixed_large, learned_range");
+            "known: fixed_small, fixed_small_log, fixed_large, learned_range");
     REFUSED("linear", "ddim", variance, "fixed_large", DIFFC_ERR_CONFIG, "variance is not for step \"ddim\"");
     REFUSED("linear", "ddim", eta, 1.5f, DIFFC_ERR_ARG, "eta is 1.5");
     REFUSED("linear", "ddim", eta, NAN, DIFFC_ERR_ARG, "eta is nan");

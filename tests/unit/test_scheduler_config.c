@@ -212,7 +212,93 @@ static void test_trained_betas(void **state)
                 "unknown schedule");
 }
 
+#define DDPM "\"_class_name\": \"DDPMScheduler\", \"clip_sample\": true, "
+#define SOLVER "\"_class_name\": \"DPMSolverMultistepScheduler\", "
 #define OFFSET "\"steps_offset\": 3, "
+
+/* Three steps of 8 from diffusers 0.42, of the deterministic tensors, six channels of output among them: with
+ * a fixed variance its pipelines drop the last three. */
+static void test_lists_and_steps_of_diffusers(void **state)
+{
+    static const int indices[5] = { 0, 1, 2, 192, 383 };
+    static const struct {
+        const char *keys;
+        float first, second, last;
+        double x[5];
+    } rows[] = {
+        { DDPM OFFSET "\"variance_type\": \"fixed_small\", ",
+          38,
+          33,
+          3,
+          { -0.6940027, 2.859273, 1.664276, 2.620525, 0.09586009 } },
+        { DDPM OFFSET "\"variance_type\": \"fixed_small_log\", ",
+          38,
+          33,
+          3,
+          { -0.6940027, 2.859273, 1.664276, 2.620525, 0.09586009 } },
+        { DDPM OFFSET "\"variance_type\": \"fixed_large\", ",
+          38,
+          33,
+          3,
+          { -0.7114418, 2.955015, 1.712085, 2.704963, 0.0393526 } },
+        { DDPM OFFSET "\"variance_type\": \"learned_range\", ",
+          38,
+          33,
+          3,
+          { -0.7167172, 2.958212, 1.720509, 2.681759, 0.09590885 } },
+        { DDPM OFFSET "\"timestep_spacing\": \"trailing\", ",
+          39,
+          34,
+          4,
+          { -0.6749985, 2.891206, 1.665316, 2.647593, 0.1124501 } },
+        { "\"_class_name\": \"DDIMScheduler\", " OFFSET,
+          38,
+          33,
+          3,
+          { -0.2050779, 0.9687186, 0.843632, -0.006450593, 1.001262 } },
+        { SOLVER OFFSET "\"timestep_spacing\": \"leading\", ",
+          35,
+          31,
+          7,
+          { -0.1838563, 1.826502, 0.953818, 2.363671, 1.793236 } },
+        { SOLVER OFFSET "\"timestep_spacing\": \"leading\", \"algorithm_type\": \"sde-dpmsolver++\", ",
+          35,
+          31,
+          7,
+          { -0.6973609, 4.325903, 2.168599, 5.14526, 0.2502893 } },
+        { "\"_class_name\": \"EulerDiscreteScheduler\", \"timestep_spacing\": \"leading\", " OFFSET,
+          38,
+          33,
+          3,
+          { -0.1963732, 0.9646114, 0.4650433, 2.163861, 0.9139453 } },
+        { "\"_class_name\": \"EulerDiscreteScheduler\", " OFFSET,
+          39,
+          33.42857f,
+          0,
+          { -0.2097723, 0.9056194, 0.4267015, 2.265857, 0.8495806 } },
+    };
+    diffc_tensor *output = named_tensor("step.model", 2, 6, 8, 8), *noise = named_tensor("z", 2, 3, 8, 8);
+    (void)state;
+    for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
+        diffc_sampler_options options = DIFFC_SAMPLER_OPTIONS;
+        diffc_tensor *x = named_tensor("step.x", 2, 3, 8, 8);
+        write_betas(rows[r].keys);
+        options.steps = 8;
+        diffc_sampler *sampler = open_sampler(&options);
+        assert_int_equal(diffc_sampler_steps(sampler), 8);
+        assert_true(diffc_sampler_timestep(sampler, 0) == rows[r].first);
+        check_near(diffc_sampler_timestep(sampler, 1), rows[r].second, 1e-5);
+        assert_true(diffc_sampler_timestep(sampler, 7) == rows[r].last);
+        for (int step = 0; step < 3; step++)
+            check_ok(diffc_sampler_step(sampler, step, output, noise, x, NULL));
+        for (int i = 0; i < 5; i++)
+            check_near(data_of(x)[indices[i]], rows[r].x[i], 3e-6);
+        diffc_release(&sampler);
+        diffc_release(&x);
+    }
+    diffc_release(&noise);
+    diffc_release(&output);
+}
 
 /* What the caller sets comes first; the offset is of the spacing leading alone, whoever chose it. */
 static void test_offset_and_options(void **state)
@@ -306,6 +392,8 @@ static void test_refused(void **state)
         { "{\"lambda_min_clipped\": -1e300}", DIFFC_ERR_CONFIG, "lambda_min_clipped is -1e+300" },
         { "{\"variance_type\": \"learned\"}", DIFFC_ERR_UNSUPPORTED,
           "variance_type is \"learned\", must be one of" },
+        { "{\"variance_type\": \"fixed_large_log\"}", DIFFC_ERR_UNSUPPORTED,
+          "variance_type is \"fixed_large_log\", must be one of fixed_small, fixed_small_log, fixed_large" },
         { "{\"_class_name\": \"DDIMScheduler\", \"set_alpha_to_one\": false}", DIFFC_ERR_UNSUPPORTED,
           "set_alpha_to_one is false, must be true" },
         { "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"algorithm_type\": \"dpmsolver\"}",
@@ -363,7 +451,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_official_file),      cmocka_unit_test(test_other_steps),
         cmocka_unit_test(test_saved_by_diffusers), cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_trained_betas),
+        cmocka_unit_test(test_trained_betas),      cmocka_unit_test(test_lists_and_steps_of_diffusers),
         cmocka_unit_test(test_offset_and_options), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_memory_failures),
     };
