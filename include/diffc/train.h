@@ -83,8 +83,9 @@ typedef struct diffc_trainer_options {
 
 /* Bytes a trainer would take beyond the model (peak), and the trainer. It keeps model and dataset, and
  * changes the model's weights in place. ERR_ARG, ERR_CONFIG (model, objective and data do not fit; the number
- * of ranks does not divide the 8 lanes; ranks differ in options, weights or kernels), ERR_LIMIT (the message
- * says the smallest memory that works), ERR_NOMEM. Since 0.1. */
+ * of ranks does not divide the 8 lanes; ranks differ in options, weights or kernels), ERR_UNSUPPORTED (an
+ * if_unet with dropout), ERR_LIMIT (the message says the smallest memory that works), ERR_NOMEM. Since 0.1.
+ */
 DIFFC_API int diffc_trainer_bytes(const diffc_model *model, const diffc_dataset *dataset,
                                   const diffc_trainer_options *options, int64_t *bytes);
 DIFFC_API int diffc_trainer_create(diffc_model *model, const diffc_dataset *dataset,

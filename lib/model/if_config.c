@@ -260,12 +260,10 @@ static const struct fixed_key {
 } fixed_keys[] = {
     { "center_input_sample", "false" },
     { "downsample_padding", "1" },
-    { "dropout", "0" },
     { "conv_in_kernel", "3" },
     { "conv_out_kernel", "3" },
     { "dual_cross_attention", "false" },
     { "use_linear_projection", "false" },
-    { "upcast_attention", "false" },
     { "class_embeddings_concat", "false" },
     { "attention_type", "\"default\"" },
     { "num_attention_heads", "null" },
@@ -346,6 +344,8 @@ int dfi_if_config_read(const struct json_t *root, const char *path, struct dfi_i
     config->norm_epsilon = read_number(&keys, "norm_eps", 1e-5, 1e-12, 1);
     config->resnet_divisor = read_number(&keys, "resnet_out_scale_factor", 1, 1e-3, 1e3);
     config->mid_divisor = read_number(&keys, "mid_block_scale_factor", 1, 1e-3, 1e3);
+    config->dropout = read_number(&keys, "dropout", 0, 0, 1);
+    (void)read_truth(&keys, "upcast_attention", 0); /* not for these blocks, and attention sums in float */
     read_text(&keys, config);
     read_time(&keys, config);
     for (int i = 0; i < DFI_COUNT(fixed_keys); i++)
@@ -399,6 +399,8 @@ int dfi_if_config_knows(const char *key)
                                           "class_embed_type",
                                           "resnet_out_scale_factor",
                                           "mid_block_scale_factor",
+                                          "dropout",
+                                          "upcast_attention",
                                           "transformer_layers_per_block" };
     if (key[0] == '_')
         return 1;

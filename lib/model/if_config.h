@@ -31,6 +31,7 @@ struct dfi_if_config {
     enum dfi_act time_act; /* DFI_ACT_NONE: none */
     int scale_shift, skip_time_act;
     double resnet_divisor, mid_divisor;
+    double dropout; /* that it was trained with: not applied */
 };
 
 /* `path` begins the messages. ERR_CONFIG for values that make no sense, ERR_UNSUPPORTED for those that this

@@ -139,6 +139,9 @@ static int check_model(const struct dfi_objective *objective, const struct diffc
 {
     const int classifies = strcmp(model->architecture->kind, "classifier") == 0;
     const int takes_t = model->loss_values.t >= 0;
+    if (model->json && model->config.unet.dropout > 0)
+        return dfi_fail(DIFFC_ERR_UNSUPPORTED, "config.json: dropout is %g, must be 0 in training",
+                        model->config.unet.dropout);
     if (objective->classifies != classifies)
         return dfi_fail(DIFFC_ERR_CONFIG, "objective %s does not fit architecture %s", objective->entry.name,
                         model->architecture->entry.name);

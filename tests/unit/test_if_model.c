@@ -40,14 +40,19 @@ static void refused(int found, int status, const char *message)
                  diffc_status_name(status), message);
 }
 
-static diffc_model *new_model(void)
+static diffc_model *model_of(const char *config)
 {
     diffc_model_options options = DIFFC_MODEL_OPTIONS;
     diffc_model *model = NULL;
-    options.config = tiny;
+    options.config = config;
     options.seed = 5;
     ok(diffc_model_create(io_context, "if_unet", &options, &model));
     return model;
+}
+
+static diffc_model *new_model(void)
+{
+    return model_of(tiny);
 }
 
 static diffc_tensor *input(const char *name, int ndim, const int64_t *shape)
@@ -187,6 +192,36 @@ static void test_in_place_is_exact(void **unused)
     diffc_release(&model);
 }
 
+/* Dropout is for training alone, where it is refused; the blocks of the family do not know upcast_attention.
+ */
+static void test_keys_of_training(void **unused)
+{
+    static const int64_t shape[4] = { 2, 3, 8, 8 };
+    diffc_trainer_options options = DIFFC_TRAINER_OPTIONS;
+    diffc_trainer *trainer = NULL;
+    diffc_dataset *data = NULL;
+    char text[2048];
+    int64_t bytes = 0;
+    (void)unused;
+    snprintf(text, sizeof(text), "{\"dropout\": 0.25, \"upcast_attention\": true, %s", tiny + 1);
+    diffc_model *plain = new_model(), *model = model_of(text);
+    float *expected = evaluate(plain), *found = evaluate(model);
+    assert_memory_equal(found, expected, 2 * 6 * 96 * sizeof(float));
+    diffc_tensor *images = input("images", 4, shape);
+    ok(diffc_dataset_create(images, NULL, &data));
+    options.objective = "ddpm";
+    refused(diffc_trainer_create(model, data, &options, &trainer), DIFFC_ERR_UNSUPPORTED,
+            "config.json: dropout is 0.25, must be 0 in training");
+    refused(diffc_trainer_bytes(model, data, &options, &bytes), DIFFC_ERR_UNSUPPORTED, "dropout is 0.25");
+    assert_null(trainer);
+    free(expected);
+    free(found);
+    diffc_release(&data);
+    diffc_release(&images);
+    diffc_release(&model);
+    diffc_release(&plain);
+}
+
 /* Rows S11 and S12. */
 static void test_tensors(void **unused)
 {
@@ -282,8 +317,16 @@ static const struct change {
     { "UNetMidBlock2DSimpleCrossAttn", "UNetMidBlock2DCrossAttn", DIFFC_ERR_UNSUPPORTED, "mid_block_type" },
     { "\"gelu\"", "\"mish\"", DIFFC_ERR_UNSUPPORTED, "act_fn is \"mish\", must be \"gelu\"" },
     { "\"group_norm\"", "\"layer_norm\"", DIFFC_ERR_UNSUPPORTED, "cross_attention_norm" },
-    { "\"sample_size\": 8", "\"dropout\": 0.1, \"sample_size\": 8", DIFFC_ERR_UNSUPPORTED,
-      "dropout is 0.1, must be 0" },
+    /* without effect on a prediction */
+    { "\"sample_size\": 8", "\"dropout\": 0.1, \"sample_size\": 8", DIFFC_OK, NULL },
+    { "\"sample_size\": 8", "\"dropout\": 1, \"sample_size\": 8", DIFFC_OK, NULL },
+    { "\"sample_size\": 8", "\"dropout\": 1.5, \"sample_size\": 8", DIFFC_ERR_CONFIG,
+      "dropout is 1.5, must be a number from 0 to 1" },
+    { "\"sample_size\": 8", "\"dropout\": -0.1, \"sample_size\": 8", DIFFC_ERR_CONFIG, "dropout is -0.1" },
+    { "\"sample_size\": 8", "\"dropout\": \"0\", \"sample_size\": 8", DIFFC_ERR_CONFIG, "dropout is \"0\"" },
+    { "\"sample_size\": 8", "\"upcast_attention\": true, \"sample_size\": 8", DIFFC_OK, NULL },
+    { "\"sample_size\": 8", "\"upcast_attention\": 1, \"sample_size\": 8", DIFFC_ERR_CONFIG,
+      "upcast_attention is 1, must be true or false" },
     { "\"sample_size\": 8", "\"center_input_sample\": true, \"sample_size\": 8", DIFFC_ERR_UNSUPPORTED,
       "center_input_sample is true" },
     { "\"sample_size\": 8", "\"num_class_embeds\": 10, \"sample_size\": 8", DIFFC_ERR_UNSUPPORTED,
@@ -492,11 +535,12 @@ static void test_allocations(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stored_types), cmocka_unit_test(test_in_place_is_exact),
-        cmocka_unit_test(test_tensors),      cmocka_unit_test(test_configs),
-        cmocka_unit_test(test_many_blocks),  cmocka_unit_test(test_memory_limit),
-        cmocka_unit_test(test_session),      cmocka_unit_test(test_session_settings),
-        cmocka_unit_test(test_allocations),  cmocka_unit_test(test_little_memory),
+        cmocka_unit_test(test_stored_types),     cmocka_unit_test(test_in_place_is_exact),
+        cmocka_unit_test(test_tensors),          cmocka_unit_test(test_configs),
+        cmocka_unit_test(test_many_blocks),      cmocka_unit_test(test_memory_limit),
+        cmocka_unit_test(test_session),          cmocka_unit_test(test_session_settings),
+        cmocka_unit_test(test_allocations),      cmocka_unit_test(test_little_memory),
+        cmocka_unit_test(test_keys_of_training),
     };
     return cmocka_run_group_tests(tests, io_setup, io_teardown);
 }
