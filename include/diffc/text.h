@@ -85,13 +85,15 @@ typedef struct diffc_text_encoder_options {
     int32_t map;         /* 1: map the files instead of reading them; they must not change while in use */
     const char
         *precision; /* fp32 (default); bf16: on CPUs with AVX-512 BF16 linear layers multiply in bfloat16 */
+    int32_t finite; /* 1: weights of NaN or infinity are refused; see diffc_archive_options */
 } diffc_text_encoder_options;
 
 #define DIFFC_TEXT_ENCODER_OPTIONS DIFFC_OPTIONS_OF(diffc_text_encoder_options)
 
 /* Bytes that an encoder would take, without loading it; and the encoder. ERR_ARG, ERR_IO, ERR_FORMAT,
  * ERR_CONFIG (a setting that makes no sense, a tensor missing or of another shape: named), ERR_UNSUPPORTED
- * (another kind of model, pickled weights), ERR_LIMIT (limits.memory), ERR_NOMEM. Since 0.1. */
+ * (another kind of model, pickled weights), ERR_LIMIT (limits.memory), ERR_NONFINITE (finite), ERR_NOMEM.
+ * Since 0.1. */
 DIFFC_API int diffc_text_encoder_bytes(diffc_context *context, const char *folder,
                                        const diffc_text_encoder_options *options, int64_t *bytes);
 DIFFC_API int diffc_text_encoder_open(diffc_context *context, const char *folder,

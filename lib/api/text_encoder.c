@@ -13,6 +13,7 @@ static int read_options(const diffc_text_encoder_options *source, struct dfi_tex
     config->batch = options.batch ? options.batch : 2;
     config->variant = options.variant;
     config->map = options.map != 0;
+    config->finite = options.finite != 0;
     if (config->length < 1 || config->length > 4096)
         return dfi_fail(DIFFC_ERR_ARG, "text_encoder_options.length is %d, must be 1 to 4096",
                         config->length);

@@ -48,7 +48,7 @@ struct diffc_text_encoder {
 };
 
 struct dfi_text_encoder_config {
-    int length, batch, map;
+    int length, batch, map, finite;
     const char *variant;
     enum dfi_precision precision;
 };

@@ -93,21 +93,42 @@ static struct dfi_exec_options options_of(const struct dfi_text_encoder_config *
     };
 }
 
+static int count_bytes(const struct diffc_text_encoder *encoder, const char *folder,
+                       const struct dfi_text_encoder_config *config, uint64_t *weights, size_t *plan)
+{
+    const struct dfi_exec_options options = options_of(config);
+    DFI_TRY(dfi_folder_weight_bytes(encoder->object.context, folder, config->variant, weights));
+    return dfi_exec_bytes(encoder->graph, &options, plan);
+}
+
+/* Before a byte of the weights is read. */
+static int check_memory(const struct diffc_text_encoder *encoder, const char *folder,
+                        const struct dfi_text_encoder_config *config)
+{
+    const uint64_t limit = (uint64_t)encoder->object.context->limits.memory;
+    uint64_t weights = 0;
+    size_t plan = 0;
+    DFI_TRY(count_bytes(encoder, folder, config, &weights, &plan));
+    if (weights > limit || plan > limit - weights)
+        return dfi_fail(DIFFC_ERR_LIMIT,
+                        "%s: %llu bytes for weights and %zu for a run, the memory limit is %llu", folder,
+                        (unsigned long long)weights, plan, (unsigned long long)limit);
+    return DIFFC_OK;
+}
+
 static int load(struct diffc_text_encoder *encoder, const char *folder,
                 const struct dfi_text_encoder_config *config)
 {
     struct diffc_context *context = encoder->object.context;
     const struct dfi_exec_options options = options_of(config);
-    uint64_t bytes = 0;
-    DFI_TRY(dfi_folder_weight_bytes(context, folder, config->variant, &bytes));
-    if (bytes > (uint64_t)context->limits.memory)
-        return dfi_fail(DIFFC_ERR_LIMIT, "%s: weights of %llu bytes, limits.memory is %lld", folder,
-                        (unsigned long long)bytes, (long long)context->limits.memory);
+    DFI_TRY(check_memory(encoder, folder, config));
     DFI_TRY(dfi_folder_weights(context, folder, config->variant, config->map, &encoder->weights));
-    int status = check_missing(&encoder->params, encoder->weights);
+    int status = config->finite ? dfi_archive_check_finite(encoder->weights) : DIFFC_OK;
+    if (status == DIFFC_OK)
+        status = check_missing(&encoder->params, encoder->weights);
     if (status == DIFFC_OK)
         status = dfi_params_borrow(&encoder->params, find_values, encoder->weights);
-    if (status == DIFFC_ERR_CONFIG)
+    if (status == DIFFC_ERR_CONFIG || status == DIFFC_ERR_NONFINITE)
         return dfi_fail_in(status, "%s", folder);
     DFI_TRY(status);
     return dfi_exec_create(encoder->graph, &encoder->params, &options, &encoder->exec);
@@ -150,14 +171,11 @@ int dfi_text_encoder_open(struct diffc_context *context, const char *folder,
 int dfi_text_encoder_bytes(struct diffc_context *context, const char *folder,
                            const struct dfi_text_encoder_config *config, uint64_t *bytes)
 {
-    const struct dfi_exec_options options = options_of(config);
     struct diffc_text_encoder *made;
     uint64_t weights = 0;
     size_t plan = 0;
     DFI_TRY(begin(context, folder, config, &made));
-    int status = dfi_folder_weight_bytes(context, folder, config->variant, &weights);
-    if (status == DIFFC_OK)
-        status = dfi_exec_bytes(made->graph, &options, &plan);
+    const int status = count_bytes(made, folder, config, &weights, &plan);
     if (status == DIFFC_OK)
         *bytes = weights + plan;
     dfi_release(made);

@@ -293,6 +293,89 @@ static void test_refused(void **state)
     expect_refused(NULL, DIFFC_ERR_IO, "config.json");
 }
 
+static void expect_limit(int64_t memory, const char *words)
+{
+    diffc_limits limits = DIFFC_LIMITS;
+    diffc_text_encoder *encoder = NULL;
+    char all[80];
+    limits.memory = memory;
+    diffc_context *small = io_context_new(&limits);
+    const size_t before = io_memory.peak = io_memory.bytes;
+    assert_int_equal(diffc_text_encoder_open(small, io_path("te"), NULL, &encoder), DIFFC_ERR_LIMIT);
+    assert_null(encoder);
+    snprintf(all, sizeof(all), "te: %s, the memory limit is %lld", words, (long long)memory);
+    if (!strstr(diffc_message(), all))
+        fail_msg("no \"%s\" in \"%s\"", all, diffc_message());
+    assert_true(io_memory.peak - before < 100000);
+    diffc_release(&small);
+}
+
+/* Row J6: what weights and run would take together is told before either is there; so it is with a
+ * config.json that does not belong to the weights. */
+static void test_j6_memory(void **state)
+{
+    static const int f32[] = { DIFFC_F32 };
+    diffc_limits limits = DIFFC_LIMITS;
+    diffc_text_encoder *encoder = NULL;
+    struct stat file;
+    char text[1024], wide[1024], words[80];
+    int64_t bytes = 0;
+    (void)state;
+    assert_int_equal(tiny_t5_folder(io_context, io_path("te"), 100, f32, 1), DIFFC_OK);
+    assert_int_equal(diffc_text_encoder_bytes(io_context, io_path("te"), NULL, &limits.memory), DIFFC_OK);
+    assert_int_equal(stat(io_path("te/model.safetensors"), &file), 0);
+    snprintf(words, sizeof(words), "%lld bytes for weights and %lld for a run", (long long)file.st_size,
+             (long long)(limits.memory - file.st_size));
+    expect_limit(limits.memory - 1, words);
+    expect_limit(1000, words);
+    diffc_context *enough = io_context_new(&limits);
+    assert_int_equal(diffc_text_encoder_open(enough, io_path("te"), NULL, &encoder), DIFFC_OK);
+    diffc_release(&encoder);
+    diffc_release(&enough);
+    snprintf(text, sizeof(text), TINY_T5, 100);
+    const char *at = strstr(text, "\"d_ff\":80");
+    snprintf(wide, sizeof(wide), "%.*s\"d_ff\":65536%s", (int)(at - text), text, at + 9);
+    assert_int_equal(write_text(io_path("te/config.json"), wide), 0);
+    assert_int_equal(diffc_text_encoder_bytes(io_context, io_path("te"), NULL, &bytes), DIFFC_OK);
+    assert_true(bytes > limits.memory + 2 * LENGTH * 65536 * 4);
+    snprintf(words, sizeof(words), "%lld bytes for weights and %lld for a run", (long long)file.st_size,
+             (long long)(bytes - file.st_size));
+    expect_limit(limits.memory, words);
+}
+
+/* Row S12: refused where it is asked for. */
+static void test_finite(void **state)
+{
+    static const int f32[] = { DIFFC_F32 };
+    diffc_text_encoder_options options = DIFFC_TEXT_ENCODER_OPTIONS;
+    diffc_text_encoder *encoder = NULL;
+    diffc_archive *archive = NULL;
+    diffc_tensor *weights = NULL;
+    (void)state;
+    assert_int_equal(tiny_t5_folder(io_context, io_path("te"), 100, f32, 1), DIFFC_OK);
+    options.finite = 1;
+    assert_int_equal(diffc_text_encoder_open(io_context, io_path("te"), &options, &encoder), DIFFC_OK);
+    diffc_release(&encoder);
+    assert_int_equal(tiny_t5_archive(io_context, 100, f32, 1, &archive), DIFFC_OK);
+    assert_int_equal(diffc_archive_get(archive, "encoder.final_layer_norm.weight", &weights), DIFFC_OK);
+    ((float *)diffc_tensor_data(weights))[7] = INFINITY;
+    assert_int_equal(diffc_archive_save(archive, io_path("te/model.safetensors")), DIFFC_OK);
+    diffc_release(&weights);
+    diffc_release(&archive);
+    for (options.map = 0; options.map < 2; options.map++) {
+        const long live = io_memory.live;
+        assert_int_equal(diffc_text_encoder_open(io_context, io_path("te"), &options, &encoder),
+                         DIFFC_ERR_NONFINITE);
+        assert_null(encoder);
+        assert_non_null(strstr(diffc_message(),
+                               "te: tensor \"encoder.final_layer_norm.weight\": value 7 is NaN or infinite"));
+        assert_int_equal(io_memory.live, live);
+    }
+    options.finite = 0;
+    assert_int_equal(diffc_text_encoder_open(io_context, io_path("te"), &options, &encoder), DIFFC_OK);
+    diffc_release(&encoder);
+}
+
 /* Rounded factors, summed in float: near the same states, and the ones of float where the CPU has no such
  * products. */
 static void test_bf16(void **state)
@@ -462,7 +545,8 @@ int main(void)
         cmocka_unit_test(test_shards),     cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_refused),    cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_embeddings), cmocka_unit_test(test_memory_fails),
-        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_bf16),       cmocka_unit_test(test_j6_memory),
+        cmocka_unit_test(test_finite),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
