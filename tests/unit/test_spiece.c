@@ -256,6 +256,20 @@ static void test_paths(void **state)
     diffc_tokenizer *tokenizer = NULL;
     struct bytes model = make_model();
     (void)state;
+    /* A FIFO that nobody writes to: at once, and never blocking. */
+    assert_int_equal(mkfifo(io_path("fifo"), 0600), 0);
+    assert_int_equal(symlink("nowhere", io_path("dangling")), 0);
+    const char *const paths[] = { io_path("fifo"), "/dev/zero", io_path("dangling") };
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        const int descriptors = io_count_descriptors();
+        assert_int_equal(diffc_tokenizer_open(io_context, paths[i], &tokenizer), DIFFC_ERR_IO);
+        assert_null(tokenizer);
+        if (!strstr(diffc_message(), paths[i]) || (i < 2 && !strstr(diffc_message(), "not a regular file")))
+            fail_msg("%s: \"%s\"", paths[i], diffc_message());
+        assert_int_equal(io_count_descriptors(), descriptors);
+    }
+    assert_int_equal(unlink(io_path("fifo")), 0);
+    assert_int_equal(unlink(io_path("dangling")), 0);
     assert_int_equal(diffc_tokenizer_open(io_context, io_folder, &tokenizer), DIFFC_ERR_IO);
     assert_int_equal(diffc_tokenizer_open(io_context, io_path("none"), &tokenizer), DIFFC_ERR_IO);
     assert_int_equal(diffc_tokenizer_open(io_context, NULL, &tokenizer), DIFFC_ERR_ARG);

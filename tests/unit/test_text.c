@@ -1,6 +1,7 @@
 /* The tokenizer: every string of the golden file, the forms of a text, and what the calls promise. */
 
 #include <jansson.h>
+#include <time.h>
 
 #include "io_case.h"
 
@@ -260,6 +261,52 @@ static void test_x4_long(void **state)
     }
 }
 
+/* X4 with limits.text_bytes raised: time and memory grow with the text, and no faster. */
+static void test_x4_raised_limit(void **state)
+{
+    enum { MOST = 10 << 20 };
+    static const struct {
+        const char *unit;
+        int64_t count, dropped;
+    } texts[] = {
+        { "w", MOST, MOST / 2 - 75 },        /* one word of two letters a piece */
+        { "\xCC\x88", 1000000, 0 },          /* all one unknown run */
+        { "\xEF\xB7\xBA", 200000, 1199926 }, /* 18 characters each */
+        { "</s>", MOST / 4, MOST / 4 - 76 }, /* as special tokens */
+    };
+    diffc_text_options options = DIFFC_TEXT_OPTIONS;
+    diffc_limits limits = DIFFC_LIMITS;
+    diffc_tokenizer *raised = NULL;
+    int32_t ids[77];
+    int64_t dropped = 0;
+    (void)state;
+    limits.text_bytes = MOST;
+    options.parse_special = 1;
+    diffc_context *context = io_context_new(&limits);
+    assert_int_equal(diffc_tokenizer_open(context, data_file("tiny_spiece.model"), &raised), DIFFC_OK);
+    char *text = calloc(1, 10 * MOST);
+    assert_non_null(text);
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        const size_t length = strlen(texts[i].unit), size = length * (size_t)texts[i].count;
+        const clock_t start = clock();
+        for (size_t at = 0; at < size; at += length)
+            memcpy(text + at, texts[i].unit, length);
+        assert_int_equal(diffc_tokenizer_prompt(raised, text, size, &options, 77, ids, NULL, &dropped),
+                         DIFFC_OK);
+        assert_int_equal(dropped, texts[i].dropped);
+        assert_true((double)(clock() - start) / CLOCKS_PER_SEC < 20); /* some hours, were it quadratic */
+    }
+    for (int times = 1; times <= 10; times += 9) { /* one byte more, and ten times as much */
+        const size_t size = (size_t)MOST * (size_t)times + (times == 1);
+        assert_int_equal(diffc_tokenizer_prompt(raised, text, size, &options, 77, ids, NULL, NULL),
+                         DIFFC_ERR_LIMIT);
+        assert_non_null(strstr(diffc_message(), "limits.text_bytes = 10485760"));
+    }
+    free(text);
+    diffc_release(&raised);
+    diffc_release(&context);
+}
+
 /* X5: special tokens in a text are plain text unless asked for. */
 static void test_x5_special(void **state)
 {
@@ -402,7 +449,7 @@ int main(void)
         cmocka_unit_test(test_x3_nul),       cmocka_unit_test(test_x4_long),
         cmocka_unit_test(test_x5_special),   cmocka_unit_test(test_x6_truncation),
         cmocka_unit_test(test_x7_small),     cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_memory_fails),
+        cmocka_unit_test(test_memory_fails), cmocka_unit_test(test_x4_raised_limit),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
