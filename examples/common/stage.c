@@ -175,6 +175,8 @@ int ex_stage_steps(struct ex_stage *stage, int steps)
         options.steps = steps ? steps : 34;
     }
     int status = make_sampler(stage, &options);
+    if (status == DIFFC_ERR_CONFIG && list)
+        return ex_error(EX_USAGE, "--timesteps", "%s", diffc_message());
     if (status == DIFFC_ERR_ARG && (list || stage->studio->step))
         return ex_error(EX_USAGE, list ? "--timesteps" : "--step", "%s", diffc_message());
     if (status)

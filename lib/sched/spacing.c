@@ -225,8 +225,8 @@ int dfi_spacing_list(const struct dfi_spacing *spacing, const struct dfi_spacing
                                        request->fractional);
     if (status < 0) {
         dfi_free(context, list);
-        return dfi_fail_in(status, "spacing does not fit: %d steps, %d timesteps, offset %d", filled,
-                           request->top, request->offset);
+        return dfi_fail_in(DIFFC_ERR_CONFIG, "spacing does not fit: %d steps, %d timesteps, offset %d",
+                           filled, request->top, request->offset);
     }
     *times = list;
     *count = filled;

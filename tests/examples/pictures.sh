@@ -108,6 +108,7 @@ for program in text_to_image sample; do
     fails 1 'no embedding of "x"' $program --model model --embeddings one.safetensors --prompt x
     fails 2 timesteps $program --model model --timesteps 250,500
     fails 2 timesteps $program --model model --timesteps 250,,0
+    fails 2 '--timesteps: .*has 27 steps' $program --model model --timesteps fast27 --steps 20
     fails 2 timesteps $program --model model --timesteps nonsense
     fails 2 'timestep 0 is nan' $program --model model --timesteps nan,5
     fails 2 '--steps: 3 is there twice' $program --model model --steps 3,3

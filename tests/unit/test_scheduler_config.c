@@ -331,7 +331,7 @@ static void test_offset_and_options(void **state)
     diffc_release(&sampler);
     options = (diffc_sampler_options)DIFFC_SAMPLER_OPTIONS;
     options.steps = 40; /* diffusers has an IndexError here */
-    check_fails(diffc_sampler_open(case_context, folder, &options, &sampler), DIFFC_ERR_ARG,
+    check_fails(diffc_sampler_open(case_context, folder, &options, &sampler), DIFFC_ERR_CONFIG,
                 "offset 3: leading: timestep 0 is 42, must be in [0, T - 1] with T = 40");
     assert_non_null(strstr(diffc_message(), file));
 }

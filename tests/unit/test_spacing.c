@@ -85,7 +85,7 @@ static void test_steps_offset(void **state)
     options.steps_offset = 38;
     diffc_schedule *schedule = new_schedule("linear", 0);
     diffc_sampler *sampler = NULL;
-    check_fails(diffc_sampler_create(schedule, &options, &sampler), DIFFC_ERR_ARG,
+    check_fails(diffc_sampler_create(schedule, &options, &sampler), DIFFC_ERR_CONFIG,
                 "27 steps, 1000 timesteps, offset 38: leading: timestep 0 is 1000");
     diffc_release(&schedule);
     options.step = "dpmsolver++";
@@ -212,7 +212,7 @@ static void test_hostile_requests(void **state)
                   "has 1000 steps, options.steps is 50");
     check_refused("linear", 0, options_of("ddpm", "fast27", 28), DIFFC_ERR_CONFIG, "has 27 steps");
     check_refused("linear", 20, options_of("ddpm", "smart50", 0), DIFFC_ERR_ARG, "50 steps on 20 timesteps");
-    check_refused("linear", 30, options_of("ddpm", "fast27", 0), DIFFC_ERR_ARG, "spacing does not fit");
+    check_refused("linear", 30, options_of("ddpm", "fast27", 0), DIFFC_ERR_CONFIG, "spacing does not fit");
     check_refused("flow", 0, options_of(NULL, "leading", 10), DIFFC_ERR_CONFIG,
                   "not for the schedule \"flow\"");
     check_refused("flow_match", 0, options_of(NULL, "full", 0), DIFFC_ERR_CONFIG, "not for the schedule");
@@ -222,7 +222,7 @@ static void test_hostile_requests(void **state)
     check_refused("linear", 0, cut, DIFFC_ERR_ARG, "lambda_min is nan");
     cut.lambda_min = -5.1;
     cut.steps = 996;
-    check_refused("squaredcos_cap_v2", 0, cut, DIFFC_ERR_ARG, "spacing does not fit");
+    check_refused("squaredcos_cap_v2", 0, cut, DIFFC_ERR_CONFIG, "spacing does not fit");
     cut.step = "ddpm";
     cut.steps = 20;
     check_refused("linear", 0, cut, DIFFC_ERR_CONFIG, "lambda_min is not for step \"ddpm\"");
