@@ -217,7 +217,7 @@ static void test_hostile_requests(void **state)
                   "not for the schedule \"flow\"");
     check_refused("flow_match", 0, options_of(NULL, "full", 0), DIFFC_ERR_CONFIG, "not for the schedule");
     cut.lambda_min = 1e300;
-    check_refused("linear", 0, cut, DIFFC_ERR_ARG, "0 timesteps");
+    check_refused("linear", 0, cut, DIFFC_ERR_CONFIG, "0 timesteps");
     cut.lambda_min = NAN;
     check_refused("linear", 0, cut, DIFFC_ERR_ARG, "lambda_min is nan");
     cut.lambda_min = -5.1;
