@@ -8,7 +8,12 @@
 #define BLOCK_BYTES \
     (512 * 1024)      /* of a block's values: shares a second-level cache of 1 MB with the weights */
 #define MOST_GROUPS 4 /* of tiles in a block */
-#define PAD 16        /* elements between positions, so that they do not meet in the same sets of a cache */
+/* Where fewer than so many groups fit, the weights, read anew for every block, would cost more than values
+ * that leave that cache: then a block has so many, if there are enough blocks to share among threads. */
+#define LEAST_GROUPS 3
+#define WIDE_GROUPS 8
+#define WIDE_BLOCKS 16
+#define PAD 16 /* elements between positions, so that they do not meet in the same sets of a cache */
 
 struct dfi_conv_winograd_plan dfi_conv_winograd_plan_make(const struct dfi_conv *conv,
                                                           const struct dfi_conv_plan *plan,
@@ -99,7 +104,7 @@ static struct block size_block(const struct dfi_conv *conv, const struct dfi_con
     b.in_group = b.in_position * positions;
     b.out_group = b.out_position * positions;
     const ptrdiff_t fit = BLOCK_BYTES / (b.in_group * b.value + b.out_group * (ptrdiff_t)sizeof(float));
-    b.groups = fit < 1 ? 1 : fit < MOST_GROUPS ? (int)fit : MOST_GROUPS;
+    b.groups = fit < LEAST_GROUPS ? WIDE_GROUPS : fit < MOST_GROUPS ? (int)fit : MOST_GROUPS;
     return b;
 }
 
@@ -227,9 +232,22 @@ static int divide_up(int a, int b)
     return (a + b - 1) / b;
 }
 
+static int count_groups(const struct dfi_conv_winograd_plan *w, int samples)
+{
+    return (int)(((int64_t)samples * w->per_image + DFI_WINOGRAD_TILES - 1) / DFI_WINOGRAD_TILES);
+}
+
+/* Wide blocks are smaller where there would be too few of them. */
+static int block_tiles(const struct dfi_conv_winograd_plan *w, const struct block *b, int samples)
+{
+    const int share = count_groups(w, samples) / WIDE_BLOCKS;
+    const int groups = b->groups <= MOST_GROUPS || share > b->groups ? b->groups : share > 1 ? share : 1;
+    return groups * DFI_WINOGRAD_TILES;
+}
+
 static int count_tile_blocks(const struct dfi_conv_winograd_plan *w, const struct block *b, int samples)
 {
-    const int tiles = b->groups * DFI_WINOGRAD_TILES;
+    const int tiles = block_tiles(w, b, samples);
     return (int)(((int64_t)samples * w->per_image + tiles - 1) / tiles);
 }
 
@@ -244,11 +262,6 @@ static int count_tile_blocks(const struct dfi_conv_winograd_plan *w, const struc
 #define STREAM_BYTES ((size_t)64 << 20) /* of the shared memory, which is read in order */
 #define STREAM_GROUPS 12                /* of tiles, at most */
 #define STREAM_CHANNELS 64
-
-static int count_groups(const struct dfi_conv_winograd_plan *w, int samples)
-{
-    return (int)(((int64_t)samples * w->per_image + DFI_WINOGRAD_TILES - 1) / DFI_WINOGRAD_TILES);
-}
 
 /* Groups of tiles that are few. */
 static int few_groups(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w,
@@ -556,7 +569,7 @@ static void run(const struct dfi_conv_job *job, int piece, void *scratch)
         run_few(job, &w, &b, piece, scratch);
         return;
     }
-    const int tiles = b.groups * DFI_WINOGRAD_TILES, all = job->samples * w.per_image;
+    const int tiles = block_tiles(&w, &b, job->samples), all = job->samples * w.per_image;
     const int share = piece_blocks(count_tile_blocks(&w, &b, job->samples)) * tiles;
     const int end = all - piece * share < share ? all : (piece + 1) * share;
     const int64_t after = (int64_t)(piece + job->threads) *

@@ -182,8 +182,6 @@ static void test_rounding_errors(void **state)
     check_errors(1, 14, 32, 24);
 }
 
-/* Images repeat where fewer lie in memory than the job takes, and the bits of one do not depend on the
- * others. */
 /* With memory in common few tiles are transformed before all blocks of channels, and weights may stream: the
  * same bits. */
 static void check_shared(int size, int cin, int cout, int few)
@@ -222,13 +220,14 @@ static void test_shared(void **state)
     check_shared(64, 256, 16, 0);
 }
 
-static void test_images(void **state)
+/* Images repeat where fewer lie in memory than the job takes, and the bits of one do not depend on the
+ * others. */
+static void check_images(int size, int cin, int cout)
 {
     const struct dfi_kernels *tables[KC_TABLES];
     const int count = kc_list_tables(tables);
     struct setup s;
-    (void)state;
-    open_setup(&s, 0, 7, 20, 24);
+    open_setup(&s, 0, size, cin, cout);
     for (int i = 0; i < count * 3; i++) {
         const enum dfi_numerics numerics = (enum dfi_numerics)(i % 3);
         size_t n, m;
@@ -244,6 +243,13 @@ static void test_images(void **state)
         free(five);
     }
     close_setup(&s);
+}
+
+static void test_images(void **state)
+{
+    (void)state;
+    check_images(7, 20, 24);
+    check_images(40, 192, 16); /* wide blocks: as many tiles as there are images for */
 }
 
 int main(void)
