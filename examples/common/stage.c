@@ -167,6 +167,9 @@ int ex_stage_steps(struct ex_stage *stage, int steps)
         options.timestep_count = ex_read_timesteps(list, values, 1000);
         if (options.timestep_count < 0)
             return ex_error(EX_USAGE, "--timesteps", "\"%s\" is not a list of at most 1000 numbers", list);
+        if (options.timestep_count && stage->studio->steps.count > 1)
+            return ex_error(EX_USAGE, "--steps",
+                            "one number, please: with a list of --timesteps it is stage II's");
         options.timesteps = options.timestep_count ? values : NULL;
         options.spacing = options.timestep_count ? NULL : list;
         options.steps = options.timestep_count ? 0 : steps;

@@ -48,9 +48,6 @@ static int check_steps(const struct ex_studio *s)
     }
     if (s->steps.count > 1 && !s->many_steps)
         return ex_error(EX_USAGE, "--steps", "one number, please (text_to_image takes a list)");
-    if (s->steps.count > 1 && s->timesteps && strchr(s->timesteps, ','))
-        return ex_error(EX_USAGE, "--steps",
-                        "one number, please: with a list of --timesteps it is stage II's");
     return 0;
 }
 

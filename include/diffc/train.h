@@ -17,8 +17,8 @@ DIFFC_API int diffc_dataset_open_idx(diffc_context *context, const char *images_
                                      diffc_dataset **dataset);
 
 /* From a function: writes sample `index` as C*H*W floats and its label (0 if there is none). Must give the
- * same sample for the same index; called from the training thread. A status other than 0
- * ends the training call, with it if it is negative, else with ERR_ARG. */
+ * same sample for the same index; called from the training thread. A status other than 0 ends the
+ * training call: with it if it is negative, else with ERR_ARG. */
 typedef int (*diffc_dataset_fn)(void *opaque, int64_t index, float *image, int32_t *label);
 DIFFC_API int diffc_dataset_from_function(diffc_context *context, int64_t count, int channels, int height,
                                           int width, diffc_dataset_fn read, void *opaque,

@@ -30,6 +30,11 @@ files fast27/prompt1-steps27.png
 same_fields fast27 steps 27
 expect 0 text_to_image --model model --model2 model2 --timesteps 500,250,0 --steps 2 --prompt dog --quiet --out list3
 same_fields list3 steps '3 2'
+for list in 500,250,0 500; do
+    expect 2 text_to_image --model model --timesteps $list --steps 3,2 --prompt dog --out made
+    one_line text_to_image '--steps: one number'
+    no_file made
+done
 
 # A run that fails among its pictures leaves no metrics of an earlier one.
 mkdir -p half/unet
