@@ -53,4 +53,16 @@ DFI_INLINE void store_pixel_some(pixel *p, mask m, vec a)
 
 #endif
 
+DFI_INLINE vec load_pixel_upto(const pixel *p, int n)
+{
+    return n >= LANES ? load_pixel(p) : load_pixel_some(p, first_lanes(n));
+}
+DFI_INLINE void store_pixel_upto(pixel *p, int n, vec a)
+{
+    if (n >= LANES)
+        store_pixel(p, a);
+    else
+        store_pixel_some(p, first_lanes(n), a);
+}
+
 #endif

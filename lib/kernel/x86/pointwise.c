@@ -17,10 +17,8 @@ void PIXEL_KERNEL(load_pixels)(const void *x_, ptrdiff_t ldx, void *y_, ptrdiff_
     const pixel *x = x_;
     float *y = y_;
     for (size_t p = 0; p < pixels; p++, x += ldx, y += ldy)
-        for (int i = 0; i < c; i += LANES) {
-            const mask m = first_lanes(c - i < LANES ? c - i : LANES);
-            store_some(y + i, m, load_pixel_some(x + i, m));
-        }
+        for (int i = 0; i < c; i += LANES)
+            store_upto(y + i, c - i, load_pixel_upto(x + i, c - i));
 }
 
 void PIXEL_KERNEL(store_pixels)(const void *x_, ptrdiff_t ldx, void *y_, ptrdiff_t ldy, size_t pixels, int c)
@@ -28,20 +26,17 @@ void PIXEL_KERNEL(store_pixels)(const void *x_, ptrdiff_t ldx, void *y_, ptrdiff
     const float *x = x_;
     pixel *y = y_;
     for (size_t p = 0; p < pixels; p++, x += ldx, y += ldy)
-        for (int i = 0; i < c; i += LANES) {
-            const mask m = first_lanes(c - i < LANES ? c - i : LANES);
-            store_pixel_some(y + i, m, load_some(x + i, m));
-        }
+        for (int i = 0; i < c; i += LANES)
+            store_pixel_upto(y + i, c - i, load_upto(x + i, c - i));
 }
 
 DFI_INLINE void moments_column(const pixel *x, ptrdiff_t ldx, size_t pixels, int n, const pixel *center,
                                double *sum, double *sum_squares)
 {
-    const mask m = first_lanes(n);
-    const vec origin = center ? load_pixel_some(center, m) : zero();
+    const vec origin = center ? load_pixel_upto(center, n) : zero();
     vec total = zero(), squares = zero();
     for (size_t p = 0; p < pixels; p++, x += ldx) {
-        const vec value = subtract(load_pixel_some(x, m), origin);
+        const vec value = subtract(load_pixel_upto(x, n), origin);
         total = add(total, value);
         squares = madd(value, value, squares);
     }
@@ -71,11 +66,11 @@ void PIXEL_KERNEL(moments_about)(const void *x, ptrdiff_t ldx, size_t pixels, in
 }
 
 /* One vector of x * scale + shift. */
-DFI_INLINE vec affine(const pixel *x, const float *scale, const float *shift, int i, mask m)
+DFI_INLINE vec affine(const pixel *x, const float *scale, const float *shift, int i, int n)
 {
-    const vec value = load_pixel_some(x + i, m), s = shift ? load_some(shift + i, m) : zero();
+    const vec value = load_pixel_upto(x + i, n), s = shift ? load_upto(shift + i, n) : zero();
     if (scale)
-        return madd(value, load_some(scale + i, m), s);
+        return madd(value, load_upto(scale + i, n), s);
     return shift ? add(value, s) : value;
 }
 
@@ -83,10 +78,8 @@ DFI_INLINE void affine_pixels(const pixel *x, ptrdiff_t ldx, pixel *y, ptrdiff_t
                               const float *scale, const float *shift, const enum dfi_act act)
 {
     for (size_t p = 0; p < pixels; p++, x += ldx, y += ldy)
-        for (int i = 0; i < c; i += LANES) {
-            const mask m = first_lanes(c - i < LANES ? c - i : LANES);
-            store_pixel_some(y + i, m, activate(affine(x, scale, shift, i, m), act));
-        }
+        for (int i = 0; i < c; i += LANES)
+            store_pixel_upto(y + i, c - i, activate(affine(x, scale, shift, i, c - i), act));
 }
 
 DFI_INLINE void affine_vectors(const pixel *x, pixel *y, const float *scale, const float *shift, const int n,
@@ -140,32 +133,27 @@ struct backward {
 DFI_INLINE void backward_columns(const struct backward *b, size_t first, size_t pixels, int i, int width,
                                  const int n, const enum dfi_act act)
 {
-    const int whole = width == LANES;
-    const mask m = first_lanes(width);
     const pixel *x = b->x + (ptrdiff_t)first * b->ldx + i, *dy = b->dy + (ptrdiff_t)first * b->lddy + i;
     pixel *g = b->g + (ptrdiff_t)first * b->ldg + i;
     vec scale[CHAINS], shift[CHAINS], sum_g[CHAINS], sum_gx[CHAINS];
 #pragma GCC unroll 4
     for (int v = 0; v < n; v++) {
-        scale[v] = b->scale ? load_some(b->scale + i + v * LANES, m) : set(1.0f);
-        shift[v] = b->shift ? load_some(b->shift + i + v * LANES, m) : zero();
+        scale[v] = b->scale ? load_upto(b->scale + i + v * LANES, width) : set(1.0f);
+        shift[v] = b->shift ? load_upto(b->shift + i + v * LANES, width) : zero();
         sum_g[v] = sum_gx[v] = zero();
     }
     for (size_t p = 0; p < pixels; p++, x += b->ldx, dy += b->lddy, g += b->ldg) {
         vec value[CHAINS], z[CHAINS], slope[CHAINS];
 #pragma GCC unroll 4
         for (int v = 0; v < n; v++) {
-            value[v] = whole ? load_pixel(x + v * LANES) : load_pixel_some(x, m);
-            slope[v] = whole ? load_pixel(dy + v * LANES) : load_pixel_some(dy, m);
+            value[v] = load_pixel_upto(x + v * LANES, width);
+            slope[v] = load_pixel_upto(dy + v * LANES, width);
             z[v] = madd(value[v], scale[v], shift[v]);
         }
         times_slope_some(slope, z, n, act);
 #pragma GCC unroll 4
         for (int v = 0; v < n; v++) {
-            if (whole)
-                store_pixel(g + v * LANES, slope[v]);
-            else
-                store_pixel_some(g, m, slope[v]);
+            store_pixel_upto(g + v * LANES, width, slope[v]);
             sum_g[v] = add(sum_g[v], slope[v]);
             sum_gx[v] = madd(slope[v], value[v], sum_gx[v]);
         }
@@ -203,13 +191,13 @@ struct affine2 {
     int accumulate;
 };
 
-DFI_INLINE vec affine2_vector(const struct affine2 *k, vec g, vec x, vec dx, int i, mask m)
+DFI_INLINE vec affine2_vector(const struct affine2 *k, vec g, vec x, vec dx, int i, int n)
 {
-    vec value = multiply(g, load_some(k->a + i, m));
+    vec value = multiply(g, load_upto(k->a + i, n));
     if (k->b)
-        value = madd(x, load_some(k->b + i, m), value);
+        value = madd(x, load_upto(k->b + i, n), value);
     if (k->d)
-        value = add(value, load_some(k->d + i, m));
+        value = add(value, load_upto(k->d + i, n));
     return k->accumulate ? add(dx, value) : value;
 }
 
@@ -244,10 +232,10 @@ void PIXEL_KERNEL(affine2)(const void *g_, ptrdiff_t ldg, const void *x_, ptrdif
     }
     for (size_t p = 0; p < pixels; p++, g += ldg, x += x_step, dx += lddx)
         for (int i = 0; i < c; i += LANES) {
-            const mask m = first_lanes(c - i < LANES ? c - i : LANES);
-            const vec old = accumulate ? load_pixel_some(dx + i, m) : zero();
-            store_pixel_some(
-                dx + i, m,
-                affine2_vector(&k, load_pixel_some(g + i, m), load_pixel_some(x + i, m), old, i, m));
+            const int n = c - i;
+            const vec old = accumulate ? load_pixel_upto(dx + i, n) : zero();
+            store_pixel_upto(
+                dx + i, n,
+                affine2_vector(&k, load_pixel_upto(g + i, n), load_pixel_upto(x + i, n), old, i, n));
         }
 }

@@ -14,15 +14,14 @@
 struct tile {
     const float *x, *w, *bias;
     float *y;
-    mask m[2];
     int channels; /* in this block */
 };
 
 DFI_INLINE vec start(const struct dfi_taps_args *args, const struct tile *tile, int p, int v)
 {
-    vec sum = tile->bias ? load_some(tile->bias + v * LANES, tile->m[v]) : zero();
+    vec sum = tile->bias ? load_upto(tile->bias + v * LANES, tile->channels - v * LANES) : zero();
     if (args->accumulate)
-        sum = add(sum, load_some(tile->y + p * args->y_pixel + v * LANES, tile->m[v]));
+        sum = add(sum, load_upto(tile->y + p * args->y_pixel + v * LANES, tile->channels - v * LANES));
     return sum;
 }
 
@@ -55,7 +54,7 @@ DFI_INLINE void run_tile(const struct dfi_taps_args *args, const struct tile *ti
 #pragma GCC unroll 14
     for (int p = 0; p < pixels; p++)
         for (int v = 0; v < vectors; v++)
-            store_some(tile->y + p * args->y_pixel + v * LANES, tile->m[v], sum[p][v]);
+            store_upto(tile->y + p * args->y_pixel + v * LANES, tile->channels - v * LANES, sum[p][v]);
 }
 
 #define TILE(n) \
@@ -110,8 +109,6 @@ static void run_wide(const struct dfi_taps_args *args)
         struct tile tile = { .channels = channels };
         tile.w = (const float *)args->w + (ptrdiff_t)first * args->taps * args->cin;
         tile.bias = args->bias ? (const float *)args->bias + first : NULL;
-        tile.m[0] = first_lanes(channels < LANES ? channels : LANES);
-        tile.m[1] = first_lanes(channels > LANES ? channels - LANES : 0);
         for (int row = 0; row < args->rows; row++)
             run_row(args, &tile, (const float *)args->x + row * args->x_row,
                     (float *)args->y + row * args->y_row + first);

@@ -256,7 +256,8 @@ DFI_INLINE double sum_lanes(vec a)
     return sum;
 }
 
-/* One step of a loop over n values: all lanes, or the last few under a mask. */
+/* One step of a loop over n values: all lanes, or the last few under a mask, whose stores take ten times as
+ * long on some CPUs with AVX2. */
 DFI_INLINE vec load_upto(const float *p, int n)
 {
     return n >= LANES ? load(p) : load_some(p, first_lanes(n));

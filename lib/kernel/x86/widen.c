@@ -92,11 +92,7 @@ struct strip {
 
 DFI_INLINE void put(const struct strip *s, size_t l, vec a)
 {
-    float *to = s->panel + l * (size_t)s->width;
-    if (s->columns == LANES)
-        store(to, a);
-    else
-        store_some(to, first_lanes(s->columns), a);
+    store_upto(s->panel + l * (size_t)s->width, s->columns, a);
 }
 
 /* `count` times 32 bits of each row, of which `rows` are there, from value l on. */
@@ -106,7 +102,7 @@ DFI_INLINE void move_square(const struct strip *s, const int dtype, const int ro
     vec r[LANES];
     for (int i = 0; i < LANES; i++) {
         const float *from = (const float *)(const void *)(s->from + i * s->ld + l * size);
-        r[i] = i >= rows ? zero() : count == LANES ? load(from) : load_some(from, first_lanes(count));
+        r[i] = i >= rows ? zero() : load_upto(from, count);
     }
     transpose(r);
     for (int i = 0; i < LANES && i < count; i++) {

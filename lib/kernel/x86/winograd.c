@@ -125,32 +125,29 @@ static int is_inside(const struct place *place, int size)
 
 enum direction { INPUT, GRADIENT };
 
-/* The pixels of column j, LANES channels each: has_zero outside the image. */
+/* The pixels of column j, LANES channels each: zero outside the image. */
 DFI_INLINE void load_column(const struct dfi_winograd_args *args, const struct place *place, int channel,
-                            int j, const mask *rows, const int size, const int whole, vec *x)
+                            int j, const int size, const int whole, vec *x)
 {
     const pixel *at = place->first + j * args->tiles.pixel + channel;
-    if (!whole && (j < place->left || j >= place->right)) {
-#pragma GCC unroll 9
-        for (int i = 0; i < size; i++)
-            x[i] = zero();
-        return;
-    }
+    const int column = whole || (j >= place->left && j < place->right);
 #pragma GCC unroll 9
     for (int i = 0; i < size; i++)
-        x[i] = whole ? load_pixel(at + i * args->tiles.row)
-                     : load_pixel_some(at + i * args->tiles.row, rows[i]);
+        if (whole)
+            x[i] = load_pixel(at + i * args->tiles.row);
+        else if (column && i >= place->top && i < place->bottom)
+            x[i] = load_pixel_upto(at + i * args->tiles.row, args->channels - channel);
+        else
+            x[i] = zero();
 }
 
-DFI_INLINE void store_value(const struct dfi_winograd_args *args, ptrdiff_t at, const int whole, mask full,
-                            vec value)
+DFI_INLINE void store_value(const struct dfi_winograd_args *args, ptrdiff_t at, int channels, vec value)
 {
     if (args->store)
-        store_bf16_some((uint16_t *)args->values + at, full, value);
-    else if (whole)
-        store((float *)args->values + at, value);
+        store_bf16_some((uint16_t *)args->values + at, first_lanes(channels < LANES ? channels : LANES),
+                        value);
     else
-        store_some((float *)args->values + at, full, value);
+        store_upto((float *)args->values + at, channels, value);
 }
 
 /* One tile, LANES channels: its values go to args->values, or, unless NULL, to `kept`. All but the first
@@ -160,14 +157,10 @@ DFI_INLINE void gather_vector(const struct dfi_winograd_args *args, const struct
                               const enum direction direction, const int has_zero, const int pairs,
                               const int m, const int size, const int whole)
 {
-    const int n = has_zero + 2 * pairs + 1, left = args->channels - channel;
-    const mask full = first_lanes(left < LANES ? left : LANES);
-    mask rows[N];
+    const int n = has_zero + 2 * pairs + 1, left = whole ? LANES : args->channels - channel;
     vec half[N][N], x[N], y[N];
-    for (int i = 0; i < size; i++)
-        rows[i] = i >= place->top && i < place->bottom ? full : first_lanes(0);
     for (int j = 0; j < size; j++) {
-        load_column(args, place, channel, j, rows, size, whole, x);
+        load_column(args, place, channel, j, size, whole, x);
         if (direction == INPUT)
             input_1d(c, has_zero, pairs, x, y);
         else
@@ -187,7 +180,7 @@ DFI_INLINE void gather_vector(const struct dfi_winograd_args *args, const struct
             if (kept)
                 store(kept + (i * n + j) * LANES, y[j]);
             else
-                store_value(args, at + j * args->position, whole, full, y[j]);
+                store_value(args, at + j * args->position, left, y[j]);
     }
 }
 
@@ -264,14 +257,13 @@ DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struc
                                const int has_zero, const int pairs, const int m)
 {
     const int n = has_zero + 2 * pairs + 1, left = args->channels - channel;
-    const mask full = first_lanes(left < LANES ? left : LANES);
-    const vec bias = args->bias ? load_some((const float *)args->bias + channel, full) : zero();
-    const vec scale = args->scale ? load_some((const float *)args->scale + channel, full) : set(1);
+    const vec bias = args->bias ? load_upto((const float *)args->bias + channel, left) : zero();
+    const vec scale = args->scale ? load_upto((const float *)args->scale + channel, left) : set(1);
     vec half[M][N], x[N], y[M];
     for (int j = 0; j < n; j++) {
 #pragma GCC unroll 9
         for (int i = 0; i < n; i++)
-            x[i] = load_some(values + (i * n + j) * args->position + channel, full);
+            x[i] = load_upto(values + (i * n + j) * args->position + channel, left);
         output_1d(c, has_zero, pairs, m, x, y);
 #pragma GCC unroll 7
         for (int i = 0; i < m; i++)
@@ -284,7 +276,7 @@ DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struc
         for (int k = 0; base && k < m; k++)
             if (k < place->right)
                 y[k] = add(y[k],
-                           load_pixel_some(base + i * args->base.row + k * args->base.pixel + channel, full));
+                           load_pixel_upto(base + i * args->base.row + k * args->base.pixel + channel, left));
 #pragma GCC unroll 7
         for (int k = 0; k < m; k++)
             y[k] = madd(y[k], scale, bias);
@@ -294,7 +286,7 @@ DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struc
         for (int j = 0; j < m; j++, at += args->tiles.pixel) {
             if (j >= place->right)
                 break;
-            store_pixel_some(at, full, y[j]);
+            store_pixel_upto(at, left, y[j]);
         }
     }
 }
