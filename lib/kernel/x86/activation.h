@@ -1,8 +1,9 @@
 #ifndef DFI_KERNEL_X86_ACTIVATION_H
 #define DFI_KERNEL_X86_ACTIVATION_H
 
-#include "kernel/x86/gelu_table.h"
 #include "kernel/x86/vec.h"
+
+#include "kernel/x86/gelu_table.h"
 
 /* exp(a), |relative error| < 3e-7 for -87 < a < 88; clamped outside. Cody and Waite's reduction, a polynomial
  * of degree 6. */
@@ -26,7 +27,7 @@ DFI_INLINE vec exponential(vec a)
 /* A table of gelu_table.h at |z|: the interval by rounding to nearest, then the polynomial. The steps of `n`
  * vectors alternate: one after another, their chains are longer than what a CPU looks ahead. */
 #define MOST_CHAINS 4
-DFI_INLINE void table_values(const float table[6][16], const vec *z, vec *sum, const int n)
+DFI_INLINE void table_values(const float table[][LANES], const vec *z, vec *sum, const int n)
 {
     const vec magic = set(12582912.0f);
     vec index[MOST_CHAINS], t[MOST_CHAINS];
@@ -38,10 +39,10 @@ DFI_INLINE void table_values(const float table[6][16], const vec *z, vec *sum, c
 #pragma GCC unroll 4
     for (int i = 0; i < n; i++) {
         t[i] = madd(t[i], set(GELU_PER_UNIT), subtract(magic, index[i]));
-        sum[i] = look_up(table[5], index[i]);
+        sum[i] = look_up(table[GELU_DEGREE], index[i]);
     }
-#pragma GCC unroll 5
-    for (int k = 4; k >= 0; k--)
+#pragma GCC unroll 7
+    for (int k = GELU_DEGREE - 1; k >= 0; k--)
 #pragma GCC unroll 4
         for (int i = 0; i < n; i++)
             sum[i] = madd(sum[i], t[i], look_up(table[k], index[i]));

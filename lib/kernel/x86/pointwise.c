@@ -5,7 +5,6 @@
 #include "kernel/x86/pixel.h"
 
 #define CHUNK 16
-#define CHAINS (LANES == 16 ? MOST_CHAINS : 2) /* as many as there are registers for */
 
 static size_t chunk_size(size_t pixels, size_t done)
 {
@@ -85,7 +84,7 @@ DFI_INLINE void affine_pixels(const pixel *x, ptrdiff_t ldx, pixel *y, ptrdiff_t
 DFI_INLINE void affine_vectors(const pixel *x, pixel *y, const float *scale, const float *shift, const int n,
                                const enum dfi_act act)
 {
-    vec z[CHAINS];
+    vec z[MOST_CHAINS];
 #pragma GCC unroll 4
     for (int v = 0; v < n; v++)
         z[v] = madd(load_pixel(x + v * LANES), load(scale + v * LANES), load(shift + v * LANES));
@@ -101,8 +100,8 @@ DFI_INLINE void affine_whole(const pixel *x, ptrdiff_t ldx, pixel *y, ptrdiff_t 
 {
     for (size_t p = 0; p < pixels; p++, x += ldx, y += ldy) {
         int i = 0;
-        for (; i + CHAINS * LANES <= c; i += CHAINS * LANES)
-            affine_vectors(x + i, y + i, scale + i, shift + i, CHAINS, act);
+        for (; i + MOST_CHAINS * LANES <= c; i += MOST_CHAINS * LANES)
+            affine_vectors(x + i, y + i, scale + i, shift + i, MOST_CHAINS, act);
         for (; i < c; i += LANES)
             affine_vectors(x + i, y + i, scale + i, shift + i, 1, act);
     }
@@ -135,7 +134,7 @@ DFI_INLINE void backward_columns(const struct backward *b, size_t first, size_t 
 {
     const pixel *x = b->x + (ptrdiff_t)first * b->ldx + i, *dy = b->dy + (ptrdiff_t)first * b->lddy + i;
     pixel *g = b->g + (ptrdiff_t)first * b->ldg + i;
-    vec scale[CHAINS], shift[CHAINS], sum_g[CHAINS], sum_gx[CHAINS];
+    vec scale[MOST_CHAINS], shift[MOST_CHAINS], sum_g[MOST_CHAINS], sum_gx[MOST_CHAINS];
 #pragma GCC unroll 4
     for (int v = 0; v < n; v++) {
         scale[v] = b->scale ? load_upto(b->scale + i + v * LANES, width) : set(1.0f);
@@ -143,7 +142,7 @@ DFI_INLINE void backward_columns(const struct backward *b, size_t first, size_t 
         sum_g[v] = sum_gx[v] = zero();
     }
     for (size_t p = 0; p < pixels; p++, x += b->ldx, dy += b->lddy, g += b->ldg) {
-        vec value[CHAINS], z[CHAINS], slope[CHAINS];
+        vec value[MOST_CHAINS], z[MOST_CHAINS], slope[MOST_CHAINS];
 #pragma GCC unroll 4
         for (int v = 0; v < n; v++) {
             value[v] = load_pixel_upto(x + v * LANES, width);
@@ -172,12 +171,12 @@ void PIXEL_KERNEL(affine_act_backward)(const void *x, ptrdiff_t ldx, const void 
                                        const void *shift, enum dfi_act act, double *sum_g, double *sum_gx)
 {
     const struct backward b = { x, dy, scale, shift, g, ldx, lddy, ldg, sum_g, sum_gx };
-#define COLUMNS(a) backward_columns(&b, p, chunk_size(pixels, p), i, LANES, CHAINS, a)
+#define COLUMNS(a) backward_columns(&b, p, chunk_size(pixels, p), i, LANES, MOST_CHAINS, a)
 #define COLUMN(a) backward_columns(&b, p, chunk_size(pixels, p), i, LANES, 1, a)
 #define PART(a) backward_columns(&b, p, chunk_size(pixels, p), i, c - i, 1, a)
     for (size_t p = 0; p < pixels; p += CHUNK) {
         int i = 0;
-        for (; i + CHAINS * LANES <= c; i += CHAINS * LANES)
+        for (; i + MOST_CHAINS * LANES <= c; i += MOST_CHAINS * LANES)
             FOR_EACH_ACT(act, COLUMNS)
         for (; i + LANES <= c; i += LANES)
             FOR_EACH_ACT(act, COLUMN)

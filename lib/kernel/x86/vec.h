@@ -79,8 +79,8 @@ DFI_INLINE vec copy_sign(vec a, vec sign)
 {
     return _mm512_or_ps(a, _mm512_and_ps(sign, set(-0.0f)));
 }
-/* row[i & 15] for the integers in the low bits of `index`. */
-DFI_INLINE vec look_up(const float row[16], vec index)
+/* row[i % LANES] for the integers in the low bits of `index`. */
+DFI_INLINE vec look_up(const float row[LANES], vec index)
 {
     return _mm512_permutexvar_ps(_mm512_castps_si512(index), load(row));
 }
@@ -182,11 +182,9 @@ DFI_INLINE vec copy_sign(vec a, vec sign)
 {
     return _mm256_or_ps(a, _mm256_and_ps(sign, set(-0.0f)));
 }
-DFI_INLINE vec look_up(const float row[16], vec index)
+DFI_INLINE vec look_up(const float row[LANES], vec index)
 {
-    const __m256i i = _mm256_castps_si256(index);
-    const vec low = _mm256_permutevar8x32_ps(load(row), i), high = _mm256_permutevar8x32_ps(load(row + 8), i);
-    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
+    return _mm256_permutevar8x32_ps(load(row), _mm256_castps_si256(index));
 }
 DFI_INLINE vec scale_by_power(vec a, vec n)
 {
