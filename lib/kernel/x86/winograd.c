@@ -245,11 +245,13 @@ DFI_INLINE void gather(const struct dfi_winograd_args *args, const enum directio
  */
 static DFI_NOINLINE void activate_row(vec *y, int n, enum dfi_act act)
 {
-#define ACTIVATE(ACT) \
-    for (int i = 0; i < n; i++) \
-    y[i] = activate(y[i], ACT)
-    FOR_EACH_ACT(act, ACTIVATE)
-#undef ACTIVATE
+    int i = 0;
+#define SOME(ACT) activate_some(y + i, MOST_CHAINS, ACT)
+#define ONE(ACT) activate_some(y + i, 1, ACT)
+    for (; i + MOST_CHAINS <= n; i += MOST_CHAINS)
+        FOR_EACH_ACT(act, SOME)
+    for (; i < n; i++)
+        FOR_EACH_ACT(act, ONE)
 }
 
 DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struct numbers *c,
