@@ -86,6 +86,12 @@ void dfi_conv_run(const struct dfi_conv_job *job, int piece, void *scratch)
     algorithm_of(job->conv, job->pass)->run(job, piece, scratch);
 }
 
+void dfi_conv_written(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples, int piece,
+                      int *first, int *end)
+{
+    algorithm_of(conv, pass)->written(conv, pass, samples, piece, first, end);
+}
+
 size_t dfi_conv_dw_size(const struct dfi_conv *conv)
 {
     const struct dfi_conv_plan plan = dfi_conv_plan_gather(conv);

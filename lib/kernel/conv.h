@@ -95,6 +95,10 @@ void dfi_conv_prepare(const struct dfi_conv_job *job, int piece);
 int dfi_conv_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples);
 void dfi_conv_run(const struct dfi_conv_job *job, int piece, void *scratch);
 
+/* The samples that a piece writes to, first .. end - 1, of a convolution that does not share. */
+void dfi_conv_written(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples, int piece,
+                      int *first, int *end);
+
 /* Gradient by the weights: images first .. end - 1 are added to a lane's accumulator of dfi_conv_dw_size()
  * elements (the caller zeroes it first); then the lanes are summed in the fixed tree into the reference
  * layout

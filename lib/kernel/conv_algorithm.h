@@ -15,6 +15,8 @@ struct dfi_conv_algorithm {
     void (*prepare)(const struct dfi_conv_job *job, int piece);
     int (*pieces)(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples);
     void (*run)(const struct dfi_conv_job *job, int piece, void *scratch);
+    void (*written)(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples, int piece, int *first,
+                    int *end);
 };
 
 /* Gradient by the weights; accumulators have the same layout for all. */

@@ -208,6 +208,15 @@ static void run(const struct dfi_conv_job *job, int piece, void *scratch)
         plan.dst->store_pixels(sums, ld, y, job->y.ld, pixels, plan.dst_c);
 }
 
+static void written(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples, int piece, int *first,
+                    int *end)
+{
+    const struct dfi_conv_plan plan = dfi_conv_plan_make(conv, pass);
+    (void)samples;
+    *first = piece / count_bands(conv, &plan);
+    *end = *first + 1;
+}
+
 const struct dfi_conv_algorithm dfi_conv_direct = {
-    packed_elements, pack_pieces, pack, scratch_bytes, NULL, NULL, NULL, pieces, run
+    packed_elements, pack_pieces, pack, scratch_bytes, NULL, NULL, NULL, pieces, run, written
 };

@@ -251,6 +251,11 @@ static int count_tile_blocks(const struct dfi_conv_winograd_plan *w, const struc
     return (int)(((int64_t)samples * w->per_image + tiles - 1) / tiles);
 }
 
+static int piece_tiles(const struct dfi_conv_winograd_plan *w, const struct block *b, int samples)
+{
+    return piece_blocks(count_tile_blocks(w, b, samples)) * block_tiles(w, b, samples);
+}
+
 /* Few tiles: all of the input is transformed first, into memory that the pieces share. A piece is a block of
  * channels and some groups of tiles: weights, which are many, are read once, and threads have equal shares.
  */
@@ -570,7 +575,7 @@ static void run(const struct dfi_conv_job *job, int piece, void *scratch)
         return;
     }
     const int tiles = block_tiles(&w, &b, job->samples), all = job->samples * w.per_image;
-    const int share = piece_blocks(count_tile_blocks(&w, &b, job->samples)) * tiles;
+    const int share = piece_tiles(&w, &b, job->samples);
     const int end = all - piece * share < share ? all : (piece + 1) * share;
     const int64_t after = (int64_t)(piece + job->threads) *
                           share; /* where this thread goes on, most likely */
@@ -585,6 +590,16 @@ static void run(const struct dfi_conv_job *job, int piece, void *scratch)
     }
 }
 
-const struct dfi_conv_algorithm dfi_conv_winograd = { packed_elements, pack_pieces, pack,
-                                                      scratch_bytes,   shared,      prepare_pieces,
-                                                      prepare,         pieces,      run };
+static void written(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples, int piece, int *first,
+                    int *end)
+{
+    const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
+    const struct block b = size_block(conv, &w);
+    const int share = piece_tiles(&w, &b, samples), after = divide_up((piece + 1) * share, w.per_image);
+    *first = piece * share / w.per_image;
+    *end = after < samples ? after : samples;
+}
+
+const struct dfi_conv_algorithm dfi_conv_winograd = {
+    packed_elements, pack_pieces, pack, scratch_bytes, shared, prepare_pieces, prepare, pieces, run, written
+};

@@ -342,6 +342,32 @@ static void forward_piece(struct dfi_exec *exec, int number, int index, int work
     dfi_conv_run(&job, index, dfi_worker(exec, worker));
 }
 
+/* The same, and the statistics of the samples that are whole with it. */
+static void gathering_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const struct state *state = dfi_state(exec, number);
+    int first, end;
+    forward_piece(exec, number, index, worker);
+    dfi_conv_written(&state->conv, DFI_CONV_FORWARD, dfi_samples(exec, number), index, &first, &end);
+    for (int sample = first; sample < end; sample++)
+        dfi_batch_norm_written(exec, exec->plan.gathered[number], sample);
+}
+
+static void forward_gathering(struct dfi_exec *exec, int number, const struct dfi_conv *conv)
+{
+    const int samples = dfi_samples(exec, number), pieces = dfi_conv_pieces(conv, DFI_CONV_FORWARD, samples);
+    atomic_int *writers = dfi_batch_norm_writers(exec, exec->plan.gathered[number]);
+    for (int sample = 0; sample < samples; sample++)
+        atomic_init(&writers[sample], 0);
+    for (int piece = 0; piece < pieces; piece++) {
+        int first, end;
+        dfi_conv_written(conv, DFI_CONV_FORWARD, samples, piece, &first, &end);
+        for (int sample = first; sample < end; sample++)
+            atomic_fetch_add(&writers[sample], 1);
+    }
+    dfi_node_parallel(exec, number, gathering_piece, pieces);
+}
+
 /* One group of output channels after another. */
 
 static void group_pack_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -392,6 +418,10 @@ static void forward(struct dfi_exec *exec, int number)
     const int samples = dfi_samples(exec, number);
     const int prepare = dfi_conv_prepare_pieces(&state->conv, DFI_CONV_FORWARD, samples);
     find_epilogue(exec, number, state);
+    if (exec->batch_statistics && exec->plan.gathered[number] >= 0) {
+        forward_gathering(exec, number, &state->conv);
+        return;
+    }
     state->whole = state->group && prepare;
     if (state->group && !prepare) {
         forward_groups(exec, number, state);

@@ -11,6 +11,7 @@
 struct state { /* arrays of c values each, in this order, doubles first */
     double *mean, *variance;
     void *scale, *shift, *a, *b, *d;
+    atomic_int *writers; /* of each sample: pieces of the convolution that are still to write to it */
 };
 
 static struct state state_of(const struct dfi_exec *exec, int number)
@@ -24,6 +25,7 @@ static struct state state_of(const struct dfi_exec *exec, int number)
     state.a = dfi_at(exec, state.shift, c);
     state.b = dfi_at(exec, state.a, c);
     state.d = dfi_at(exec, state.b, c);
+    state.writers = dfi_at(exec, state.d, c);
     return state;
 }
 
@@ -32,6 +34,8 @@ static int need(const struct dfi_graph *graph, const struct dfi_node *node,
 {
     (void)graph;
     out->state = (size_t)node->c * (2 * sizeof(double) + 5 * sizes->element);
+    if (sizes->backward)
+        out->state += (size_t)sizes->samples * sizeof(atomic_int);
     out->shared = ((size_t)sizes->samples + DFI_LANES + 1) * 2 * (size_t)node->c * sizeof(double);
     return DIFFC_OK;
 }
@@ -51,6 +55,17 @@ static void moments_piece(struct dfi_exec *exec, int number, int index, int work
     x.kernels->moments(dfi_sample(&x, index), x.ld, (size_t)x.h * (size_t)x.w, x.c, row, row + x.c);
 }
 
+atomic_int *dfi_batch_norm_writers(const struct dfi_exec *exec, int number)
+{
+    return state_of(exec, number).writers;
+}
+
+void dfi_batch_norm_written(struct dfi_exec *exec, int number, int sample)
+{
+    if (atomic_fetch_sub(&state_of(exec, number).writers[sample], 1) == 1)
+        moments_piece(exec, number, sample, 0);
+}
+
 /* Adds up the two rows of sums that every sample left in shared memory; returns [2][c]. */
 static const double *sum_rows(struct dfi_exec *exec, int number)
 {
@@ -64,7 +79,8 @@ static const double *sum_rows(struct dfi_exec *exec, int number)
 static void batch_statistics(struct dfi_exec *exec, int number, const struct state *state)
 {
     const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
-    dfi_node_parallel(exec, number, moments_piece, x.samples);
+    if (exec->plan.gathered[number] < 0)
+        dfi_node_parallel(exec, number, moments_piece, x.samples);
     const double *sums = sum_rows(exec, number), count = pixel_count(exec, number);
     for (int i = 0; i < x.c; i++) {
         const double mean = sums[i] / count, variance = sums[x.c + i] / count - mean * mean;

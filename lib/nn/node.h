@@ -1,6 +1,7 @@
 #ifndef DFI_NN_NODE_H
 #define DFI_NN_NODE_H
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "kernel/conv.h"
@@ -74,6 +75,12 @@ int dfi_conv_describe(const struct dfi_graph *graph, const struct dfi_node *node
 void dfi_batch_norm_affine(struct dfi_exec *exec, int number, const void *input_bias, const void **scale,
                            const void **shift);
 
+/* For the convolution before a batch norm in training, which sums up samples for it as soon as they are
+ * whole, while they are in the cache: how many pieces will write to each sample, to be filled in before they
+ * run; and a piece's word that it has. */
+atomic_int *dfi_batch_norm_writers(const struct dfi_exec *exec, int number);
+void dfi_batch_norm_written(struct dfi_exec *exec, int number, int sample);
+
 /* Where a value or a gradient lies: elements from the start of a buffer of the plan. */
 struct dfi_place {
     int root;      /* the value in whose buffer it lies; itself, or a concatenation; -1: has none */
@@ -85,8 +92,9 @@ struct dfi_plan {
     struct dfi_graph graph; /* what is run: the caller's, or one with nodes of the plan's own */
     struct dfi_node *nodes;
     struct dfi_place *value, *gradient;
-    int *fused; /* of a convolution: the batch norm that it does as well; of that one: the convolution; -1:
-                   neither */
+    int *fused;    /* of a convolution: the batch norm that it does as well; of that one: the convolution; -1:
+                      neither */
+    int *gathered; /* the same of one whose statistics the convolution gathers */
     unsigned char *narrow; /* values that, with their gradients, are stored in bfloat16 */
     size_t *state_offset;
     size_t shared_offset, worker_offset, worker_size, gradients_offset, ones_offset;

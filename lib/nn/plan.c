@@ -109,6 +109,25 @@ static void fuse_norms(const struct dfi_graph *graph, const struct dfi_exec_opti
     }
 }
 
+/* In training the convolution right before a batch norm gathers its statistics, in the scratch that both
+ * share; unless it packs its weights there. */
+static void gather_statistics(const struct dfi_graph *graph, const struct dfi_exec_options *options,
+                              struct dfi_plan *plan)
+{
+    for (int i = 0; i < graph->count; i++) {
+        const int input = i - 1;
+        plan->gathered[i] = -1;
+        if (!options->backward || options->stream || graph->nodes[i].kind != &dfi_kind_batch_norm ||
+            graph->nodes[i].input[0] != input)
+            continue;
+        const struct dfi_node_kind *kind = graph->nodes[input].kind;
+        if (kind == &dfi_kind_conv2d || kind == &dfi_kind_conv_transpose2d) {
+            plan->gathered[input] = i;
+            plan->gathered[i] = input;
+        }
+    }
+}
+
 static void choose_roots(const struct dfi_graph *graph, const struct dfi_exec_options *options,
                          struct dfi_plan *plan)
 {
@@ -342,9 +361,11 @@ int dfi_plan_make(const struct dfi_graph *whole, int dtype, const struct dfi_exe
     plan->value = dfi_calloc(context, n, sizeof(*plan->value));
     plan->gradient = dfi_calloc(context, n, sizeof(*plan->gradient));
     plan->fused = dfi_calloc(context, n, sizeof(*plan->fused));
+    plan->gathered = dfi_calloc(context, n, sizeof(*plan->gathered));
     plan->narrow = dfi_calloc(context, n, sizeof(*plan->narrow));
     plan->state_offset = dfi_calloc(context, n, sizeof(*plan->state_offset));
-    int status = plan->value && plan->gradient && plan->fused && plan->narrow && plan->state_offset
+    int status = plan->value && plan->gradient && plan->fused && plan->gathered && plan->narrow &&
+                         plan->state_offset
                      ? DIFFC_OK
                      : DIFFC_ERR_NOMEM;
     if (status == DIFFC_OK)
@@ -352,6 +373,7 @@ int dfi_plan_make(const struct dfi_graph *whole, int dtype, const struct dfi_exe
     if (status == DIFFC_OK) {
         choose_types(graph, options, plan->narrow);
         choose_roots(graph, options, plan);
+        gather_statistics(graph, options, plan);
         status = place_values(graph, element, options, plan, &bytes);
     }
     if (status == DIFFC_OK)
@@ -367,6 +389,7 @@ void dfi_plan_clear(struct diffc_context *context, struct dfi_plan *plan)
     dfi_free(context, plan->value);
     dfi_free(context, plan->gradient);
     dfi_free(context, plan->fused);
+    dfi_free(context, plan->gathered);
     dfi_free(context, plan->narrow);
     dfi_free(context, plan->state_offset);
     memset(plan, 0, sizeof(*plan));

@@ -58,6 +58,31 @@ static void close_setup(struct setup *s)
     free(s->w);
 }
 
+/* A piece writes to the images that it says, of `size` elements each, and to no other; where convolutions
+ * share it says nothing. */
+static void run_piece(const struct dfi_conv_job *job, int piece, struct kc_array *out, size_t size,
+                      void *scratch)
+{
+    struct kc_array before = kc_copy(out, out->size == sizeof(double) ? DIFFC_F64 : DIFFC_F32);
+    const size_t image = size * out->size;
+    int first, end;
+    dfi_conv_run(job, piece, scratch);
+    if (job->conv->shares) {
+        kc_free(&before);
+        return;
+    }
+    dfi_conv_written(job->conv, job->pass, job->samples, piece, &first, &end);
+    assert_true(0 <= first && first < end && end <= job->samples);
+    assert_memory_equal(out->p, before.p, (size_t)first * image);
+    assert_memory_equal((char *)out->p + (size_t)end * image, (char *)before.p + (size_t)end * image,
+                        (size_t)(job->samples - end) * image);
+    assert_memory_not_equal((char *)out->p + (size_t)first * image, (char *)before.p + (size_t)first * image,
+                            image);
+    assert_memory_not_equal((char *)out->p + (size_t)(end - 1) * image,
+                            (char *)before.p + (size_t)(end - 1) * image, image);
+    kc_free(&before);
+}
+
 /* One pass over all images; the result as doubles. `count` images lie in memory, the job takes `samples`. */
 static double *run(struct setup *s, enum dfi_conv_pass pass, int dtype, enum dfi_numerics numerics,
                    int direct, const struct dfi_kernels *kernels, int count, int samples, size_t *n)
@@ -111,7 +136,7 @@ static double *run(struct setup *s, enum dfi_conv_pass pass, int dtype, enum dfi
         for (int piece = 0; piece < dfi_conv_prepare_pieces(&conv, pass, samples); piece++)
             dfi_conv_prepare(&job, piece);
         for (int piece = 0; piece < dfi_conv_pieces(&conv, pass, samples); piece++)
-            dfi_conv_run(&job, piece, scratch.p);
+            run_piece(&job, piece, &out, out_size, scratch.p);
         assert_true(kc_intact(&shared, 1, (int)shared.count, (ptrdiff_t)shared.count));
         kc_free(&shared);
         kc_free(&packed);
