@@ -1,9 +1,8 @@
 #ifndef DFI_KERNEL_X86_ACTIVATION_H
 #define DFI_KERNEL_X86_ACTIVATION_H
 
-#include "kernel/x86/vec.h"
-
 #include "kernel/x86/gelu_table.h"
+#include "kernel/x86/vec.h"
 
 /* exp(a), |relative error| < 3e-7 for -87 < a < 88; clamped outside. Cody and Waite's reduction, a polynomial
  * of degree 6. */

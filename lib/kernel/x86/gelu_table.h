@@ -1,6 +1,8 @@
 #ifndef DFI_KERNEL_X86_GELU_TABLE_H
 #define DFI_KERNEL_X86_GELU_TABLE_H
 
+#include "kernel/x86/vec.h"
+
 /* Made by gelu_table.py. */
 
 #if LANES == 16

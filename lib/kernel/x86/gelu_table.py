@@ -48,6 +48,7 @@ def emit_tables(intervals, width, end, degree):
 
 
 print("#ifndef DFI_KERNEL_X86_GELU_TABLE_H\n#define DFI_KERNEL_X86_GELU_TABLE_H\n")
+print('#include "kernel/x86/vec.h"\n')
 print("/* Made by gelu_table.py. */\n")
 print("#if LANES == 16\n")
 emit_tables(16, 0.4, 6.0, 5)
