@@ -354,8 +354,7 @@ static int pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samp
         return count_blocks(conv, &w);
     if (are_few(conv, &w, &b, samples))
         return count_blocks(conv, &w) * divide_up(count_groups(&w, samples), piece_groups(&w, samples));
-    const int blocks = count_tile_blocks(&w, &b, samples), share = piece_blocks(blocks);
-    return (blocks + share - 1) / share;
+    return divide_up(samples * w.per_image, piece_tiles(&w, &b, samples));
 }
 
 struct dfi_prefetch dfi_conv_winograd_pixels(const struct dfi_conv_winograd_plan *w,

@@ -130,7 +130,7 @@ DFI_INLINE void load_column(const struct dfi_winograd_args *args, const struct p
                             int j, const int size, const int whole, vec *x)
 {
     const pixel *at = place->first + j * args->tiles.pixel + channel;
-    const int column = whole || (j >= place->left && j < place->right);
+    const int column = j >= place->left && j < place->right;
 #pragma GCC unroll 9
     for (int i = 0; i < size; i++)
         if (whole)
