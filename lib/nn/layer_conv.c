@@ -1,5 +1,7 @@
 /* Convolution and transposed convolution: pieces of work for kernel/conv.h. */
 
+#include <limits.h>
+
 #include "nn/node.h"
 #include "nn/split.h"
 
@@ -12,6 +14,7 @@ struct state { /* followed by the packed weights that are kept: of the forward p
     struct dfi_conv part;      /* its convolution */
     const void *scale, *shift; /* of a batch norm that is part of it; NULL without one, and the bias */
     enum dfi_act act;
+    int added; /* images of each lane whose gradient by the weights is summed */
 };
 
 static size_t state_size(void)
@@ -451,6 +454,25 @@ static void data_piece(struct dfi_exec *exec, int number, int index, int worker)
     dfi_conv_run(&job, index, dfi_worker(exec, worker));
 }
 
+static void clear_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct state *state = dfi_state(exec, number);
+    const size_t bytes = dfi_conv_dw_size(&state->conv) * exec->element;
+    memset((char *)dfi_shared(exec) + bytes * (size_t)index, 0, bytes);
+}
+
+/* A cancelled run ends between pieces, so that none may take long: in a round, each lane adds so many images.
+ * An even number, since products of bfloat16 take them in pairs. */
+#define PIECE_WORK 2e9 /* multiply-adds */
+
+static int round_samples(const struct dfi_conv *conv)
+{
+    const double each = dfi_conv_work(conv, DFI_CONV_BACKWARD_WEIGHTS) / dfi_conv_dw_parts(conv);
+    const double pairs = PIECE_WORK / (2 * each);
+    return pairs < 1 ? 2 : pairs < INT_MAX / 2 ? 2 * (int)pairs : INT_MAX - 1;
+}
+
 static void weights_piece(struct dfi_exec *exec, int number, int index, int worker)
 {
     const struct state *state = dfi_state(exec, number);
@@ -458,17 +480,32 @@ static void weights_piece(struct dfi_exec *exec, int number, int index, int work
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
     const struct dfi_images from = images(&x), to = images(&dy);
     const int parts = dfi_conv_dw_parts(&state->conv), lane = index / parts;
+    const int first = dfi_lane_start(exec, dy.samples, lane) + state->added;
+    const int left = dfi_lane_start(exec, dy.samples, lane + 1) - first, most = round_samples(&state->conv);
     void *sum = dfi_at(exec, dfi_shared(exec), (ptrdiff_t)(dfi_conv_dw_size(&state->conv) * (size_t)lane));
-    dfi_conv_dw(&state->conv, &from, &to, dfi_lane_start(exec, dy.samples, lane),
-                dfi_lane_start(exec, dy.samples, lane + 1), sum, index % parts, dfi_worker(exec, worker));
+    if (left > 0)
+        dfi_conv_dw(&state->conv, &from, &to, first, first + (left < most ? left : most), sum, index % parts,
+                    dfi_worker(exec, worker));
 }
 
-static void clear_piece(struct dfi_exec *exec, int number, int index, int worker)
+/* Images of the longest lane. */
+static int longest_lane(const struct dfi_exec *exec, int samples)
 {
-    (void)worker;
-    const struct state *state = dfi_state(exec, number);
-    const size_t bytes = dfi_conv_dw_size(&state->conv) * exec->element;
-    memset((char *)dfi_shared(exec) + bytes * (size_t)index, 0, bytes);
+    int longest = 0;
+    for (int lane = 0; lane < dfi_lanes(exec); lane++) {
+        const int held = dfi_lane_start(exec, samples, lane + 1) - dfi_lane_start(exec, samples, lane);
+        longest = held > longest ? held : longest;
+    }
+    return longest;
+}
+
+static void sum_lanes(struct dfi_exec *exec, int number)
+{
+    struct state *state = dfi_state(exec, number);
+    const int longest = longest_lane(exec, dfi_samples(exec, number)), most = round_samples(&state->conv);
+    dfi_node_parallel(exec, number, clear_piece, dfi_lanes(exec));
+    for (state->added = 0; state->added < longest; state->added += most)
+        dfi_node_parallel(exec, number, weights_piece, dfi_lanes(exec) * dfi_conv_dw_parts(&state->conv));
 }
 
 static double *bias_rows(const struct dfi_exec *exec, int number)
@@ -510,8 +547,7 @@ static void backward(struct dfi_exec *exec, int number)
     const struct dfi_node *node = dfi_node(exec, number);
     const struct state *state = dfi_state(exec, number);
     const size_t lane = dfi_conv_dw_size(&state->conv);
-    dfi_node_parallel(exec, number, clear_piece, dfi_lanes(exec));
-    dfi_node_parallel(exec, number, weights_piece, dfi_lanes(exec) * dfi_conv_dw_parts(&state->conv));
+    sum_lanes(exec, number);
     dfi_lane_tree(exec, dfi_shared(exec), lane);
     dfi_conv_dw_reduce(&state->conv, dfi_shared(exec), lane, 1, dfi_param_gradient(exec, node, 0),
                        exec->accumulate);

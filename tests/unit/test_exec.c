@@ -345,16 +345,49 @@ static void test_refused_plans(void **unused)
     net_close(&net);
 }
 
+/* Gradients of a convolution whose lanes take more than one round, scaled to sums over the samples. */
+static void add_wide_gradients(struct net *net, int first, int samples, double factor, double *sums)
+{
+    dfi_exec_set_size(net->exec, samples, 1);
+    net_write_inputs(net, first, 0);
+    assert_int_equal(dfi_exec_forward(net->exec, 1), DIFFC_OK);
+    assert_int_equal(dfi_exec_backward(net->exec, 0), DIFFC_OK);
+    for (size_t i = 0; i < net->params.value_count; i++)
+        sums[i] += factor * samples * get(net, dfi_exec_gradients(net->exec), i);
+}
+
+/* A batch of 17 has a lane of three images, of which a round takes two: all of them count, once. */
+static void test_rounds(void **unused)
+{
+    static const struct dfi_exec_options options = { 17, 1, 1, .numerics = DFI_NUMERICS_DEFAULT };
+    struct net net;
+    net_open(&net, context, DIFFC_F32);
+    const int x = dfi_graph_input(net.graph, "x", 256, 56, 56, 0);
+    const int y = dfi_conv2d(net.graph, x, "a", 256, 3, 1, 1);
+    dfi_mse_loss(net.graph, y, dfi_graph_input(net.graph, "target", 256, 56, 56, 0));
+    net_plan(&net, &options);
+    double *sums = test_calloc(net.params.value_count, sizeof(*sums));
+    double size = 0, difference = 0;
+    (void)unused;
+    add_wide_gradients(&net, 0, 16, -1, sums);
+    for (size_t i = 0; i < net.params.value_count; i++)
+        size += sums[i] * sums[i];
+    add_wide_gradients(&net, 16, 1, -1, sums);
+    add_wide_gradients(&net, 0, 17, 1, sums);
+    for (size_t i = 0; i < net.params.value_count; i++)
+        difference += sums[i] * sums[i];
+    assert_true(size > 0 && difference <= 1e-8 * size);
+    test_free(sums);
+    net_close(&net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_batches),
-        cmocka_unit_test(test_frozen),
-        cmocka_unit_test(test_conditions),
-        cmocka_unit_test(test_session_in_training),
-        cmocka_unit_test(test_refused_graphs),
-        cmocka_unit_test(test_shared_parameters),
+        cmocka_unit_test(test_threads),        cmocka_unit_test(test_rounds),
+        cmocka_unit_test(test_batches),        cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_conditions),     cmocka_unit_test(test_session_in_training),
+        cmocka_unit_test(test_refused_graphs), cmocka_unit_test(test_shared_parameters),
         cmocka_unit_test(test_refused_plans),
     };
     context = open_context(2, 0);
