@@ -34,17 +34,20 @@ DFI_INLINE vec load_bf16(const uint16_t *p)
 {
     return widen(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }
-DFI_INLINE vec load_bf16_some(const uint16_t *p, mask m)
+DFI_INLINE vec load_bf16_upto(const uint16_t *p, int n)
 {
-    return widen(_mm256_maskz_loadu_epi16(m, p));
+    return n >= LANES ? load_bf16(p) : widen(_mm256_maskz_loadu_epi16(first_lanes(n), p));
 }
 DFI_INLINE void store_bf16(uint16_t *p, vec a)
 {
     _mm256_storeu_si256((__m256i *)(void *)p, narrow(a));
 }
-DFI_INLINE void store_bf16_some(uint16_t *p, mask m, vec a)
+DFI_INLINE void store_bf16_upto(uint16_t *p, int n, vec a)
 {
-    _mm256_mask_storeu_epi16(p, m, narrow(a));
+    if (n >= LANES)
+        store_bf16(p, a);
+    else
+        _mm256_mask_storeu_epi16(p, first_lanes(n), narrow(a));
 }
 
 #else
@@ -63,20 +66,14 @@ DFI_INLINE __m128i narrow(vec a)
     const __m256i high = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, unordered), 16);
     return _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
 }
-/* How many lanes a mask of first_lanes() has. */
-DFI_INLINE int count_lanes(mask m)
-{
-    return __builtin_popcount((unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(m)));
-}
 DFI_INLINE vec load_bf16(const uint16_t *p)
 {
     return widen(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
-DFI_INLINE vec load_bf16_some(const uint16_t *p, mask m)
+DFI_INLINE vec load_bf16_upto(const uint16_t *p, int n)
 {
     uint16_t some[LANES] = { 0 };
-    const int n = count_lanes(m);
-    if (n == LANES)
+    if (n >= LANES)
         return load_bf16(p);
     memcpy(some, p, (size_t)n * sizeof(*p));
     return load_bf16(some);
@@ -85,11 +82,15 @@ DFI_INLINE void store_bf16(uint16_t *p, vec a)
 {
     _mm_storeu_si128((__m128i *)(void *)p, narrow(a));
 }
-DFI_INLINE void store_bf16_some(uint16_t *p, mask m, vec a)
+DFI_INLINE void store_bf16_upto(uint16_t *p, int n, vec a)
 {
     uint16_t some[LANES];
+    if (n >= LANES) {
+        store_bf16(p, a);
+        return;
+    }
     store_bf16(some, a);
-    memcpy(p, some, (size_t)count_lanes(m) * sizeof(*p));
+    memcpy(p, some, (size_t)n * sizeof(*p));
 }
 
 #endif

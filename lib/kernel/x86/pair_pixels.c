@@ -9,7 +9,8 @@ void PIXEL_KERNEL(pair_pixels)(const void *a_, const void *b_, ptrdiff_t ld, siz
     uint16_t *y = y_;
     for (size_t p = 0; p < pixels; p++, a += ld, b += b ? ld : 0, y += 2 * c)
         for (int i = 0; i < c; i += LANES) {
-            const mask m = first_lanes(c - i < LANES ? c - i : LANES);
-            store_pair(y + 2 * i, m, load_pixel_some(a + i, m), b ? load_pixel_some(b + i, m) : zero());
+            const int n = c - i < LANES ? c - i : LANES;
+            store_pair(y + 2 * i, first_lanes(n), load_pixel_upto(a + i, n),
+                       b ? load_pixel_upto(b + i, n) : zero());
         }
 }

@@ -16,17 +16,17 @@ DFI_INLINE vec load_pixel(const pixel *p)
 {
     return load_bf16(p);
 }
-DFI_INLINE vec load_pixel_some(const pixel *p, mask m)
+DFI_INLINE vec load_pixel_upto(const pixel *p, int n)
 {
-    return load_bf16_some(p, m);
+    return load_bf16_upto(p, n);
 }
 DFI_INLINE void store_pixel(pixel *p, vec a)
 {
     store_bf16(p, a);
 }
-DFI_INLINE void store_pixel_some(pixel *p, mask m, vec a)
+DFI_INLINE void store_pixel_upto(pixel *p, int n, vec a)
 {
-    store_bf16_some(p, m, a);
+    store_bf16_upto(p, n, a);
 }
 
 #else
@@ -38,31 +38,19 @@ DFI_INLINE vec load_pixel(const pixel *p)
 {
     return load(p);
 }
-DFI_INLINE vec load_pixel_some(const pixel *p, mask m)
+DFI_INLINE vec load_pixel_upto(const pixel *p, int n)
 {
-    return load_some(p, m);
+    return load_upto(p, n);
 }
 DFI_INLINE void store_pixel(pixel *p, vec a)
 {
     store(p, a);
 }
-DFI_INLINE void store_pixel_some(pixel *p, mask m, vec a)
+DFI_INLINE void store_pixel_upto(pixel *p, int n, vec a)
 {
-    store_some(p, m, a);
+    store_upto(p, n, a);
 }
 
 #endif
-
-DFI_INLINE vec load_pixel_upto(const pixel *p, int n)
-{
-    return n >= LANES ? load_pixel(p) : load_pixel_some(p, first_lanes(n));
-}
-DFI_INLINE void store_pixel_upto(pixel *p, int n, vec a)
-{
-    if (n >= LANES)
-        store_pixel(p, a);
-    else
-        store_pixel_some(p, first_lanes(n), a);
-}
 
 #endif

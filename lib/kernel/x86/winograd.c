@@ -144,8 +144,7 @@ DFI_INLINE void load_column(const struct dfi_winograd_args *args, const struct p
 DFI_INLINE void store_value(const struct dfi_winograd_args *args, ptrdiff_t at, int channels, vec value)
 {
     if (args->store)
-        store_bf16_some((uint16_t *)args->values + at, first_lanes(channels < LANES ? channels : LANES),
-                        value);
+        store_bf16_upto((uint16_t *)args->values + at, channels, value);
     else
         store_upto((float *)args->values + at, channels, value);
 }
