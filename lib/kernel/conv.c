@@ -78,7 +78,7 @@ void dfi_conv_prepare(const struct dfi_conv_job *job, int piece)
 
 int dfi_conv_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples)
 {
-    return algorithm_of(conv, pass)->pieces(conv, pass, samples);
+    return samples > 0 ? algorithm_of(conv, pass)->pieces(conv, pass, samples) : 0;
 }
 
 void dfi_conv_run(const struct dfi_conv_job *job, int piece, void *scratch)

@@ -89,7 +89,8 @@ struct dfi_conv_job {
 /* Bytes that the pieces of a job with up to so many samples share. */
 size_t dfi_conv_shared(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples);
 
-/* Independent pieces of a job: first those that prepare what is shared, if there are any, then the others. */
+/* Independent pieces of a job: first those that prepare what is shared, if there are any, then the others.
+ * None for no samples, which is what a rank may have. */
 int dfi_conv_prepare_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples);
 void dfi_conv_prepare(const struct dfi_conv_job *job, int piece);
 int dfi_conv_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples);

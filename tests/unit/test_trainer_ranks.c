@@ -7,6 +7,7 @@
 
 struct job {
     const char *objective; /* NULL: a classifier */
+    int width;             /* of the UNet */
     diffc_trainer_options options;
     int64_t samples;
     int steps;
@@ -27,7 +28,9 @@ struct outcome {
 
 static struct job small_job(const char *objective)
 {
-    struct job job = { .objective = objective, .options = DIFFC_TRAINER_OPTIONS, .samples = 27, .steps = 6 };
+    struct job job = {
+        .objective = objective, .width = 4, .options = DIFFC_TRAINER_OPTIONS, .samples = 27, .steps = 6
+    };
     job.options.batch = 10; /* and the last of an epoch has 7 */
     job.options.epochs = 4;
     job.options.learning_rate = 3e-3;
@@ -101,7 +104,7 @@ static void run_rank(const struct job *job, int threads, const diffc_communicato
     diffc_train_report report = DIFFC_TRAIN_REPORT;
     diffc_trainer_options options = job->options;
     if (job->objective) {
-        model = tc_model(context, job->objective);
+        model = tc_model_of_width(context, job->objective, job->width);
         data = open_data(context, job, rank);
     } else {
         tc_classifier(context, &data, &model);
@@ -231,12 +234,15 @@ static void nor_when_gradients_accumulate(void **state)
     check_same_bits(&job);
 }
 
-/* A batch of 5, and in the end one of 2: some of 4 or 8 ranks have no sample at all. */
+/* A batch of 5, and in the end one of 2: some of 4 or 8 ranks have no sample at all. With 16 channels
+ * convolutions go by Winograd's filtering, whose pieces were once counted by a division by no sample. */
 static void nor_with_ranks_that_have_no_sample(void **state)
 {
     (void)state;
     struct job job = small_job("ddpm");
     job.options.batch = 5;
+    check_same_bits(&job);
+    job.width = 16;
     check_same_bits(&job);
     job = small_job(NULL);
     job.options.batch = 5;

@@ -75,19 +75,24 @@ static inline diffc_dataset *tc_data(diffc_context *context, int64_t count)
     return dataset;
 }
 
-static inline diffc_model *tc_model(diffc_context *context, const char *objective)
+static inline diffc_model *tc_model_of_width(diffc_context *context, const char *objective, int width)
 {
     diffc_model_options options = DIFFC_MODEL_OPTIONS;
     diffc_model *model = NULL;
     const int ddpm = strcmp(objective, "ddpm") == 0, timed = ddpm || strcmp(objective, "flow") == 0;
     options.image_height = TC_SIDE;
-    options.width = 4;
+    options.width = width;
     options.condition = timed ? "class" : "none";
     options.train_steps = ddpm ? 50 : 0;
     options.objective = objective;
     options.seed = 3;
     tc_ok(diffc_model_create(context, "cs180_unet", &options, &model));
     return model;
+}
+
+static inline diffc_model *tc_model(diffc_context *context, const char *objective)
+{
+    return tc_model_of_width(context, objective, 4);
 }
 
 /* A model of few tensors, and data for it: where every call of a save is made to fail. */
