@@ -36,7 +36,7 @@ DIFFC_API int diffc_mpi_open_fint(int comm, const diffc_mpi_options *options, di
 DIFFC_API const diffc_communicator *diffc_mpi_communicator(const diffc_mpi *mpi);
 
 /* Sets *mpi to NULL; NULL, or a variable that is NULL, does nothing. All ranks call this, unless an exchange
- * has failed. Since 0.1. */
+ * has failed: then its 2 MiB of buffers, which MPI may still use, stay until the process ends. Since 0.1. */
 DIFFC_API void diffc_mpi_close(diffc_mpi **mpi);
 
 DIFFC_END

@@ -12,11 +12,14 @@
 #define TAG 180
 #define DEFAULT_TIMEOUT 600.0
 
+/* Messages go through memory of our own: after a failure MPI may still read and write there, whenever it gets
+ * to it, so that it is never given back. */
 struct diffc_mpi {
     MPI_Comm comm;
     double timeout;
     int broken;
     diffc_communicator communicator;
+    char send[DIFFC_EXCHANGE_BYTES], receive[DIFFC_EXCHANGE_BYTES];
 };
 
 static int fail(int status, const char *what, int code)
@@ -71,23 +74,29 @@ static int exchange(void *opaque, int peer, const void *send, size_t send_bytes,
     MPI_Request requests[2];
     MPI_Status statuses[2];
     int count = 0, code = MPI_SUCCESS, got = 0;
+    if (mpi->broken)
+        return diffc_fail(DIFFC_ERR_STATE, "MPI: an exchange has failed before");
+    if (send_bytes)
+        memcpy(mpi->send, send, send_bytes);
     if (receive_bytes)
-        code = MPI_Irecv(receive, (int)receive_bytes, MPI_BYTE, peer, TAG, mpi->comm, &requests[count++]);
+        code = MPI_Irecv(mpi->receive, (int)receive_bytes, MPI_BYTE, peer, TAG, mpi->comm,
+                         &requests[count++]);
     if (send_bytes && code == MPI_SUCCESS)
-        code = MPI_Isend(send, (int)send_bytes, MPI_BYTE, peer, TAG, mpi->comm, &requests[count++]);
+        code = MPI_Isend(mpi->send, (int)send_bytes, MPI_BYTE, peer, TAG, mpi->comm, &requests[count++]);
     if (code == MPI_SUCCESS && await_all(mpi, requests, count, statuses, &code)) {
         if (receive_bytes)
             code = MPI_Get_count(&statuses[0], MPI_BYTE, &got);
-        if (code == MPI_SUCCESS && (size_t)got == receive_bytes)
+        if (code == MPI_SUCCESS && (size_t)got == receive_bytes) {
+            if (receive_bytes)
+                memcpy(receive, mpi->receive, receive_bytes);
             return 0;
+        }
         mpi->broken = 1;
         return diffc_fail(DIFFC_ERR_IO, "MPI: a message of another size than was expected");
     }
     mpi->broken = 1;
     if (code != MPI_SUCCESS)
         return fail(DIFFC_ERR_IO, "MPI", code);
-    if (receive_bytes) /* nothing may be written there once the caller has gone on */
-        (void)MPI_Cancel(&requests[0]);
     char line[96];
     (void)snprintf(line, sizeof(line), "MPI: no answer for %.3g seconds", mpi->timeout);
     return diffc_fail(DIFFC_ERR_IO, line);
@@ -175,15 +184,17 @@ const diffc_communicator *diffc_mpi_communicator(const diffc_mpi *mpi)
     return mpi ? &mpi->communicator : NULL;
 }
 
-/* Freeing is collective: after a failure, and after MPI_Finalize(), it would wait for those who do not come.
- */
+/* Freeing MPI's part is collective: after a failure, and after MPI_Finalize(), it would wait for those who do
+ * not come. */
 void diffc_mpi_close(diffc_mpi **mpi)
 {
     int finalised = 0;
     if (!mpi || !*mpi)
         return;
-    if (!(*mpi)->broken && MPI_Finalized(&finalised) == MPI_SUCCESS && !finalised)
-        (void)MPI_Comm_free(&(*mpi)->comm);
-    free(*mpi);
+    if (!(*mpi)->broken) {
+        if (MPI_Finalized(&finalised) == MPI_SUCCESS && !finalised)
+            (void)MPI_Comm_free(&(*mpi)->comm);
+        free(*mpi);
+    }
     *mpi = NULL;
 }
