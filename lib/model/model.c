@@ -12,6 +12,7 @@ static void destroy(void *handle)
     dfi_graph_destroy(model->graph);
     dfi_graph_destroy(model->loss_graph);
     dfi_params_clear(&model->params);
+    dfi_free(context, model->gathered);
     dfi_release(model->archive);
     dfi_free(context, model->json);
     for (int i = 0; i < model->unused_count; i++)

@@ -56,6 +56,7 @@ struct diffc_model {
     char *json; /* what config.json points to */
     struct dfi_params params;
     struct diffc_archive *archive; /* where stored parameters lie; NULL: none do */
+    void *gathered; /* their values before they were gathered: tensors may still look at them */
     struct dfi_metadata *metadata;
     char **unused; /* names of tensors that the file has and the model has not */
     int unused_count;

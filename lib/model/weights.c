@@ -215,7 +215,7 @@ int dfi_model_gather(struct diffc_model *model)
         param->offset = offset;
         offset += param->count;
     }
-    dfi_free(model->object.context, params->values);
+    model->gathered = params->values;
     params->values = values;
     params->borrowed = 0;
     return DIFFC_OK;

@@ -94,6 +94,13 @@ int dfi_params_allocate(struct dfi_params *params, uint64_t seed)
     return DIFFC_OK;
 }
 
+/* Layers widen halves where they use them; what is in another dtype is converted once. */
+static int stays_stored(const struct dfi_params *params, const struct dfi_param *param)
+{
+    const int half = param->stored_dtype == DIFFC_F16 || param->stored_dtype == DIFFC_BF16;
+    return param->stored_dtype == params->dtype || (half && param->widens);
+}
+
 int dfi_params_borrow(struct dfi_params *params, dfi_params_source find, void *opaque)
 {
     size_t converted = 0;
@@ -103,7 +110,7 @@ int dfi_params_borrow(struct dfi_params *params, dfi_params_source find, void *o
         if (!param->stored)
             return DIFFC_ERR_CONFIG;
         param->offset = converted;
-        if (param->stored_dtype != params->dtype && !param->widens)
+        if (!stays_stored(params, param))
             converted += param->count;
     }
     params->values = dfi_calloc(params->context, converted + 1, dfi_dtype_size(params->dtype));
@@ -112,7 +119,7 @@ int dfi_params_borrow(struct dfi_params *params, dfi_params_source find, void *o
         return DIFFC_ERR_NOMEM;
     for (int i = 0; i < params->count; i++) {
         struct dfi_param *param = &params->list[i];
-        if (param->stored_dtype == params->dtype || param->widens)
+        if (stays_stored(params, param))
             continue;
         dfi_convert(param->stored_dtype, param->stored, params->dtype,
                     (char *)params->values + param->offset * dfi_dtype_size(params->dtype), param->count);

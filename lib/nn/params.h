@@ -18,7 +18,7 @@ struct dfi_param {
     size_t offset, count; /* elements within `values` or `stats` */
     enum dfi_init init;
     int64_t fan_in;
-    int widens;         /* its layer can read it in any stored dtype */
+    int widens;         /* its layer can read it in half precision */
     int stored_dtype;   /* of `stored` */
     const void *stored; /* where a file has it, in the reference layout; NULL: in `values` */
 };
