@@ -9,6 +9,7 @@
 static int check_options(const struct dfi_graph *graph, const struct dfi_exec_options *options)
 {
     const struct diffc_context *context = graph->context;
+    const int parts = options->parts ? options->parts : 1;
     if (options->precision != DFI_PRECISION_F32 && graph->params->dtype != DIFFC_F32)
         return dfi_fail(DIFFC_ERR_CONFIG, "precision is %s, which needs a model in float32",
                         dfi_precision_name(options->precision));
@@ -17,11 +18,12 @@ static int check_options(const struct dfi_graph *graph, const struct dfi_exec_op
     if (options->batch > context->limits.batch)
         return dfi_fail(DIFFC_ERR_LIMIT, "batch is %d, limits.batch is %lld", options->batch,
                         (long long)context->limits.batch);
-    if ((int64_t)options->batch * options->parts > MAX_SAMPLES)
-        return dfi_fail(DIFFC_ERR_LIMIT, "batch is %d, of %d parts each, the most is %d parts",
-                        options->batch, options->parts, MAX_SAMPLES);
     if (options->conditions < 1 || options->conditions > 64)
         return dfi_fail(DIFFC_ERR_ARG, "conditions is %d, must be 1 to 64", options->conditions);
+    if ((int64_t)options->batch * parts * options->conditions > MAX_SAMPLES)
+        return dfi_fail(DIFFC_ERR_LIMIT,
+                        "batch is %d, of %d parts and %d conditions each, the most is %d in all",
+                        options->batch, parts, options->conditions, MAX_SAMPLES);
     if (options->backward && options->conditions != 1)
         return dfi_fail(DIFFC_ERR_ARG, "conditions is %d, must be 1 in training", options->conditions);
     return DIFFC_OK;
