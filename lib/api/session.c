@@ -101,13 +101,17 @@ int diffc_session_denoiser(diffc_session *session, diffc_denoiser *denoiser)
 {
     DFI_REQUIRE(session);
     DFI_REQUIRE(denoiser);
+    const size_t size = denoiser->struct_size;
+    if (size < sizeof(size))
+        return dfi_fail(DIFFC_ERR_ARG, "denoiser.struct_size is %zu, must be the size of the struct", size);
     if (strcmp(session->model->architecture->kind, "denoiser") != 0)
         return dfi_fail(DIFFC_ERR_CONFIG, "%s is no denoiser", session->model->architecture->entry.name);
-    *denoiser = (diffc_denoiser) {
-        .struct_size = sizeof(*denoiser),
+    const diffc_denoiser all = {
+        .struct_size = size,
         .predict = predict,
         .opaque = session,
         .out_channels = dfi_exec_value(session->exec, session->values.out).c,
     };
+    memcpy(denoiser, &all, size < sizeof(all) ? size : sizeof(all));
     return DIFFC_OK;
 }

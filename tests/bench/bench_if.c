@@ -94,6 +94,7 @@ static void set_conditions(struct network *network)
     bench_check(diffc_session_set_text(network->session, DIFFC_UNCONDITIONAL, text));
     if (model->config.unet.classes)
         bench_check(diffc_session_set_labels(network->session, &level, 1));
+    network->denoiser = (diffc_denoiser)DIFFC_DENOISER;
     bench_check(diffc_session_denoiser(network->session, &network->denoiser));
     bench_check(diffc_guide_create_cfg(network->bench->context, &scale, 1, &network->guide));
     diffc_release(&text);

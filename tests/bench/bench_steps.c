@@ -118,7 +118,7 @@ static void bench_sampling(struct bench *bench, int width, int batch, const stru
     snprintf(name, sizeof(name), "mnist_sample_d%d_cfg%d", width, batch);
     if (!bench_wants(bench, name))
         return;
-    struct sampling sampling = { 0 };
+    struct sampling sampling = { .denoiser = DIFFC_DENOISER };
     const int64_t shape[4] = { batch, 1, 28, 28 };
     const float scale = 5;
     diffc_model *model = make_model(bench, width);

@@ -96,6 +96,12 @@ static void test_session_arguments(void **state)
     tc_ok(diffc_session_set_labels(session, labels, 2));
     tc_ok(diffc_session_refresh(session));
     tc_ok(diffc_session_denoiser(session, &denoiser));
+    denoiser.struct_size = 0;
+    tc_fails(diffc_session_denoiser(session, &denoiser), DIFFC_ERR_ARG, "denoiser.struct_size is 0");
+    denoiser.struct_size = offsetof(diffc_denoiser, out_channels); /* of a program that knows no more */
+    denoiser.out_channels = 77;
+    tc_ok(diffc_session_denoiser(session, &denoiser));
+    assert_int_equal(denoiser.out_channels, 77);
     tc_fails(denoiser.predict(NULL, NULL, NULL, 0), DIFFC_ERR_ARG, "denoiser.opaque is NULL");
     diffc_release(&session);
     diffc_release(&model);
