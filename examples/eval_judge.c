@@ -164,11 +164,14 @@ static int judge_samples(const struct eval_judge *work, diffc_model *classifier,
     printf("%-12s accuracy %.4f  frechet %.4f  spread %.4f (features) %.4f (pixels)  %.2f images/s\n", label,
            found->accuracy, found->frechet, found->spread_features, found->spread_pixels, rate);
     json_t *list = json_object_get(work->metrics, "sweep");
-    json_t *entry = json_pack("{s:f,s:f,s:f,s:f,s:f}", "guidance", guidance, "frechet_samples_test",
-                              found->frechet, "spread_features", found->spread_features, "spread_pixels",
-                              found->spread_pixels, "images_per_second", rate);
+    json_t *entry = json_object();
+    ex_metric(entry, "guidance", guidance);
+    ex_metric(entry, "frechet_samples_test", found->frechet);
+    ex_metric(entry, "spread_features", found->spread_features);
+    ex_metric(entry, "spread_pixels", found->spread_pixels);
+    ex_metric(entry, "images_per_second", rate);
     if (labels)
-        json_object_set_new(entry, "sample_accuracy", json_real(found->accuracy));
+        ex_metric(entry, "sample_accuracy", found->accuracy);
     json_array_append_new(list, entry);
     return ex_metrics_save(work->metrics, work->out); /* a sweep takes long: what is known is kept */
 }

@@ -184,7 +184,7 @@ static int run(int argc, char **argv)
     };
     const struct ex_option own[] = {
         { "objective", EX_CHOICE, &s.objective, 0, 0, "ddpm|flow", "noise prediction or flow matching" },
-        { "condition", EX_CHOICE, &s.condition, 0, 0, "none|time|class",
+        { "condition", EX_CHOICE, &s.condition, 0, 0, "time|class",
           "what the UNet is told (class: and time)" },
         { "decay", EX_CHOICE, &s.decay, 0, 0, "exponential|none",
           "train: learning rate falls to a tenth, or not" },
@@ -202,16 +202,16 @@ static int run(int argc, char **argv)
         .commands = "train|sample|test",
         .own = own,
         .own_count = sizeof own / sizeof own[0],
-        .unused_by = { { "sample|test", "epochs lr width time resume decay class-dropout ema limit show" } },
+        .unused_by = { { "sample|test",
+                         "epochs batch lr width time resume decay class-dropout ema limit show" },
+                       { "sample", "data" },
+                       { "test", "timesteps guidance samples clip" } },
     };
     int code = ex_options_read(&s.common, &program, argc, argv);
     if (code >= 0)
         return code;
     if (s.common.guidance.count > 1)
         return ex_error(EX_USAGE, "--guidance", "one value, please (mnist_eval takes a list)");
-    if (!strcmp(s.condition, "none"))
-        return ex_error(EX_USAGE, "--condition",
-                        "ddpm and flow tell the UNet the time; mnist_denoise trains one with none");
     s.common.quiet |= ex_ranks()->rank > 0;
     const char *command = s.common.command;
     int training = !strcmp(command, "train"), sampling = !strcmp(command, "sample");

@@ -136,7 +136,7 @@ int main(int argc, char **argv)
         .own_count = sizeof own / sizeof own[0],
         .unused = "width time",
         .unused_by = { { "train", "timesteps guidance classifier samples clip" },
-                       { "judge", "epochs lr resume" } },
+                       { "judge", "epochs batch lr resume" } },
     };
     int code = ex_options_read(&s.common, &program, argc, argv);
     if (code >= 0)

@@ -200,7 +200,7 @@ static int read_all(const struct ex_program *program, const struct ex_option *li
 static int is_unused(const struct ex_program *program, const char *command, const char *name)
 {
     int unused = ex_holds(program->unused, ' ', name);
-    for (int i = 0; command && i < 2; i++)
+    for (int i = 0; command && i < EX_UNUSED_MAX; i++)
         unused |= ex_holds(program->unused_by[i].commands, '|', command) &&
                   ex_holds(program->unused_by[i].names, ' ', name);
     return unused;

@@ -10,6 +10,7 @@ struct ex_reals { /* a list such as 0,1,2.5 */
     double value[EX_REALS_MAX];
 };
 
+#define EX_UNUSED_MAX 3
 #define EX_STRINGS_MAX 64
 
 struct ex_strings { /* of an option that may be given several times */
@@ -40,7 +41,7 @@ struct ex_program {
     /* The same of some commands: "show|test", "epochs sigma". */
     struct {
         const char *commands, *names;
-    } unused_by[2];
+    } unused_by[EX_UNUSED_MAX];
 };
 
 /* Reads the command line: the options that programs share and those of this one. Returns -1 to go on,
