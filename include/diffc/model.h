@@ -5,12 +5,15 @@
 
 DIFFC_BEGIN
 
-/* An architecture with its weights (F32 while loaded).
- *   if_unet     UNet2DConditionModel of the DeepFloyd IF family, stages I and II. Inputs x [N, C, H, W]; t
- * [N] timesteps; text [N or 1, tokens, width] states of the text encoder; class [N] noise level, of stage II.
- * Output out [N, C', H, W]. cs180_unet  the course's small UNet. Inputs x [N, C, H, W]; t [N] with a time
- * condition, fed as given; class [N, classes] one-hot rows, a zero row for no class. Output out [N, C, H, W].
- * lenet       classifier of LeNet size. Input x [N, C, H, W]; outputs features [N, 84], logits [N, classes].
+/* An architecture with its weights: F32, or, from a folder, as the files have them.
+ *   if_unet     UNet2DConditionModel of the DeepFloyd IF family, stages I and II. Inputs: x [N, C, H, W];
+ *               t [N], timesteps; text [N or 1, tokens, width], states of the text encoder; class [N], the
+ *               noise level, of stage II. Output: out [N, C', H, W].
+ *   cs180_unet  the small UNet of the course (CS 180, UC Berkeley). Inputs: x [N, C, H, W]; t [N] with a time
+ *               condition, fed as given; class [N, classes], one-hot rows, a zero row for no class.
+ *               Output: out [N, C, H, W].
+ *   lenet       classifier of LeNet size. Input: x [N, C, H, W]. Outputs: features [N, 84], logits
+ *               [N, classes].
  * Thread safety: sessions of one model may run at the same time on different threads, while nobody trains it.
  */
 
@@ -55,7 +58,8 @@ DIFFC_API int diffc_model_from_archive(const diffc_archive *archive, const diffc
                                        diffc_model **model);
 
 /* Writes weights in `dtype` (F32, F16 or BF16; running statistics stay F32) with the metadata that
- * diffc_model_open() reads. Atomic, as diffc_archive_save(). Since 0.1. */
+ * diffc_model_open() reads. Atomic. ERR_ARG, ERR_STATE (without weights) and those of diffc_archive_save().
+ * Since 0.1. */
 DIFFC_API int diffc_model_save(const diffc_model *model, const char *path, int dtype);
 
 /* if_unet: config.json and the weights in `dtype` (F32, F16, BF16) as a folder that diffusers and
@@ -68,7 +72,8 @@ DIFFC_API int diffc_model_save_folder(const diffc_model *model, const char *path
 /* Names of tensors that the files had and the network has not, by position; NULL past the end. Since 0.1. */
 DIFFC_API const char *diffc_model_unused(const diffc_model *model, int position);
 
-/* The settings in force; fills at most options->struct_size bytes; strings are static. Since 0.1. */
+/* The settings in force; fills at most options->struct_size bytes; strings live as long as
+ * the model. ERR_ARG. Since 0.1. */
 DIFFC_API int diffc_model_describe(const diffc_model *model, const char **architecture,
                                    diffc_model_options *options);
 
@@ -78,9 +83,11 @@ DIFFC_API const char *diffc_model_metadata(const diffc_model *model, const char 
 DIFFC_API int diffc_model_set_metadata(diffc_model *model, const char *key, const char *value);
 
 /* Number of trainable values. Tensors by position: parameters in the order of the network, then running
- * statistics. `tensor` is a view of the model's memory in the layout of PyTorch (O, I, H, W; transposed
- * convolutions I, O, H, W); writing to it changes the model. `trainable` (may be NULL) tells parameters from
- * statistics. Past the end: ERR_ARG. Since 0.1. */
+ * statistics. `tensor` is a view of the model's memory, F32, of a model from a folder in the dtype of
+ * its files, in the layout of PyTorch (O, I, H, W; transposed convolutions I, O, H, W); writing to it changes
+ * the model. The first trainer of a model from a folder makes F32 of its weights, four bytes a value beside
+ * diffc_trainer_bytes(): get tensors anew after it. `trainable` (may be NULL) tells parameters from
+ * statistics. ERR_ARG (past the end), ERR_STATE (without weights), ERR_NOMEM. Since 0.1. */
 DIFFC_API int64_t diffc_model_parameter_count(const diffc_model *model);
 DIFFC_API int diffc_model_tensor_count(const diffc_model *model);
 DIFFC_API int diffc_model_tensor(const diffc_model *model, int position, const char **name,
@@ -105,19 +112,19 @@ DIFFC_API int diffc_model_tensor(const diffc_model *model, int position, const c
  * Thread safety: one thread at a time. */
 typedef struct diffc_session_options {
     size_t struct_size;
-    int32_t batch;         /* largest N, default 1 */
-    int32_t conditions;    /* most queries that share one x, default 2; work that does not depend on the
-                              condition is done once for all of them; the same bits for any number */
+    int32_t batch;         /* largest N, 1 .. limits.batch, default 1 */
+    int32_t conditions;    /* most queries that share one x, 1 .. 64, default 2; work that does not depend on
+                              the condition is done once for all of them; the same bits for any number */
     int32_t training;      /* 1: batch norm uses the statistics of the batch (and does not record them) */
     int32_t image_height;  /* if_unet: multiples of 2^(levels - 1), at most 16384; default: sample_size */
     int32_t image_width;   /* default: image_height, or sample_size */
     int32_t text_tokens;   /* if_unet: tokens of every prompt, at most 4096; default 77 */
     const char *numerics;  /* default (NULL), exact, fast: see above */
-    int64_t memory;        /* most bytes of the plan (ERR_LIMIT beyond), default: limits.memory without the
-                              weights. With less than it would like a session packs weights in every run
-                              instead of once, then computes conditions one after another: slower, the same
-                              bits. Where not even one sample fits into a `memory` that is given, convolutions
-                              take smaller tiles or none */
+    int64_t memory;        /* most bytes of the plan (ERR_LIMIT beyond), at most limits.memory; default: that
+                              without the weights. With less than it would like a session packs weights in
+                              every run instead of once, then computes conditions one after another: slower,
+                              the same bits. Where not even one sample fits into a `memory` that is given,
+                              convolutions take smaller tiles or none */
     const char *precision; /* fp32 (NULL), bf16: see above */
 } diffc_session_options;
 
@@ -134,7 +141,7 @@ DIFFC_API int diffc_session_refresh(diffc_session *session);
 
 /* One run of the network: named inputs and outputs (see the list of architectures), any float dtype and
  * strides, N <= batch the same in all; inputs that the model does not have are refused, inputs left out are
- * zeros. ERR_ARG, ERR_CONFIG, ERR_CANCELLED. Since 0.1. */
+ * zeros, but an if_unet needs all of them. ERR_ARG, ERR_CONFIG, ERR_CANCELLED. Since 0.1. */
 typedef struct diffc_binding {
     const char *name;
     diffc_tensor *tensor;
@@ -156,13 +163,14 @@ DIFFC_API int diffc_session_set_labels(diffc_session *session, const int32_t *la
  * without text), ERR_LIMIT, ERR_NOMEM, ERR_CANCELLED. Since 0.1. */
 DIFFC_API int diffc_session_set_text(diffc_session *session, int32_t condition, const diffc_tensor *text);
 
-/* if_unet: what the denoiser feeds behind the channels of x, [1 or N, C - x's, H, W] (super-resolution: the
- * enlarged picture of the stage before); copied. NULL: nothing, x has all channels. ERR_ARG, ERR_NOMEM.
- * Since 0.1. */
+/* if_unet: what the denoiser feeds behind the channels of x, [1 or N, C - x's, H, W], any float dtype and
+ * strides (super-resolution: the enlarged picture of the stage before); copied. NULL: nothing, x has all
+ * channels. ERR_ARG, ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_session_set_image(diffc_session *session, const diffc_tensor *image);
 
-/* The session as a denoiser for samplers and guides; `denoiser` is filled in and borrows the session. t is
- * fed as t / train_steps, or as it is when train_steps is 0. Since 0.1. */
+/* The session as a denoiser for samplers and guides: fills denoiser->struct_size bytes (initialise with
+ * DIFFC_DENOISER), which borrow the session. t is fed as t / train_steps, or as it is when train_steps is 0
+ * and to an if_unet. ERR_ARG, ERR_CONFIG (a classifier). Since 0.1. */
 DIFFC_API int diffc_session_denoiser(diffc_session *session, diffc_denoiser *denoiser);
 
 DIFFC_END

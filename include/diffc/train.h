@@ -12,22 +12,26 @@ DIFFC_BEGIN
 DIFFC_API int diffc_dataset_create(const diffc_tensor *images, const diffc_tensor *labels,
                                    diffc_dataset **dataset);
 
-/* From a pair of IDX files (labels_path may be NULL), plain or gzipped. Since 0.1. */
+/* From a pair of IDX files (labels_path may be NULL), plain or gzipped. ERR_ARG, ERR_CONFIG (counts differ),
+ * ERR_FORMAT, ERR_LIMIT (idx_bytes, image_bytes) and those of diffc_idx_read(). Since 0.1. */
 DIFFC_API int diffc_dataset_open_idx(diffc_context *context, const char *images_path, const char *labels_path,
                                      diffc_dataset **dataset);
 
-/* From a function: writes sample `index` as C*H*W floats and its label (0 if there is none). Must give the
- * same sample for the same index; called from the training thread. A status other than 0 ends the
- * training call: with it if it is negative, else with ERR_ARG. */
+/* From a function: writes sample `index` as floats [C, H, W], by custom in [0, 1], and its label (0 if there
+ * is none; the set counts as labelled). Must give the same sample for the same index; called from the
+ * training thread. A status other than 0 ends the training call: with it if it is negative, else with
+ * ERR_ARG; diffc_fail() gives the reason a text. The caller keeps `opaque` alive until the data set is
+ * released. ERR_ARG, ERR_LIMIT (image_bytes), ERR_NOMEM. Since 0.1. */
 typedef int (*diffc_dataset_fn)(void *opaque, int64_t index, float *image, int32_t *label);
 DIFFC_API int diffc_dataset_from_function(diffc_context *context, int64_t count, int channels, int height,
                                           int width, diffc_dataset_fn read, void *opaque,
                                           diffc_dataset **dataset);
 
+/* Number of samples; 0 for NULL. Since 0.1. */
 DIFFC_API int64_t diffc_dataset_count(const diffc_dataset *dataset);
 
 /* Sample `index`: `image` an F32 [C, H, W] tensor to fill (may be NULL), `label` (may be NULL; -1 if the set
- * has none). Since 0.1. */
+ * has none). ERR_ARG, ERR_NOMEM, and what a function returns. Since 0.1. */
 DIFFC_API int diffc_dataset_sample(const diffc_dataset *dataset, int64_t index, diffc_tensor *image,
                                    int32_t *label);
 
@@ -64,10 +68,11 @@ typedef struct diffc_trainer_options {
     const char *numerics;                   /* default, exact, fast: see diffc_session_options */
     const char *precision; /* fp32 (default), bf16: see diffc_session_options. Weights, moments and
                               gradients of weights are float32 either way */
-    int64_t memory; /* most bytes of diffc_trainer_bytes() (ERR_LIMIT beyond), default: limits.memory. With
-                       less than it would like a trainer packs weights in every run instead of once for all;
-                       then its convolutions take smaller tiles, then none. The choice is made for the whole
-                       batch and for 8 threads: the same bits for any number of threads and ranks */
+    int64_t
+        memory; /* most bytes of diffc_trainer_bytes() (ERR_LIMIT beyond), default and most: limits.memory.
+                   With less than it would like a trainer packs weights in every run instead of once for
+                   all; then its convolutions take smaller tiles, then none. The choice is made for the
+                   whole batch and for 8 threads: the same bits for any number of threads and ranks */
 } diffc_trainer_options;
 
 #define DIFFC_TRAINER_OPTIONS DIFFC_OPTIONS_OF(diffc_trainer_options)
@@ -83,8 +88,9 @@ typedef struct diffc_trainer_options {
 
 /* Bytes a trainer would take beyond the model (peak), and the trainer. It keeps model and dataset, and
  * changes the model's weights in place. ERR_ARG, ERR_CONFIG (model, objective and data do not fit; the number
- * of ranks does not divide the 8 lanes; ranks differ in options, weights or kernels), ERR_UNSUPPORTED (an
- * if_unet with dropout), ERR_LIMIT (the message says the smallest memory that works), ERR_NOMEM. Since 0.1.
+ * of ranks does not divide the 8 lanes; ranks differ in options, weights or kernels: the message says where),
+ * ERR_UNSUPPORTED (an if_unet with dropout), ERR_LIMIT (the message says the smallest memory that works),
+ * ERR_NOMEM. Since 0.1.
  */
 DIFFC_API int diffc_trainer_bytes(const diffc_model *model, const diffc_dataset *dataset,
                                   const diffc_trainer_options *options, int64_t *bytes);
@@ -108,9 +114,8 @@ typedef struct diffc_train_report {
 /* Makes one update, of `accumulate` batches or what remains of the epoch; at the end of the run ERR_STATE.
  * ERR_NONFINITE (policy stop; nothing was changed), ERR_CANCELLED (nothing was changed: the step can be
  * repeated; a cancel that comes while the weights are written is for the next call), ERR_FORMAT (a label that
- * the model has no class for; names the sample), and what the dataset returns. `report` may be NULL. Since
- * 0.1.
- */
+ * the model has no class for; names the sample), ERR_UNSUPPORTED (an if_unet: data sets have no text), and
+ * what the dataset returns. `report` may be NULL. Since 0.1. */
 DIFFC_API int diffc_trainer_step(diffc_trainer *trainer, diffc_train_report *report);
 
 /* Where the run stands. Since 0.1. */
@@ -118,12 +123,13 @@ DIFFC_API int diffc_trainer_report(const diffc_trainer *trainer, diffc_train_rep
 
 /* The parts of a step, for those who bring their own batches: forward and backward in training mode with the
  * mean squared error against `target`, or the cross entropy against the one-hot or soft rows of `target` for
- * a classifier. `inputs` as diffc_session_run(); `output` (may be NULL) receives the network's output, `loss`
- * (may be NULL) the loss. Then gradients can be read and changed, diffc_trainer_apply() makes one update with
- * them, also past the end of the run, and diffc_trainer_keep_statistics() moves the running statistics (apply
- * does that too, once in all); both are ERR_STATE without a batch since the last time. N <= batch. With
- * several ranks each one brings its part, at least one sample, and the loss is that of the whole; changes of
- * the gradients must be the same on all. ERR_ARG, ERR_CANCELLED, ERR_NONFINITE. Since 0.1. */
+ * a classifier. `inputs` as diffc_session_run(), those left out are zeros; `output` (may be NULL) receives
+ * the network's output, `loss` (may be NULL) the loss. Then gradients can be read and changed,
+ * diffc_trainer_apply() makes one update with them, also past the end of the run, and
+ * diffc_trainer_keep_statistics() moves the running statistics (apply does that too, once in all); both are
+ * ERR_STATE without a batch since the last time. N <= batch. With several ranks each one brings its part, at
+ * least one sample, and the loss is that of the whole; changes of the gradients must be the same on all.
+ * ERR_ARG, ERR_CANCELLED, ERR_NONFINITE. Since 0.1. */
 struct diffc_binding;
 DIFFC_API int diffc_trainer_gradients(diffc_trainer *trainer, const struct diffc_binding *inputs,
                                       int input_count, const diffc_tensor *target, diffc_tensor *output,
@@ -135,10 +141,11 @@ DIFFC_API int diffc_trainer_keep_statistics(diffc_trainer *trainer);
  * 0.1. */
 DIFFC_API int diffc_trainer_gradient(const diffc_trainer *trainer, int position, diffc_tensor **gradient);
 
-/* Mean loss over a whole data set in evaluation mode, with one seeded draw of (t, e) per sample; for classify
- * also the share of right answers in `accuracy` (may be NULL; left as it is for other objectives). Classes
- * are not dropped. `use_ema` 1: with the EMA weights. The result does not depend on the batch. ERR_CONFIG,
- * ERR_FORMAT, ERR_STATE (EMA is off), ERR_CANCELLED. Since 0.1. */
+/* Mean loss (may be NULL) over a whole data set in evaluation mode, with one seeded draw of (t, e) per
+ * sample; for classify also the share of right answers in `accuracy` (may be NULL; left as it is for other
+ * objectives). Classes are not dropped. `use_ema` 1: with the EMA weights. The result does not depend on the
+ * batch. ERR_CONFIG, ERR_FORMAT, ERR_UNSUPPORTED (an if_unet), ERR_STATE (EMA is off), ERR_CANCELLED. Since
+ * 0.1. */
 DIFFC_API int diffc_trainer_evaluate(diffc_trainer *trainer, const diffc_dataset *dataset, uint64_t seed,
                                      int use_ema, double *loss, double *accuracy);
 

@@ -77,13 +77,10 @@ int diffc_trainer_bytes(const diffc_model *model, const diffc_dataset *dataset,
 int diffc_trainer_create(diffc_model *model, const diffc_dataset *dataset,
                          const diffc_trainer_options *options, diffc_trainer **trainer)
 {
-    struct dfi_train_config config;
-    const struct diffc_schedule *schedule = NULL;
     DFI_REQUIRE(model);
     DFI_REQUIRE(dataset);
     DFI_REQUIRE(trainer);
-    DFI_TRY(dfi_train_config_read(options, model, &config, &schedule));
-    return dfi_trainer_new(model, dataset, &config, schedule, trainer);
+    return dfi_trainer_new(model, dataset, options, trainer);
 }
 
 /* Checked before a step, so that what was done is always reported. */

@@ -67,8 +67,7 @@ int dfi_bind_check(const struct dfi_exec *exec, int value, const char *name,
     return DIFFC_OK;
 }
 
-/* The tensor seen as [N, C, H, W], sizes of 1 where it has fewer dimensions. */
-static struct diffc_tensor four_dimensions(const struct diffc_tensor *tensor)
+struct diffc_tensor dfi_bind_view(const struct diffc_tensor *tensor)
 {
     struct diffc_tensor view = *tensor;
     for (; view.ndim < 4; view.ndim++) {
@@ -78,12 +77,40 @@ static struct diffc_tensor four_dimensions(const struct diffc_tensor *tensor)
     return view;
 }
 
-int dfi_bind_inputs(const struct diffc_model *model, const struct dfi_model_values *values,
-                    struct dfi_exec *exec, int batch_limit, const diffc_binding *inputs, int count,
-                    int *batch)
+int dfi_bind_check_text(int tokens, int width, const struct diffc_tensor *text)
 {
-    const int all[3] = { values->x, values->t, values->cls };
-    const struct diffc_tensor *bound[3] = { NULL, NULL, NULL };
+    char shown[96];
+    if (is_float(text->dtype) && text->ndim == 3 && text->shape[0] >= 1 && text->shape[0] <= INT32_MAX &&
+        text->shape[1] == tokens && text->shape[2] == width)
+        return DIFFC_OK;
+    return dfi_fail(DIFFC_ERR_ARG, "text is %s, expected floats [N, %d, %d]",
+                    dfi_tensor_text(text, shown, sizeof(shown)), tokens, width);
+}
+
+/* [1 or N, tokens, width] as a graph has it: tokens are pixels of one row. */
+static struct diffc_tensor text_view(const struct diffc_tensor *text, int batch)
+{
+    struct diffc_tensor view = *text;
+    view.ndim = 4;
+    view.shape[0] = batch;
+    view.shape[1] = text->shape[2];
+    view.shape[2] = 1;
+    view.shape[3] = text->shape[1];
+    view.strides[0] = text->shape[0] == 1 ? 0 : text->strides[0];
+    view.strides[1] = text->strides[2];
+    view.strides[2] = 0;
+    view.strides[3] = text->strides[1];
+    return view;
+}
+
+enum role { X, T, CLASS, TEXT, ROLES };
+
+/* The tensors by their roles, checked, and how many samples they have. */
+static int find_inputs(const struct diffc_model *model, const struct dfi_model_values *values,
+                       const struct dfi_exec *exec, const diffc_binding *inputs, int count,
+                       const struct diffc_tensor *bound[ROLES], int *batch)
+{
+    const int all[ROLES] = { values->x, values->t, values->cls, values->text };
     *batch = -1;
     for (int i = 0; i < count; i++) {
         if (!inputs[i].name || !inputs[i].tensor)
@@ -91,22 +118,42 @@ int dfi_bind_inputs(const struct diffc_model *model, const struct dfi_model_valu
         const int value = dfi_model_input(model, values, inputs[i].name);
         if (value < 0)
             return DIFFC_ERR_ARG;
-        DFI_TRY(dfi_bind_check(exec, value, inputs[i].name, inputs[i].tensor, batch));
-        for (int role = 0; role < 3; role++)
-            if (all[role] == value)
-                bound[role] = inputs[i].tensor;
+        int role = X;
+        while (all[role] != value)
+            role++;
+        bound[role] = inputs[i].tensor;
+        if (role == TEXT) {
+            const struct dfi_block block = dfi_exec_value(exec, value);
+            DFI_TRY(dfi_bind_check_text(block.w, block.c, inputs[i].tensor));
+        } else {
+            DFI_TRY(dfi_bind_check(exec, value, inputs[i].name, inputs[i].tensor, batch));
+        }
     }
+    if (bound[TEXT] && bound[TEXT]->shape[0] != 1 && bound[TEXT]->shape[0] != *batch)
+        return dfi_fail(DIFFC_ERR_ARG, "text has %lld samples, the others %d",
+                        (long long)bound[TEXT]->shape[0], *batch);
+    return DIFFC_OK;
+}
+
+int dfi_bind_inputs(const struct diffc_model *model, const struct dfi_model_values *values,
+                    struct dfi_exec *exec, int batch_limit, const diffc_binding *inputs, int count,
+                    int *batch)
+{
+    const int all[ROLES] = { values->x, values->t, values->cls, values->text };
+    const struct diffc_tensor *bound[ROLES] = { NULL };
+    DFI_TRY(find_inputs(model, values, exec, inputs, count, bound, batch));
     if (*batch < 1 || *batch > batch_limit)
         return dfi_fail(DIFFC_ERR_ARG, "%d samples, must be 1 to %d", *batch, batch_limit);
     dfi_exec_set_size(exec, *batch, 1);
-    for (int role = 0; role < 3; role++) {
+    for (int role = 0; role < ROLES; role++) {
         if (all[role] < 0)
             continue;
         const struct dfi_block block = dfi_exec_value(exec, all[role]);
         struct diffc_tensor view;
         dfi_exec_view(exec, all[role], &view);
         if (bound[role]) {
-            const struct diffc_tensor source = four_dimensions(bound[role]);
+            const struct diffc_tensor source = role == TEXT ? text_view(bound[role], *batch)
+                                                            : dfi_bind_view(bound[role]);
             dfi_tensor_copy(&source, &view);
         } else {
             memset(block.data, 0, (size_t)(block.sample_stride * block.samples) * sizeof(float));

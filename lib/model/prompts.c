@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "model/session.h"
 
 #define MAX_PROMPTS 1024
 
@@ -68,19 +69,6 @@ int dfi_prompts_bytes(const struct dfi_prompts *prompts, size_t *bytes)
     return dfi_exec_bytes(prompts->graph, &one_sample, bytes);
 }
 
-static int check_text(const struct dfi_prompts *prompts, const struct diffc_tensor *text)
-{
-    const struct dfi_node *node = &prompts->graph->nodes[prompts->text];
-    char shown[96];
-    const int floats = text->dtype == DIFFC_F32 || text->dtype == DIFFC_F16 || text->dtype == DIFFC_BF16 ||
-                       text->dtype == DIFFC_F64;
-    if (!floats || text->ndim != 3 || text->shape[0] < 1 || text->shape[0] > INT32_MAX ||
-        text->shape[1] != node->w || text->shape[2] != node->c)
-        return dfi_fail(DIFFC_ERR_ARG, "text is %s, expected floats [N, %d, %d]",
-                        dfi_tensor_text(text, shown, sizeof(shown)), node->w, node->c);
-    return DIFFC_OK;
-}
-
 static int place_of(struct dfi_prompts *prompts, int condition, int *place)
 {
     for (*place = 0; *place < prompts->count; (*place)++)
@@ -126,9 +114,10 @@ static int prepare_row(struct dfi_prompts *prompts, const struct diffc_tensor *t
 
 int dfi_prompts_set(struct dfi_prompts *prompts, int condition, const struct diffc_tensor *text)
 {
+    const struct dfi_node *node = &prompts->graph->nodes[prompts->text];
     size_t bytes = 0;
     int place = 0;
-    DFI_TRY(check_text(prompts, text));
+    DFI_TRY(dfi_bind_check_text(node->w, node->c, text));
     DFI_TRY(place_of(prompts, condition, &place));
     if (dfi_ck_mul(prompts->row, sizeof(float), &bytes) || dfi_ck_mul(bytes, (size_t)text->shape[0], &bytes))
         return dfi_fail(DIFFC_ERR_LIMIT, "%lld prompts do not fit into memory", (long long)text->shape[0]);

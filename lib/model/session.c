@@ -75,7 +75,8 @@ static int fit_memory(const struct diffc_model *model, const struct dfi_graph *g
                       size_t *bytes)
 {
     const size_t limit = (size_t)model->object.context->limits.memory, weights = weight_bytes(model);
-    const size_t most = config->memory ? (size_t)config->memory : limit > weights ? limit - weights : 0;
+    const size_t asked = (size_t)config->memory < limit ? (size_t)config->memory : limit;
+    const size_t most = asked ? asked : limit > weights ? limit - weights : 0;
     const struct dfi_exec_options wanted = *options;
     DFI_TRY(save_memory(graph, config, most, text, options, bytes));
     if (*bytes <= most || !config->memory)
@@ -86,8 +87,8 @@ static int fit_memory(const struct diffc_model *model, const struct dfi_graph *g
         *options = wanted;
         DFI_TRY(save_memory(graph, config, least, text, options, bytes));
     } while (*bytes > least);
-    return dfi_fail(DIFFC_ERR_LIMIT, "memory is %lld bytes, a session for batch %d takes at least %zu",
-                    (long long)config->memory, wanted.batch, least);
+    return dfi_fail(DIFFC_ERR_LIMIT, "%s is %zu bytes, a session for batch %d takes at least %zu",
+                    asked < limit ? "memory" : "limits.memory", most, wanted.batch, least);
 }
 
 /* The model's settings with the sizes of a session. */
@@ -215,14 +216,15 @@ static int take_text(struct diffc_session *session, const diffc_binding *inputs,
 
 static int bind_inputs(struct diffc_session *session, const diffc_binding *inputs, int count, int *batch)
 {
+    struct dfi_model_values values = session->values;
     diffc_binding others[MAX_BINDINGS];
     int other_count = 0, rows = 0;
     if (!session->prompts)
-        return dfi_bind_inputs(session->model, &session->values, session->exec, session->batch, inputs, count,
-                               batch);
+        return dfi_bind_inputs(session->model, &values, session->exec, session->batch, inputs, count, batch);
+    values.text = -1; /* it is in a graph of its own */
     DFI_TRY(take_text(session, inputs, count, others, &other_count, &rows));
-    DFI_TRY(dfi_bind_inputs(session->model, &session->values, session->exec, session->batch, others,
-                            other_count, batch));
+    DFI_TRY(
+        dfi_bind_inputs(session->model, &values, session->exec, session->batch, others, other_count, batch));
     if (rows != 1 && rows != *batch)
         return dfi_fail(DIFFC_ERR_ARG, "text has %d samples, the others %d", rows, *batch);
     dfi_prompts_apply(session->prompts, dfi_prompts_find(session->prompts, BOUND_TEXT), session->exec, 0,

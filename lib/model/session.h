@@ -46,6 +46,12 @@ int dfi_bind_inputs(const struct diffc_model *model, const struct dfi_model_valu
                     struct dfi_exec *exec, int batch_limit, const diffc_binding *inputs, int count,
                     int *batch);
 
+/* The tensor seen as [N, C, H, W], sizes of 1 where it has fewer dimensions. */
+struct diffc_tensor dfi_bind_view(const struct diffc_tensor *tensor);
+
+/* Text is [N, tokens, width] outside. */
+int dfi_bind_check_text(int tokens, int width, const struct diffc_tensor *text);
+
 /* Checks that a tensor can take or give a value's samples; `name` is for the message. */
 int dfi_bind_check(const struct dfi_exec *exec, int value, const char *name,
                    const struct diffc_tensor *tensor, int *batch);

@@ -125,6 +125,9 @@ int dfi_batch_load(struct diffc_trainer *trainer, const struct dfi_batch *batch)
     const struct dfi_model_values *values = &trainer->model->loss_values;
     struct dfi_batch part = *batch;
     int first;
+    if (values->text >= 0)
+        return dfi_fail(DIFFC_ERR_UNSUPPORTED,
+                        "data sets have no text for an if_unet: diffc_trainer_gradients() takes it");
     part.count = dfi_exec_share(trainer->exec, batch->count, &first);
     part.first += first;
     DFI_TRY(choose_samples(trainer, &part));

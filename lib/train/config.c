@@ -93,6 +93,13 @@ static int find_objective(const char *name, const struct diffc_model *model,
     return *objective ? DIFFC_OK : DIFFC_ERR_ARG;
 }
 
+int dfi_train_comm_read(const diffc_trainer_options *source, struct dfi_comm *comm)
+{
+    diffc_trainer_options options;
+    DFI_TRY(dfi_options_read(&options, sizeof(options), source, "diffc_trainer_options"));
+    return dfi_comm_init(comm, options.communicator, DFI_LANES);
+}
+
 int dfi_train_config_read(const diffc_trainer_options *source, const struct diffc_model *model,
                           struct dfi_train_config *config, const struct diffc_schedule **schedule)
 {
@@ -221,6 +228,7 @@ static const struct setting {
     SETTING(decay_factor, NUMBER),  SETTING(clip_norm, NUMBER),    SETTING(ema_decay, NUMBER),
     SETTING(nonfinite_name, TEXT),  SETTING(samples, WIDE),        SETTING(labelled, WHOLE),
     SETTING(lanes, WHOLE),          SETTING(numerics_name, TEXT),  SETTING(precision_name, TEXT),
+    SETTING(tiles, WHOLE),          SETTING(betas, WIDE),
 };
 
 /* 17 digits tell every double apart. The decimal point is that of the locale, and becomes a point here. */

@@ -100,8 +100,11 @@ int dfi_dataset_open_idx(struct diffc_context *context, const char *images_path,
                           images->ndim);
     if (status == DIFFC_OK && labels && labels->ndim != 1)
         status = dfi_fail(DIFFC_ERR_FORMAT, "%s: %d dimensions, labels have 1", labels_path, labels->ndim);
-    if (status == DIFFC_OK)
+    if (status == DIFFC_OK) {
         status = dfi_dataset_new(images, labels, dataset);
+        if (status < 0)
+            status = dfi_fail_in(status, labels_path ? "%s, %s" : "%s", images_path, labels_path);
+    }
     dfi_release(images);
     dfi_release(labels);
     return status;
@@ -172,9 +175,12 @@ int dfi_dataset_read(const struct diffc_dataset *dataset, int64_t index, float *
         *label = dfi_dataset_label(dataset, index);
         return DIFFC_OK;
     }
-    const int status = dataset->read(dataset->opaque, index, image, label);
-    if (status != DIFFC_OK)
-        return dfi_fail(status < 0 ? status : DIFFC_ERR_ARG,
-                        "the data set's function returned %d for sample %lld", status, (long long)index);
-    return DIFFC_OK;
+    (void)dfi_fail(DIFFC_OK, "%s", ""); /* what is in the message afterwards is the function's */
+    const int status = dataset->read(dataset->opaque, index, image, label),
+              failure = status < 0 ? status : DIFFC_ERR_ARG;
+    if (status == DIFFC_OK)
+        return DIFFC_OK;
+    if (*dfi_message())
+        return dfi_fail_in(failure, "sample %lld", (long long)index);
+    return dfi_fail(failure, "the data set's function returned %d for sample %lld", status, (long long)index);
 }

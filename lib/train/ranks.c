@@ -6,29 +6,36 @@
 #include <string.h>
 
 struct fingerprint {
-    uint32_t options, kernels, weights;
+    uint32_t kernels, weights;
 };
-
-static uint32_t add_text(uint32_t crc, const char *text)
-{
-    return dfi_crc32(crc, text, strlen(text) + 1);
-}
 
 static struct fingerprint fingerprint_of(const struct diffc_trainer *trainer)
 {
     const struct diffc_context *context = trainer->object.context;
     const struct dfi_params *params = &trainer->model->params;
-    struct fingerprint print = { 0, 0, 0 };
-    char value[DFI_SETTING_TEXT];
-    const char *key;
-    for (int i = 0; dfi_train_setting(&trainer->config, i, &key, value); i++)
-        print.options = add_text(print.options, value);
-    print.options = dfi_crc32(print.options, &trainer->config.tiles, sizeof(trainer->config.tiles));
-    print.kernels = dfi_crc32(add_text(0, context->kernel_set), &context->cpu_flags,
-                              sizeof(context->cpu_flags));
+    struct fingerprint print;
+    print.kernels = dfi_crc32(0, context->kernel_set, strlen(context->kernel_set));
+    print.kernels = dfi_crc32(print.kernels, &context->cpu_flags, sizeof(context->cpu_flags));
     print.weights = dfi_crc32(0, params->values, params->value_count * sizeof(float));
     print.weights = dfi_crc32(print.weights, params->stats, params->stat_count * sizeof(float));
     return print;
+}
+
+/* A rank that differs goes on to the end, as the others do. */
+static int compare_settings(struct diffc_trainer *trainer)
+{
+    struct dfi_comm *comm = &trainer->config.comm;
+    char mine[DFI_SETTING_TEXT] = "", first[DFI_SETTING_TEXT];
+    const char *key;
+    int status = DIFFC_OK;
+    for (int i = 0; dfi_train_setting(&trainer->config, i, &key, mine); i++) {
+        memcpy(first, mine, sizeof(first));
+        DFI_TRY(dfi_comm_broadcast(comm, first, sizeof(first)));
+        if (status == DIFFC_OK && strcmp(first, mine) != 0)
+            status = dfi_fail(DIFFC_ERR_CONFIG, "rank %d has %s %s, rank 0 has %s", comm->rank, key, mine,
+                              first);
+    }
+    return dfi_comm_agree(comm, status);
 }
 
 int dfi_ranks_compare(struct diffc_trainer *trainer)
@@ -36,16 +43,16 @@ int dfi_ranks_compare(struct diffc_trainer *trainer)
     struct dfi_comm *comm = &trainer->config.comm;
     if (comm->size == 1)
         return DIFFC_OK;
+    DFI_TRY(compare_settings(trainer));
     const struct fingerprint mine = fingerprint_of(trainer);
     struct fingerprint first = mine;
     DFI_TRY(dfi_comm_broadcast(comm, &first, sizeof(first)));
-    const char *what = first.options != mine.options   ? "options"
-                       : first.kernels != mine.kernels ? "kernels (see cpu_mask)"
-                       : first.weights != mine.weights ? "weights"
-                                                       : NULL;
     int status = DIFFC_OK;
-    if (what)
-        status = dfi_fail(DIFFC_ERR_CONFIG, "rank %d has other %s than rank 0", comm->rank, what);
+    if (first.kernels != mine.kernels)
+        status = dfi_fail(DIFFC_ERR_CONFIG, "rank %d has kernels %s, not those of rank 0 (see cpu_mask)",
+                          comm->rank, trainer->object.context->kernel_set);
+    else if (first.weights != mine.weights)
+        status = dfi_fail(DIFFC_ERR_CONFIG, "rank %d has other weights than rank 0", comm->rank);
     return dfi_comm_agree(comm, status);
 }
 

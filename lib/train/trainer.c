@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "base/float_mode.h"
+#include "io/reader.h"
 #include "model/session.h"
 
 static void destroy(void *handle)
@@ -124,7 +125,9 @@ static int save_memory(const struct diffc_model *model, const struct diffc_datas
 static int fit_memory(const struct diffc_model *model, const struct diffc_dataset *dataset,
                       const struct dfi_train_config *config, struct plan *plan)
 {
-    const int64_t limit = config->memory ? config->memory : model->object.context->limits.memory;
+    const int64_t most = model->object.context->limits.memory;
+    const int own = config->memory && config->memory <= most;
+    const int64_t limit = own ? config->memory : most;
     size_t least;
     DFI_TRY(save_memory(model, dataset, config, (size_t)limit, plan));
     if (plan->bytes <= (size_t)limit)
@@ -134,7 +137,7 @@ static int fit_memory(const struct diffc_model *model, const struct diffc_datase
         DFI_TRY(save_memory(model, dataset, config, least, plan));
     } while (plan->bytes > least);
     return dfi_fail(DIFFC_ERR_LIMIT, "%s is %lld bytes, a trainer for batch %d takes at least %zu",
-                    config->memory ? "memory" : "limits.memory", (long long)limit, config->batch, least);
+                    own ? "memory" : "limits.memory", (long long)limit, config->batch, least);
 }
 
 int dfi_trainer_bytes(const struct diffc_model *model, const struct diffc_dataset *dataset,
@@ -165,6 +168,9 @@ static int make_schedule(struct diffc_trainer *trainer, const struct diffc_sched
     config->schedule_steps = trainer->schedule->options.train_steps;
     config->beta_start = (double)trainer->schedule->betas[0];
     config->beta_end = (double)trainer->schedule->betas[config->schedule_steps - 1];
+    if (!trainer->schedule->rule->betas)
+        config->betas = dfi_crc32(0, trainer->schedule->betas,
+                                  (size_t)config->schedule_steps * sizeof(*trainer->schedule->betas));
     trainer->constants.alpha_bars = trainer->schedule->alpha_bars;
     trainer->constants.train_steps = config->schedule_steps;
     return DIFFC_OK;
@@ -222,18 +228,20 @@ static void plan_run(struct diffc_trainer *trainer)
 }
 
 static int make_trainer(struct diffc_model *model, const struct diffc_dataset *dataset,
-                        const struct dfi_train_config *config, const struct diffc_schedule *schedule,
-                        struct diffc_trainer **trainer)
+                        const diffc_trainer_options *options, struct diffc_trainer **trainer)
 {
     struct diffc_context *context = model->object.context;
-    DFI_TRY(dfi_train_config_fits(config, model, dataset, schedule));
+    struct dfi_train_config config;
+    const struct diffc_schedule *schedule = NULL;
+    DFI_TRY(dfi_train_config_read(options, model, &config, &schedule));
+    DFI_TRY(dfi_train_config_fits(&config, model, dataset, schedule));
     struct diffc_trainer *made = dfi_object_new(context, sizeof(*made), destroy);
     if (!made)
         return DIFFC_ERR_NOMEM;
     made->model = dfi_retain(model);
     made->dataset = dfi_retain(dataset);
-    made->config = *config;
-    made->constants.sigma = (float)config->sigma;
+    made->config = config;
+    made->constants.sigma = (float)config.sigma;
     made->kernels = dfi_kernels_get(context->cpu_flags, DIFFC_F32);
     plan_run(made);
     int status = make_schedule(made, schedule);
@@ -248,12 +256,12 @@ static int make_trainer(struct diffc_model *model, const struct diffc_dataset *d
 }
 
 int dfi_trainer_new(struct diffc_model *model, const struct diffc_dataset *dataset,
-                    const struct dfi_train_config *config, const struct diffc_schedule *schedule,
-                    struct diffc_trainer **trainer)
+                    const diffc_trainer_options *options, struct diffc_trainer **trainer)
 {
-    struct dfi_comm comm = config->comm;
+    struct dfi_comm comm;
     struct diffc_trainer *made = NULL;
-    int status = dfi_comm_agree(&comm, make_trainer(model, dataset, config, schedule, &made));
+    DFI_TRY(dfi_train_comm_read(options, &comm));
+    int status = dfi_comm_agree(&comm, make_trainer(model, dataset, options, &made));
     if (status == DIFFC_OK)
         status = dfi_ranks_compare(made);
     if (status < 0) {
@@ -361,27 +369,18 @@ int dfi_trainer_step(struct diffc_trainer *trainer)
     return update(trainer, 1.0 / batches);
 }
 
-static struct diffc_tensor four_dimensions(const struct diffc_tensor *tensor)
-{
-    struct diffc_tensor view = *tensor;
-    for (; view.ndim < 4; view.ndim++)
-        view.shape[view.ndim] = view.strides[view.ndim] = 1;
-    return view;
-}
-
 /* The caller's own samples, of which a rank has its part. */
 static int bind_batch(struct diffc_trainer *trainer, const diffc_binding *inputs, int input_count,
                       const struct diffc_tensor *target, const struct diffc_tensor *output, double *whole)
 {
     const struct dfi_model_values *values = &trainer->model->loss_values;
-    struct diffc_tensor view, outside = four_dimensions(target);
+    struct diffc_tensor view, outside = dfi_bind_view(target);
     int count = -1;
     DFI_TRY(dfi_bind_inputs(trainer->model, values, trainer->exec, part_of_batch(&trainer->config), inputs,
                             input_count, &count));
     DFI_TRY(dfi_bind_check(trainer->exec, values->target, "target", target, &count));
     if (output)
         DFI_TRY(dfi_bind_check(trainer->exec, values->out, "output", output, &count));
-    begin_statistics(trainer);
     dfi_exec_view(trainer->exec, values->target, &view);
     dfi_tensor_copy(&outside, &view);
     *whole = count;
@@ -412,11 +411,13 @@ int dfi_trainer_gradients(struct diffc_trainer *trainer, const diffc_binding *in
         status = dfi_comm_agree(comm, share_batch(trainer, (int)whole, part));
     }
     DFI_TRY(status);
+    begin_statistics(
+        trainer); /* all ranks or none: what they have decides whether they exchange in an update */
     DFI_TRY(run_batch(trainer, 0));
     trainer->next_loss = dfi_exec_loss(trainer->exec);
     trainer->has_gradients = trainer->has_statistics = 1;
     if (output) {
-        outside = four_dimensions(output);
+        outside = dfi_bind_view(output);
         dfi_exec_view(trainer->exec, values->out, &view);
         dfi_tensor_copy(&view, &outside);
     }

@@ -20,15 +20,16 @@ struct dfi_train_config {
     double decay_factor, clip_norm, ema_decay;
     enum dfi_numerics numerics;
     enum dfi_precision precision;
-    int64_t memory;        /* most bytes of the trainer; 0: the context's limit */
-    enum dfi_tiling tiles; /* of its plan */
-    int skips;             /* on NaN or infinity: 0 stop, 1 skip */
+    int64_t memory; /* most bytes of the trainer; 0: the context's limit */
+    int skips;      /* on NaN or infinity: 0 stop, 1 skip */
     struct dfi_comm comm;
     /* The same and what the numbers of a run depend on besides, for its checkpoints. */
     const char *objective_name, *optimizer_name, *decay_name, *nonfinite_name, *schedule_name, *numerics_name,
         *precision_name;
+    enum dfi_tiling tiles; /* of the plan, by `memory` */
     int schedule_steps, labelled, lanes;
     double beta_start, beta_end;
+    uint64_t betas; /* a CRC of those that are given one by one, else 0 */
     int64_t samples;
 };
 
@@ -65,6 +66,7 @@ struct diffc_trainer {
 };
 
 /* config.c */
+int dfi_train_comm_read(const diffc_trainer_options *source, struct dfi_comm *comm);
 int dfi_train_config_read(const diffc_trainer_options *source, const struct diffc_model *model,
                           struct dfi_train_config *config, const struct diffc_schedule **schedule);
 int dfi_train_config_fits(const struct dfi_train_config *config, const struct diffc_model *model,
@@ -83,8 +85,7 @@ int dfi_train_setting(const struct dfi_train_config *config, int position, const
 int dfi_trainer_bytes(const struct diffc_model *model, const struct diffc_dataset *dataset,
                       const struct dfi_train_config *config, size_t *bytes);
 int dfi_trainer_new(struct diffc_model *model, const struct diffc_dataset *dataset,
-                    const struct dfi_train_config *config, const struct diffc_schedule *schedule,
-                    struct diffc_trainer **trainer);
+                    const diffc_trainer_options *options, struct diffc_trainer **trainer);
 int dfi_trainer_step(struct diffc_trainer *trainer);
 int dfi_trainer_gradients(struct diffc_trainer *trainer, const diffc_binding *inputs, int input_count,
                           const struct diffc_tensor *target, struct diffc_tensor *output, double *loss);

@@ -385,6 +385,12 @@ static void other_settings_are_refused(void **state)
     OTHER(nonfinite, "skip", "nonfinite");
     OTHER(precision, "bf16", "precision");
     OTHER(objective, "noise", "objective");
+    int64_t bytes = 0;
+    options = the_options();
+    options.memory = 1;
+    tc_fails(diffc_trainer_bytes(model, f->data, &options, &bytes), DIFFC_ERR_LIMIT, "at least");
+    const int64_t least = strtoll(strstr(diffc_message(), "at least") + 8, NULL, 10);
+    OTHER(memory, least, "tiles = 0, this run has");
     diffc_dataset *more = tc_data(f->context, 13);
     options = the_options();
     other = tc_trainer(model, more, &options);

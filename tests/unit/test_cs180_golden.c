@@ -17,7 +17,9 @@
 /* A group for each instruction set and numerics; the tolerances of the file are those of plain sums. */
 static uint32_t mask;
 static enum dfi_numerics numerics;
-static const double widening[] = { [DFI_NUMERICS_DEFAULT] = 2, [DFI_NUMERICS_EXACT] = 1, [DFI_NUMERICS_FAST] = 20 };
+static const double widening[] = {
+    [DFI_NUMERICS_DEFAULT] = 2, [DFI_NUMERICS_EXACT] = 1, [DFI_NUMERICS_FAST] = 20
+};
 
 static json_t *golden;
 static struct diffc_context *context;
@@ -304,15 +306,14 @@ static void test_parameter_counts(void **state)
     } cases[] = { { 128, "none", 7891073 }, { 64, "time", 1996417 }, { 64, "class", 2019201 } };
     (void)state;
     for (int i = 0; i < DFI_COUNT(cases); i++) {
-        const struct dfi_model_config config = { 1,    28, 28, cases[i].width, 10, cases[i].condition, "add",
-                                                 .seed = 1 };
+        const struct dfi_model_config config = { 1,     28,       28, cases[i].width, 10, cases[i].condition,
+                                                 "add", .seed = 1 };
         struct diffc_model *model = NULL;
         assert_int_equal(dfi_model_new(context, &dfi_architecture_cs180_unet, &config, &model), DIFFC_OK);
         assert_int_equal(model->params.value_count, cases[i].count);
         dfi_release(model);
     }
 }
-
 
 static int set_up(void **state)
 {

@@ -102,6 +102,15 @@ static int read_ramp(void *opaque, int64_t index, float *image, int32_t *label)
     return index == 3 ? *fails : 0;
 }
 
+static int lose_shard(void *opaque, int64_t index, float *image, int32_t *label)
+{
+    (void)opaque;
+    (void)index;
+    (void)image;
+    (void)label;
+    return diffc_fail(DIFFC_ERR_IO, "shard 7: short read");
+}
+
 static void from_function(void **state)
 {
     (void)state;
@@ -121,6 +130,9 @@ static void from_function(void **state)
     tc_fails(diffc_dataset_sample(dataset, 3, image, &label), DIFFC_ERR_IO, "sample 3");
     fails = 1; /* was once taken for success */
     tc_fails(diffc_dataset_sample(dataset, 3, image, &label), DIFFC_ERR_ARG, "returned 1 for sample 3");
+    diffc_release(&dataset);
+    tc_ok(diffc_dataset_from_function(context, 5, 1, 2, 3, lose_shard, NULL, &dataset));
+    tc_fails(diffc_dataset_sample(dataset, 2, image, &label), DIFFC_ERR_IO, "sample 2: shard 7: short read");
     diffc_release(&dataset);
     tc_fails(diffc_dataset_from_function(context, 0, 1, 2, 3, read_ramp, &fails, &dataset), DIFFC_ERR_ARG,
              NULL);
@@ -177,7 +189,7 @@ static void from_idx(void **state)
     tc_fails(diffc_dataset_open_idx(context, images, images, &dataset), DIFFC_ERR_FORMAT, "labels have 1");
     write_idx(labels, 1, 1, few);
     tc_fails(diffc_dataset_open_idx(context, images, labels, &dataset), DIFFC_ERR_CONFIG,
-             "6 images but 5 labels");
+             "labels: 6 images but 5 labels");
     write_idx(images, 1, 4, colour);
     tc_ok(diffc_dataset_open_idx(context, images, NULL, &dataset));
     assert_int_equal(dataset->channels, 3);

@@ -119,6 +119,116 @@ static float *round_trip(const diffc_model *model, int dtype, const char *varian
     return values;
 }
 
+/* The saved weights once more, in double. */
+static void store_doubles(const char *file)
+{
+    diffc_archive *from = NULL, *to = NULL;
+    ok(diffc_archive_open(io_context, io_path(file), NULL, &from));
+    ok(diffc_archive_create(io_context, &to));
+    for (int i = 0; i < diffc_archive_count(from); i++) {
+        diffc_tensor *tensor = NULL, *wide = NULL;
+        ok(diffc_archive_get(from, diffc_archive_name(from, i), &tensor));
+        ok(diffc_tensor_convert(tensor, DIFFC_F64, &wide));
+        ok(diffc_archive_add(to, diffc_archive_name(from, i), wide));
+        diffc_release(&tensor);
+        diffc_release(&wide);
+    }
+    ok(diffc_archive_save(to, io_path(file)));
+    diffc_release(&from);
+    diffc_release(&to);
+}
+
+/* Layers once took doubles for halves. */
+static void test_doubles_are_converted(void **unused)
+{
+    diffc_model *model = new_model(), *read = NULL;
+    float *single = round_trip(model, DIFFC_F32, NULL, 0, 0);
+    (void)unused;
+    store_doubles("diffusion_pytorch_model.safetensors");
+    ok(diffc_model_open(io_context, io_folder, NULL, &read));
+    float *twice = evaluate(read);
+    assert_true(distance(twice, single) < 2e-5);
+    free(single);
+    free(twice);
+    diffc_release(&read);
+    diffc_release(&model);
+}
+
+/* Refused with `message`, or NULL. */
+static double loss_with_text(diffc_trainer *trainer, diffc_tensor *text, const char *message)
+{
+    static const int64_t x_shape[4] = { 2, 6, 8, 8 }, out_shape[4] = { 2, 3, 8, 8 }, two[1] = { 2 };
+    diffc_tensor *x = input("x", 4, x_shape), *t = input("t", 1, two), *class = input("class", 1, two);
+    diffc_tensor *target = input("target", 4, out_shape);
+    const diffc_binding inputs[4] = { { "x", x }, { "t", t }, { "class", class }, { "text", text } };
+    double loss = -1;
+    const int status = diffc_trainer_gradients(trainer, inputs, 4, target, NULL, &loss);
+    if (message)
+        refused(status, DIFFC_ERR_ARG, message);
+    else
+        ok(status);
+    diffc_release(&x);
+    diffc_release(&t);
+    diffc_release(&class);
+    diffc_release(&target);
+    return loss;
+}
+
+/* A trainer takes text with the caller's own batches; data sets have none. The model comes from a folder:
+ * what was seen of its weights before stays. */
+static void test_training_with_text(void **unused)
+{
+    static const int64_t shape[4] = { 2, 3, 8, 8 }, two[1] = { 2 }, one_text[3] = { 1, 77, 16 },
+                         texts[3] = { 2, 77, 16 }, many[3] = { 3, 77, 16 }, turned[3] = { 2, 16, 77 };
+    diffc_model *made = new_model(), *model = NULL;
+    diffc_tensor *images = input("images", 4, shape), *labels = NULL, *weights = NULL;
+    diffc_tensor *text = input("text", 3, one_text), *both = NULL, *others = input("other", 3, texts);
+    diffc_tensor *wrong = input("text", 3, many), *sideways = input("text", 3, turned);
+    diffc_dataset *data = NULL;
+    diffc_trainer *trainer = NULL;
+    diffc_trainer_options options = DIFFC_TRAINER_OPTIONS;
+    const char *name;
+    double loss = 0;
+    (void)unused;
+    io_empty_folder();
+    ok(diffc_model_save_folder(made, io_folder, DIFFC_F16, NULL, 0));
+    ok(diffc_model_open(io_context, io_folder, NULL, &model));
+    ok(diffc_model_tensor(model, 1, &name, &weights, NULL));
+    ok(diffc_tensor_create(io_context, DIFFC_I32, 1, two, &labels));
+    ok(diffc_dataset_create(images, labels, &data));
+    options.objective = "flow";
+    options.batch = 2;
+    ok(diffc_trainer_create(model, data, &options, &trainer));
+    diffc_tensor *seen = NULL;
+    ok(diffc_tensor_convert(weights, DIFFC_F32, &seen));
+    refused(diffc_trainer_step(trainer, NULL), DIFFC_ERR_UNSUPPORTED, "no text");
+    refused(diffc_trainer_evaluate(trainer, data, 1, 0, &loss, NULL), DIFFC_ERR_UNSUPPORTED, "no text");
+    ok(diffc_tensor_create(io_context, DIFFC_F32, 3, texts, &both));
+    for (int n = 0; n < 2; n++)
+        memcpy((float *)diffc_tensor_data(both) + n * 77 * 16, diffc_tensor_data(text),
+               77 * 16 * sizeof(float));
+    const double one = loss_with_text(trainer, text, NULL);
+    assert_true(one > 0 && loss_with_text(trainer, both, NULL) == one);
+    assert_true(loss_with_text(trainer, others, NULL) != one);
+    loss_with_text(trainer, wrong, "text has 3 samples, the others 2");
+    loss_with_text(trainer, sideways, "expected floats [N, 77, 16]");
+    ok(diffc_trainer_apply(trainer, NULL));
+    assert_true(loss_with_text(trainer, text, NULL) != one);
+    diffc_release(&seen);
+    diffc_release(&trainer);
+    diffc_release(&data);
+    diffc_release(&images);
+    diffc_release(&labels);
+    diffc_release(&weights);
+    diffc_release(&text);
+    diffc_release(&both);
+    diffc_release(&others);
+    diffc_release(&wrong);
+    diffc_release(&sideways);
+    diffc_release(&model);
+    diffc_release(&made);
+}
+
 static void test_stored_types(void **unused)
 {
     diffc_model *model = new_model();
@@ -535,11 +645,18 @@ static void test_allocations(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stored_types),     cmocka_unit_test(test_in_place_is_exact),
-        cmocka_unit_test(test_tensors),          cmocka_unit_test(test_configs),
-        cmocka_unit_test(test_many_blocks),      cmocka_unit_test(test_memory_limit),
-        cmocka_unit_test(test_session),          cmocka_unit_test(test_session_settings),
-        cmocka_unit_test(test_allocations),      cmocka_unit_test(test_little_memory),
+        cmocka_unit_test(test_stored_types),
+        cmocka_unit_test(test_doubles_are_converted),
+        cmocka_unit_test(test_training_with_text),
+        cmocka_unit_test(test_in_place_is_exact),
+        cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_configs),
+        cmocka_unit_test(test_many_blocks),
+        cmocka_unit_test(test_memory_limit),
+        cmocka_unit_test(test_session),
+        cmocka_unit_test(test_session_settings),
+        cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_little_memory),
         cmocka_unit_test(test_keys_of_training),
     };
     return cmocka_run_group_tests(tests, io_setup, io_teardown);

@@ -19,7 +19,7 @@ struct pixels {
     int c;
     size_t pixels;
     ptrdiff_t ldx, ldy, ldg;
-    struct kc_array x, dy, scale, shift, third;       /* float */
+    struct kc_array x, dy, scale, shift, third;           /* float */
     struct kc_array x64, dy64, scale64, shift64, third64; /* double */
 };
 
@@ -69,11 +69,12 @@ static void for_each_size(pixels_check check)
         }
 }
 
-static void expect(const struct pixels *p, const char *what, int table, double value, double expected, double bound)
+static void expect(const struct pixels *p, const char *what, int table, double value, double expected,
+                   double bound)
 {
     if (!(fabs(value - expected) <= bound))
-        fail_msg("%s, %s, %d channels, %zu pixels: %.9g, not %.9g", tables[table]->name, what, p->c, p->pixels, value,
-                 expected);
+        fail_msg("%s, %s, %d channels, %zu pixels: %.9g, not %.9g", tables[table]->name, what, p->c,
+                 p->pixels, value, expected);
 }
 
 /* Rows within bound * (1 + |expected|), and nothing beside them. */
@@ -116,7 +117,8 @@ static void check_moments_about(const struct pixels *p)
         for (int i = 0; i < CHANNELS + 2; i++)
             sum[t][i] = squares[t][i] = 1.25;
         if (t == 0) {
-            oracle->moments_about(p->x64.p, p->ldx, p->pixels, p->c, p->third64.p, sum[t] + 1, squares[t] + 1);
+            oracle->moments_about(p->x64.p, p->ldx, p->pixels, p->c, p->third64.p, sum[t] + 1,
+                                  squares[t] + 1);
             continue;
         }
         tables[t - 1]->moments_about(p->x.p, p->ldx, p->pixels, p->c, p->third.p, sum[t] + 1, squares[t] + 1);
@@ -175,11 +177,11 @@ static void check_affine_backward(const struct pixels *p, int with_scale, int wi
         const void *scale = with_scale ? p->scale.p : NULL, *shift = with_shift ? p->shift.p : NULL;
         struct kc_array g = kc_make(DIFFC_F32, p->pixels * (size_t)p->ldg), same = kc_copy(&p->dy, DIFFC_F32);
         double sums[2][CHANNELS + 2] = { { 0 } };
-        tables[t]->affine_act_backward(p->x.p, p->ldx, p->dy.p, p->ldy, g.p, p->ldg, p->pixels, p->c, scale, shift, act,
-                                       sums[0] + 1, sums[1] + 1);
+        tables[t]->affine_act_backward(p->x.p, p->ldx, p->dy.p, p->ldy, g.p, p->ldg, p->pixels, p->c, scale,
+                                       shift, act, sums[0] + 1, sums[1] + 1);
         expect_rows(p, act_names[act], t, &g, &right, p->ldg, 2e-6);
-        tables[t]->affine_act_backward(p->x.p, p->ldx, same.p, p->ldy, same.p, p->ldy, p->pixels, p->c, scale, shift,
-                                       act, NULL, NULL);
+        tables[t]->affine_act_backward(p->x.p, p->ldx, same.p, p->ldy, same.p, p->ldy, p->pixels, p->c, scale,
+                                       shift, act, NULL, NULL);
         for (size_t row = 0; row < p->pixels; row++)
             assert_memory_equal(kc_at(&same, row * (size_t)p->ldy), kc_at(&g, row * (size_t)p->ldg),
                                 (size_t)p->c * sizeof(float));
@@ -207,11 +209,13 @@ static void check_affine2(const struct pixels *p)
     for (int with = 0; with < 8; with++) {
         struct kc_array right = kc_copy(&p->dy, DIFFC_F64);
         oracle->affine2(right.p, p->ldy, with & 1 ? p->x64.p : NULL, p->ldx, right.p, p->ldy, p->pixels, p->c,
-                        p->scale64.p, with & 1 ? p->shift64.p : NULL, with & 2 ? p->third64.p : NULL, with & 4);
+                        p->scale64.p, with & 1 ? p->shift64.p : NULL, with & 2 ? p->third64.p : NULL,
+                        with & 4);
         for (int t = 0; t < table_count; t++) {
             struct kc_array dx = kc_copy(&p->dy, DIFFC_F32);
             tables[t]->affine2(dx.p, p->ldy, with & 1 ? p->x.p : NULL, p->ldx, dx.p, p->ldy, p->pixels, p->c,
-                               p->scale.p, with & 1 ? p->shift.p : NULL, with & 2 ? p->third.p : NULL, with & 4);
+                               p->scale.p, with & 1 ? p->shift.p : NULL, with & 2 ? p->third.p : NULL,
+                               with & 4);
             expect_rows(p, "affine2", t, &dx, &right, p->ldy, 1e-5);
             kc_free(&dx);
         }
@@ -284,7 +288,8 @@ static void check_accuracy(enum dfi_act act, double (*value)(double), double (*s
             for (int i = 0; i < SWEEP; i++)
                 z[i] = (float)((block * SWEEP + i) / (100.0 * SWEEP) - 1) * (block % 10 ? 7.0f : 40.0f);
             tables[t]->affine_act(z, SWEEP, y, SWEEP, 1, SWEEP, NULL, NULL, act);
-            tables[t]->affine_act_backward(z, SWEEP, ones, SWEEP, g, SWEEP, 1, SWEEP, NULL, NULL, act, NULL, NULL);
+            tables[t]->affine_act_backward(z, SWEEP, ones, SWEEP, g, SWEEP, 1, SWEEP, NULL, NULL, act, NULL,
+                                           NULL);
             for (int i = 0; i < SWEEP; i++) {
                 const double unit = fmax(1, fabs((double)z[i]));
                 worst = fmax(worst, fabs(y[i] - value(z[i])) / unit);
@@ -366,8 +371,9 @@ static int set_up(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_moments), cmocka_unit_test(test_norms), cmocka_unit_test(test_activations),
-                                        cmocka_unit_test(test_affine2), cmocka_unit_test(test_accuracy),
-                                        cmocka_unit_test(test_special_values) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_moments), cmocka_unit_test(test_norms),    cmocka_unit_test(test_activations),
+        cmocka_unit_test(test_affine2), cmocka_unit_test(test_accuracy), cmocka_unit_test(test_special_values)
+    };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -1,5 +1,5 @@
-/* Kernels over flat arrays, rows and single images, and the convolution kernels on their own: each table against
- * the one in double. */
+/* Kernels over flat arrays, rows and single images, and the convolution kernels on their own: each table
+ * against the one in double. */
 
 #include <math.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@ static const struct dfi_kernels *tables[KC_TABLES];
 static int table_count;
 static const struct dfi_kernels *oracle;
 
-static const size_t sizes[] = { 0,  1,  2,  3,  4,  5,   6,   7,   8,   9,   15,  16,   17,   31,  32,
+static const size_t sizes[] = { 0,  1,  2,  3,  4,   5,   6,   7,   8,   9,   15,   16,   17,   31,  32,
                                 33, 63, 64, 65, 100, 127, 128, 511, 512, 513, 1023, 1024, 1025, 3000 };
 #define SIZES (sizeof(sizes) / sizeof(sizes[0]))
 
@@ -25,7 +25,8 @@ static struct kc_array make_values(size_t n, uint64_t seed)
 }
 
 /* Guards whole, values within bound * (1 + |expected|); frees both. */
-static void expect_array(const char *what, int table, struct kc_array *value, struct kc_array *expected, double bound)
+static void expect_array(const char *what, int table, struct kc_array *value, struct kc_array *expected,
+                         double bound)
 {
     if (!kc_intact(value, 0, 0, 0))
         fail_msg("%s, %s, %zu values: wrote beside", tables[table]->name, what, value->count);
@@ -49,7 +50,8 @@ static void check_flat(int t, size_t n)
 {
     struct kc_array x = make_values(n, n), x64 = kc_copy(&x, DIFFC_F64);
     for (int keep = 0; keep < 2; keep++) { /* b = 0 must not read y */
-        struct kc_array y = keep ? make_values(n, n + 1) : kc_make(DIFFC_F32, n), y64 = kc_copy(&y, DIFFC_F64);
+        struct kc_array y = keep ? make_values(n, n + 1) : kc_make(DIFFC_F32, n),
+                        y64 = kc_copy(&y, DIFFC_F64);
         tables[t]->axpby(n, 0.75, x.p, keep ? -0.375 : 0, y.p);
         oracle->axpby(n, 0.75, x64.p, keep ? -0.375 : 0, y64.p);
         expect_array("axpby", t, &y, &y64, 4 * UNIT);
@@ -85,9 +87,14 @@ static void check_adam(int t, size_t n, int decoupled)
     memset(v.p, 0, n * sizeof(float));
     struct kc_array w64 = kc_copy(&w, DIFFC_F64), m64 = kc_copy(&m, DIFFC_F64), v64 = kc_copy(&v, DIFFC_F64);
     for (int step = 1; step <= 5; step++) {
-        const struct dfi_adam_args args = { .learning_rate = 0.01, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8,
-                                            .weight_decay = 0.02, .correction1 = 1 - pow(0.9, step),
-                                            .correction2 = 1 - pow(0.999, step), .decoupled = decoupled,
+        const struct dfi_adam_args args = { .learning_rate = 0.01,
+                                            .beta1 = 0.9,
+                                            .beta2 = 0.999,
+                                            .epsilon = 1e-8,
+                                            .weight_decay = 0.02,
+                                            .correction1 = 1 - pow(0.9, step),
+                                            .correction2 = 1 - pow(0.999, step),
+                                            .decoupled = decoupled,
                                             .gradient_scale = 0.5 };
         struct kc_array g = make_values(n, (uint64_t)step), g64 = kc_copy(&g, DIFFC_F64);
         tables[t]->adam(w.p, g.p, m.p, v.p, n, &args);
@@ -127,7 +134,9 @@ static void test_tree_sum(void **state)
                     kc_free(&x);
                     kc_free(&x64);
                 }
-    const float order[8] = { 1e8f, 1, -1e8f, 1, 1, 1, 1, 1 }; /* ((1e8+1)+(-1e8+1)) + 4, rounded at each step */
+    const float order[8] = {
+        1e8f, 1, -1e8f, 1, 1, 1, 1, 1
+    }; /* ((1e8+1)+(-1e8+1)) + 4, rounded at each step */
     for (int t = 0; t < table_count; t++) {
         float sum = 0;
         tables[t]->tree_sum(order, 1, 8, &sum, 1, 0);
@@ -143,8 +152,10 @@ static void test_rows(void **state)
             for (size_t rows = 0; rows <= 4; rows++) {
                 const size_t n = rows * (size_t)c;
                 struct kc_array x = make_values(n, n), y = kc_make(DIFFC_F32, n), dx = kc_make(DIFFC_F32, n);
-                struct kc_array p = make_values(n, n + 1), x64 = kc_copy(&x, DIFFC_F64), p64 = kc_copy(&p, DIFFC_F64);
-                struct kc_array y64 = kc_make(DIFFC_F64, n), dx64 = kc_make(DIFFC_F64, n), d2 = kc_make(DIFFC_F32, n);
+                struct kc_array p = make_values(n, n + 1), x64 = kc_copy(&x, DIFFC_F64),
+                                p64 = kc_copy(&p, DIFFC_F64);
+                struct kc_array y64 = kc_make(DIFFC_F64, n), dx64 = kc_make(DIFFC_F64, n),
+                                d2 = kc_make(DIFFC_F32, n);
                 struct kc_array d264 = kc_make(DIFFC_F64, n);
                 tables[t]->softmax(x.p, y.p, rows, c);
                 oracle->softmax(x64.p, y64.p, rows, c);
@@ -179,12 +190,15 @@ static void check_pool(int t, int h, int w, int c, int k, int accumulate, uint64
     const size_t pixels = (size_t)(h * w), out = (size_t)((h / k) * (w / k) * c);
     for (int max = 0; max < 2; max++) {
         uint64_t state = seed;
-        struct kc_array x = kc_make(DIFFC_F32, pixels * (size_t)ld), dx = kc_make(DIFFC_F32, pixels * (size_t)ld);
-        struct kc_array dy = make_values(out, seed + 1), y = kc_make(DIFFC_F32, out), y64 = kc_make(DIFFC_F64, out);
+        struct kc_array x = kc_make(DIFFC_F32, pixels * (size_t)ld),
+                        dx = kc_make(DIFFC_F32, pixels * (size_t)ld);
+        struct kc_array dy = make_values(out, seed + 1), y = kc_make(DIFFC_F32, out),
+                        y64 = kc_make(DIFFC_F64, out);
         kc_fill(&x, pixels, c, ld, &state);
         if (accumulate)
             kc_fill(&dx, pixels, c, ld, &state);
-        struct kc_array x64 = kc_copy(&x, DIFFC_F64), dx64 = kc_copy(&dx, DIFFC_F64), dy64 = kc_copy(&dy, DIFFC_F64);
+        struct kc_array x64 = kc_copy(&x, DIFFC_F64), dx64 = kc_copy(&dx, DIFFC_F64),
+                        dy64 = kc_copy(&dy, DIFFC_F64);
         if (max) {
             tables[t]->max_pool(x.p, ld, y.p, h, w, c, k);
             oracle->max_pool(x64.p, ld, y64.p, h, w, c, k);
@@ -239,10 +253,14 @@ static void test_blur(void **state)
     uint64_t random = 4;
     (void)state;
     for (int round = 0; round < 60; round++) {
-        const int t = round % table_count, size = 1 + 2 * kc_pick(&random, 0, 2), step = kc_pick(&random, 1, 3);
-        const int h = kc_pick(&random, 1, 9), w = kc_pick(&random, 1, 9), row = w * step + kc_pick(&random, 0, 2);
-        struct kc_array x = make_values((size_t)(h * row), (uint64_t)round), y = kc_make(DIFFC_F32, (size_t)(h * w));
-        struct kc_array scratch = kc_make(DIFFC_F32, (size_t)(h * w)), right = kc_make(DIFFC_F64, (size_t)(h * w));
+        const int t = round % table_count, size = 1 + 2 * kc_pick(&random, 0, 2),
+                  step = kc_pick(&random, 1, 3);
+        const int h = kc_pick(&random, 1, 9), w = kc_pick(&random, 1, 9),
+                  row = w * step + kc_pick(&random, 0, 2);
+        struct kc_array x = make_values((size_t)(h * row), (uint64_t)round),
+                        y = kc_make(DIFFC_F32, (size_t)(h * w));
+        struct kc_array scratch = kc_make(DIFFC_F32, (size_t)(h * w)),
+                        right = kc_make(DIFFC_F64, (size_t)(h * w));
         for (int i = 0; i < h * w; i++) {
             double sum = 0;
             for (int a = 0; a < size * size; a++)
@@ -259,7 +277,8 @@ static void test_blur(void **state)
     }
 }
 
-/* The convolution kernels where the images have no pixels, no channels and no taps; test_conv has the rest. */
+/* The convolution kernels where the images have no pixels, no channels and no taps; test_conv has the rest.
+ */
 static void test_empty_taps(void **state)
 {
     static const ptrdiff_t offset[1] = { 0 };
@@ -268,15 +287,38 @@ static void test_empty_taps(void **state)
     for (int t = 0; t < table_count; t++)
         for (int cout = 0; cout <= 70; cout++)
             for (int what = 0; what < 4; what++) {
-                struct kc_array x = make_values(4, 1), w = kc_make(DIFFC_F32, 128), y = kc_make(DIFFC_F32, 70);
-                struct kc_array dw = kc_make(DIFFC_F32, 96), bias = make_values(70, 2), dy = make_values(70, 3);
-                struct dfi_taps_args args = { .x = x.p, .x_pixel = 1, .x_row = 1, .taps = what != 0, .offset = offset,
-                                              .cin = what != 1, .cout = cout, .w = w.p, .bias = bias.p, .y = y.p,
-                                              .y_pixel = 70, .y_row = 70, .width = what != 2, .rows = what != 3 };
-                struct dfi_taps_dw_args back = { .x = x.p, .x_pixel = 1, .x_row = 1, .taps = args.taps, .offset = offset,
-                                                 .cin = args.cin, .cout = cout, .dy = dy.p,
-                                                 .dy_pixel = 70, .dy_row = 70, .width = args.width,
-                                                 .rows = args.rows, .dw = dw.p, .ldw = 96 };
+                struct kc_array x = make_values(4, 1), w = kc_make(DIFFC_F32, 128),
+                                y = kc_make(DIFFC_F32, 70);
+                struct kc_array dw = kc_make(DIFFC_F32, 96), bias = make_values(70, 2),
+                                dy = make_values(70, 3);
+                struct dfi_taps_args args = { .x = x.p,
+                                              .x_pixel = 1,
+                                              .x_row = 1,
+                                              .taps = what != 0,
+                                              .offset = offset,
+                                              .cin = what != 1,
+                                              .cout = cout,
+                                              .w = w.p,
+                                              .bias = bias.p,
+                                              .y = y.p,
+                                              .y_pixel = 70,
+                                              .y_row = 70,
+                                              .width = what != 2,
+                                              .rows = what != 3 };
+                struct dfi_taps_dw_args back = { .x = x.p,
+                                                 .x_pixel = 1,
+                                                 .x_row = 1,
+                                                 .taps = args.taps,
+                                                 .offset = offset,
+                                                 .cin = args.cin,
+                                                 .cout = cout,
+                                                 .dy = dy.p,
+                                                 .dy_pixel = 70,
+                                                 .dy_row = 70,
+                                                 .width = args.width,
+                                                 .rows = args.rows,
+                                                 .dw = dw.p,
+                                                 .ldw = 96 };
                 memset(w.p, 0, 128 * sizeof(float));
                 memset(dw.p, 0, 96 * sizeof(float));
                 tables[t]->taps(&args);
@@ -287,7 +329,8 @@ static void test_empty_taps(void **state)
                 assert_true(kc_intact(&dw, 0, 0, 0));
                 for (size_t i = 0; i < 96; i++)
                     assert_true(kc_get(&dw, i) == 0);
-                tables[t]->pack_weights(x.p, 0, 0, position, what != 0, what != 1, what < 2 ? cout : 0, 8, w.p);
+                tables[t]->pack_weights(x.p, 0, 0, position, what != 0, what != 1, what < 2 ? cout : 0, 8,
+                                        w.p);
                 tables[t]->unpack_gradient(dw.p, 96, what != 0, what != 1, what < 2 ? cout : 0, y.p, 0);
                 struct kc_array *all[] = { &x, &w, &y, &dw, &bias, &dy };
                 for (int i = 0; i < 6; i++)
@@ -326,9 +369,9 @@ static void test_widen(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_flat),  cmocka_unit_test(test_adam),
-                                        cmocka_unit_test(test_tree_sum), cmocka_unit_test(test_rows),
-                                        cmocka_unit_test(test_pools), cmocka_unit_test(test_blur),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_flat),       cmocka_unit_test(test_adam),
+                                        cmocka_unit_test(test_tree_sum),   cmocka_unit_test(test_rows),
+                                        cmocka_unit_test(test_pools),      cmocka_unit_test(test_blur),
                                         cmocka_unit_test(test_empty_taps), cmocka_unit_test(test_widen) };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

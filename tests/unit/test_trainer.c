@@ -493,6 +493,16 @@ static void refuses_what_does_not_fit(void **state)
     assert_null(trainer);
     tc_ok(diffc_trainer_bytes(ddpm, data, NULL, &bytes));
     assert_true(bytes > 100000);
+    /* A memory beyond the context's limit is that limit. */
+    const int64_t most = context->limits.memory;
+    int64_t saved = 0;
+    context->limits.memory = bytes - 1;
+    options.memory = 2 * bytes;
+    tc_ok(diffc_trainer_bytes(ddpm, data, &options, &saved));
+    assert_true(saved < bytes);
+    tc_ok(diffc_trainer_create(ddpm, data, &options, &trainer));
+    diffc_release(&trainer);
+    context->limits.memory = most;
     diffc_release(&schedule);
     diffc_release(&ddpm);
     diffc_release(&denoise);

@@ -15,6 +15,7 @@ struct job {
     int broken_rank;       /* its data set cannot be read; -1: nobody */
     int cancelled_rank;    /* is cancelled before each step, once */
     int other_rank;        /* has another learning rate */
+    int refused_rank;      /* asks for an optimizer that there is not */
 };
 
 struct outcome {
@@ -38,7 +39,7 @@ static struct job small_job(const char *objective)
     job.options.decay = "exponential";
     job.options.ema_decay = 0.9;
     job.options.clip_norm = 0.5;
-    job.broken_rank = job.cancelled_rank = job.other_rank = -1;
+    job.broken_rank = job.cancelled_rank = job.other_rank = job.refused_rank = -1;
     return job;
 }
 
@@ -112,6 +113,8 @@ static void run_rank(const struct job *job, int threads, const diffc_communicato
     options.communicator = communicator;
     if (rank == job->other_rank)
         options.learning_rate *= 2;
+    if (rank == job->refused_rank)
+        options.optimizer = "sgd";
     outcome->status = outcome->created = diffc_trainer_create(model, data, &options, &trainer);
     if (trainer && job->directory && access(job->directory, F_OK) == 0)
         outcome->status = outcome->resumed = diffc_trainer_resume(trainer, job->directory);
@@ -315,9 +318,22 @@ static void ranks_must_be_alike(void **state)
     run(&job, 4, 1, outcomes);
     for (int r = 0; r < 4; r++) {
         assert_int_equal(outcomes[r].created, DIFFC_ERR_CONFIG);
-        assert_non_null(
-            strstr(outcomes[r].message, r == 2 ? "rank 2 has other options than rank 0" : "rank 2"));
+        assert_non_null(strstr(outcomes[r].message, r == 2 ? "rank 2 has learning_rate 6" : "rank 2"));
     }
+}
+
+/* Options that one rank is refused: the others once waited for it. */
+static void what_one_is_refused_ends_all(void **state)
+{
+    (void)state;
+    struct outcome outcomes[CC_RANKS];
+    struct job job = small_job("ddpm");
+    job.refused_rank = 1;
+    run(&job, 2, 1, outcomes);
+    for (int r = 0; r < 2; r++)
+        assert_int_equal(outcomes[r].created, DIFFC_ERR_ARG);
+    assert_non_null(strstr(outcomes[0].message, "rank 1"));
+    assert_non_null(strstr(outcomes[1].message, "known: adam, adamw"));
 }
 
 /* Whenever a rank is lost, the others end with an error, and the last checkpoint is good. */
@@ -394,8 +410,13 @@ static void *bring_batch(void *opaque)
     const diffc_binding inputs[1] = { { "x", x } };
     batch->status = diffc_trainer_gradients(trainer, inputs, 1, target, output, &batch->loss);
     snprintf(batch->message, sizeof(batch->message), "%s", diffc_message());
-    if (batch->status == DIFFC_OK)
+    if (batch->status == DIFFC_OK) {
+        /* What is refused on one rank leaves the gradients of all as they are. */
+        const int spoils = batch->own.world && batch->own.rank == 1;
+        const int status = diffc_trainer_gradients(trainer, inputs, !spoils, target, output, NULL);
+        assert_int_equal(status, batch->own.world ? DIFFC_ERR_ARG : DIFFC_OK);
         tc_ok(diffc_trainer_apply(trainer, NULL));
+    }
     batch->weights = tc_weights(model, &batch->bytes);
     diffc_release(&x);
     diffc_release(&target);
@@ -486,6 +507,7 @@ int main(void)
         cmocka_unit_test(cancels_concern_all_ranks),
         cmocka_unit_test(trouble_of_one_ends_the_step_of_all),
         cmocka_unit_test(ranks_must_be_alike),
+        cmocka_unit_test(what_one_is_refused_ends_all),
         cmocka_unit_test(a_lost_rank_costs_no_checkpoint),
         cmocka_unit_test(own_batches_in_parts),
         cmocka_unit_test(memory_is_shared),
