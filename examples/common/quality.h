@@ -7,7 +7,7 @@
  * H, W] nominally in [-1, 1], as they are shown: clamped to that range. */
 double ex_psnr(const diffc_tensor *images, int index, const diffc_tensor *clean);
 
-/* Gaussian blurs of a noisy picture, by the kernels and sigmas of experiments.md: which comes nearest to the
+/* Gaussian blurs of a noisy picture, by kernels and sigmas of the course: which comes nearest to the
  * clean one? */
 #define EX_BLUR_KERNELS 7
 #define EX_BLUR_SIGMAS 6

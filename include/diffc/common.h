@@ -46,7 +46,9 @@ DIFFC_BEGIN
  *
  * Option structs: initialise with the DIFFC_..._OPTIONS macro beside the struct (it sets struct_size and
  * zeroes the rest); a zero field means the default that its comment names. NULL in place of a struct means
- * all defaults. Fields are only ever appended.
+ * all defaults. Fields are only ever appended. A struct_size that no version has is ERR_ARG; fields of a
+ * newer version that are set are ERR_VERSION. Structs that the library fills are initialised in the same way,
+ * and no more than their struct_size is written.
  *
  * Callbacks run on the calling thread, must not throw or longjmp, and must not call back into the same handle
  * except where stated. */

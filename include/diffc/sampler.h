@@ -148,9 +148,10 @@ typedef struct diffc_sample_options {
     diffc_generator *generator;
     const diffc_tensor *image; /* start from this picture, noised to first_step (SDEdit, Meng et al. 2022) */
     /* Inpainting: where the mask (also with 1 channel; 0 .. 1) is 1 the picture is painted, where it is 0 it
-     * is `known`, values between mix. Rules: renoise  after each step, outside, known noised to the timestep
-     * just reached (the course; default) clean    outside, known from the start to the end (diffusers, which
-     * also starts from image = known) */
+     * is `known`, values between mix. Rules:
+     *   renoise  outside, after each step, known noised to the timestep just reached (the course; default)
+     *   clean    outside, known itself from the start to the end (diffusers, which also starts from image =
+     *            known) */
     const diffc_tensor *mask, *known;
     const char *mask_rule;
     /* Inverse problems: before each prediction this component of x becomes that of the reference, noised to

@@ -38,7 +38,7 @@ static inline uint64_t dfi_stream(enum dfi_stream purpose, uint64_t which)
  * Feistel network over the next power of four, walked until inside). */
 uint64_t dfi_permute(uint64_t seed, uint64_t stream, uint64_t count, uint64_t position);
 
-/* MT19937 with PyTorch's rule for randn on a CPU (deepfloyd-if.md, appendix C). */
+/* MT19937 with PyTorch's rule for randn on a CPU (aten/src/ATen/native/cpu/DistributionTemplates.h). */
 struct dfi_mt19937 {
     uint32_t state[624];
     int position;

@@ -1,4 +1,4 @@
-/* Which files of a folder hold its weights (deepfloyd-if.md, 1.1). */
+/* Which files of a folder hold its weights (names as diffusers and transformers write them). */
 
 #include "io/folder_files.h"
 

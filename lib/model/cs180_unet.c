@@ -1,5 +1,6 @@
-/* The small UNet of the course (experiments.md, part B): two levels down, a bottleneck of one pixel, two
- * levels up, conditions added or multiplied after the bottleneck and after the first level up. */
+/* The small UNet of the course (CS 180, UC Berkeley, "Fun With Diffusion Models!", part B): two levels down,
+ * a bottleneck of one pixel, two levels up, conditions added or multiplied after the bottleneck and after the
+ * first level up. */
 
 #include <stdio.h>
 #include <string.h>

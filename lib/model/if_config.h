@@ -7,7 +7,7 @@
 #define DFI_IF_LEVELS 16
 
 /* What unet/config.json says about a UNet2DConditionModel of the DeepFloyd IF family, checked and with
- * defaults filled in (deepfloyd-if.md, 1.2). Lists are in the order of the levels, largest image first. */
+ * the defaults of diffusers filled in. Lists are in the order of the levels, largest image first. */
 struct dfi_if_config {
     int sample_height, sample_width; /* 0: none given */
     int in_channels, out_channels;

@@ -1,6 +1,6 @@
-/* UNet2DConditionModel as DeepFloyd IF uses it (deepfloyd-if.md, section 2; names in 2.10): residual blocks
- * with scale-shift by the time embedding, which resample where a level ends, and attention whose keys are
- * those of the text and of the image. */
+/* UNet2DConditionModel as DeepFloyd IF uses it (diffusers, unet_2d_condition.py, which the names are from):
+ * residual blocks with scale-shift by the time embedding, which resample where a level ends, and attention
+ * whose keys are those of the text and of the image. */
 
 #include "model/if_unet.h"
 

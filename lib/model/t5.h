@@ -7,7 +7,7 @@
 #include "io/json.h"
 #include "nn/exec.h"
 
-/* What text_encoder/config.json says about a T5 encoder (deepfloyd-if.md, 6.1), checked and with the defaults
+/* What text_encoder/config.json says about a T5 encoder, checked and with the defaults
  * of T5Config. */
 struct dfi_t5_config {
     int d_model, d_kv, d_ff, layers, heads, vocabulary;

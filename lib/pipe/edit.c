@@ -59,7 +59,8 @@ void dfi_loop_place(const diffc_tensor *part, diffc_tensor *input, int64_t first
                (size_t)values * sizeof(float));
 }
 
-/* The low-resolution picture scaled up and noised to its level, once: deepfloyd-if.md 3. */
+/* The low-resolution picture scaled up and noised to its level, once (IFSuperResolutionPipeline of
+ * diffusers). */
 static int noise_low(struct dfi_loop *loop, diffc_tensor *up)
 {
     const diffc_sample_options *options = loop->options;
@@ -120,7 +121,7 @@ int dfi_loop_remember(struct dfi_loop *loop)
 }
 
 /* After a step: outside of the mask, the known picture noised to the timestep that x has reached, or x as it
- * was before (deepfloyd-if.md 4.5 and 5.4). */
+ * was before (Lugmayr et al. 2022, RePaint, eq. 8). */
 int dfi_loop_mask(struct dfi_loop *loop, int step)
 {
     if (!loop->mask)

@@ -14,7 +14,7 @@ static inline float noise_of(enum dfi_predict kind, float alpha, float sigma, fl
     return output;
 }
 
-/* deepfloyd-if.md 4.6, with the next entry of the list as the previous timestep. */
+/* Song et al. 2021, eq. 12 and 16, with the next entry of the list as the previous timestep. */
 static void update(const struct diffc_sampler *sampler, int step, const struct dfi_step_data *data)
 {
     const float a = dfi_sampler_alpha_bar(sampler, step), ap = dfi_sampler_alpha_bar(sampler, step + 1);

@@ -8,7 +8,7 @@ struct coefficients {
     float x0, x, beta, variance;
 };
 
-/* In float and in this order, as diffusers has it: deepfloyd-if.md 4.3. */
+/* In float and in this order, as DDPMScheduler of diffusers has it: Ho et al. 2020, eq. 7. */
 static struct coefficients posterior(const struct diffc_sampler *sampler, int step)
 {
     const float a = dfi_sampler_alpha_bar(sampler, step), ap = dfi_sampler_alpha_bar(sampler, step + 1);

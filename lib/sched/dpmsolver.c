@@ -20,7 +20,7 @@ struct coefficients {
     float x, x0, difference, noise; /* x' = x x + x0 (D + difference (D - previous)) + noise z */
 };
 
-/* Second order in the middle, first order at both ends: deepfloyd-if.md 4.7. */
+/* Second order in the middle, first order at both ends: Lu et al. 2022, DPM-Solver++, algorithm 2 (2M). */
 static struct coefficients solve(const struct diffc_sampler *sampler, int step, int second_order,
                                  int stochastic)
 {

@@ -2,7 +2,7 @@
 
 #include "sched/sched.h"
 
-/* x is seen in the coordinates of Karras et al. 2022, x = x0 + sigma noise: deepfloyd-if.md 4.8. */
+/* x is seen in the coordinates of Karras et al. 2022, x = x0 + sigma noise. */
 
 static double sigma_at(const struct diffc_schedule *schedule, int t)
 {

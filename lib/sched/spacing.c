@@ -62,7 +62,7 @@ static void linspace_flow(const struct dfi_spacing_request *request, float *time
         times[i] = (float)i / (float)request->steps;
 }
 
-/* diffusers shifts the lower end before and after spacing: deepfloyd-if.md 4.9. */
+/* diffusers shifts the lower end before and after spacing (FlowMatchEulerDiscreteScheduler). */
 static void linspace_flow_match(const struct dfi_spacing_request *request, float *times)
 {
     const double shift = request->schedule->options.shift;
@@ -97,8 +97,8 @@ static int fill_linspace(const struct dfi_spacing *spacing, const struct dfi_spa
     return count;
 }
 
-/* Timesteps 0 .. T - 1 in equal sections, each with its own number of evenly spaced entries: deepfloyd-if.md,
- * appendix A. */
+/* Timesteps 0 .. T - 1 in equal sections, each with its own number of evenly spaced entries:
+ * the lists that the pipelines of DeepFloyd IF name. */
 static int fill_sections(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request,
                          float *times)
 {

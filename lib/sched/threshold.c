@@ -60,7 +60,7 @@ static uint32_t next_magnitude(const float *x, size_t n, size_t rank, uint32_t l
 }
 
 /* torch.quantile to the bit: rank and weight in float, fused interpolation from the nearer end
- * (deepfloyd-if.md 4.4). */
+ * (dynamic thresholding: Saharia et al. 2022, section 2.3). */
 float dfi_abs_quantile(const float *x, size_t n, float q)
 {
     float rank = q * (float)(n - 1);

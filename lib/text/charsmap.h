@@ -3,7 +3,7 @@
 
 #include "base/context.h"
 
-/* SentencePiece's precompiled_charsmap (deepfloyd-if.md, 6.5): a double-array trie (Darts-clone) from byte
+/* SentencePiece's precompiled_charsmap (normalizer.cc): a double-array trie (Darts-clone) from byte
  * strings to replacements in a pool of NUL-terminated strings. Checked as a whole when it is read. */
 struct dfi_charsmap {
     uint32_t *units;

@@ -1,4 +1,4 @@
-/* SentencePiece's normaliser (deepfloyd-if.md, 6.5; normalizer.cc). */
+/* SentencePiece's normaliser (normalizer.cc). */
 
 #include <string.h>
 

@@ -25,7 +25,7 @@ uint32_t dfi_character_width(uint32_t character); /* a full-width or half-width 
 int dfi_text_lower(struct diffc_context *context, const unsigned char *text, size_t size,
                    struct dfi_bytes *result);
 
-/* What the pipelines do with clean_caption: _clean_caption() twice (deepfloyd-if.md, 6.4). Of ftfy.fix_text()
+/* What the pipelines do with clean_caption: _clean_caption() of diffusers twice. Of ftfy.fix_text()
  * what concerns single characters (curled quotes, ligatures, full-width forms); it guesses no encodings and
  * composes no accents. Of HTML the references that HTML 4 names. */
 int dfi_text_clean(struct diffc_context *context, const unsigned char *text, size_t size,

@@ -44,9 +44,9 @@ EOF
 {
     echo '#include <diffc/diffc.h>'
     echo '#include <stdio.h>'
-    echo 'int guide_body(diffc_sampler *sampler, diffc_guide *guide, diffc_denoiser denoiser, diffc_tensor *x,'
+    echo 'int guide_body(diffc_guide *guide, diffc_tensor *x,'
     echo '               diffc_tensor *scaled, diffc_tensor *prediction, diffc_tensor *noise, diffc_tensor *x0, uint64_t seed);'
-    echo 'int guide_body(diffc_sampler *sampler, diffc_guide *guide, diffc_denoiser denoiser, diffc_tensor *x,'
+    echo 'int guide_body(diffc_guide *guide, diffc_tensor *x,'
     echo '               diffc_tensor *scaled, diffc_tensor *prediction, diffc_tensor *noise, diffc_tensor *x0, uint64_t seed)'
     echo '{'
     all_blocks "$source/doc/getting-started.md"

@@ -1,5 +1,5 @@
 /* Writes a model folder with random weights: with the official shapes and names of DeepFloyd IF and T5-XXL,
- * for measurements, or with small ones of the same kind (deepfloyd-if.md, 8.2) for tests. One tensor after
+ * for measurements, or with small ones of the same kind for tests. One tensor after
  * another goes to the file: the model is never held as a whole. */
 
 #include <math.h>
@@ -79,7 +79,7 @@ static const char t5_xxl[] =
     " \"relative_attention_num_buckets\": 32, \"relative_attention_max_distance\": 128,"
     " \"layer_norm_epsilon\": 1e-06, \"feed_forward_proj\": \"gated-gelu\"}\n";
 
-/* deepfloyd-if.md, 1.3 and 8.2 */
+/* As the configurations published with the models have them. */
 static const struct official {
     const char *name, *form, *channels, *cross, *layers, *time, *only_cross;
 } officials[] = {

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* The deterministic tensors of the specification (deepfloyd-if.md, 8.1): FNV-1a of the name seeds SplitMix64.
+/* The tensors that reference numbers were made with: FNV-1a of the name seeds SplitMix64.
  */
 static inline double dt_next(uint64_t *state)
 {

@@ -1,7 +1,7 @@
 #ifndef TESTS_IF_CASE_H
 #define TESTS_IF_CASE_H
 
-/* Tiny networks of the DeepFloyd IF family with the deterministic weights of deepfloyd-if.md, 8.1. */
+/* Tiny networks of the DeepFloyd IF family with the weights of deterministic.h. */
 
 #include <jansson.h>
 

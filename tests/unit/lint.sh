@@ -55,6 +55,11 @@ if [ "$(wc -l < "$work/blis")" -gt 1 ]; then
     complain "blis.h belongs into one file:"
 fi
 
+xargs grep -noE '[a-z0-9/.-]+\.md' < "$work/files" | while IFS=: read -r file line name; do
+    [ -n "$(find . -path "*/$name")" ] || echo "$file:$line: $name"
+done > "$work/bad"
+expect_none "documents that do not exist:"
+
 xargs grep -nE "$(printf '\t')|[[:blank:]]$" < "$work/files" > "$work/bad" || true
 expect_none "tabs or blanks at the end of a line:"
 

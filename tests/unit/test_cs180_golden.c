@@ -296,7 +296,7 @@ static void test_adam(void **state)
         check_adam(name);
 }
 
-/* Parameter counts of experiments.md. */
+/* Parameter counts of the same networks in PyTorch. */
 static void test_parameter_counts(void **state)
 {
     static const struct {

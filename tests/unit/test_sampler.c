@@ -1,4 +1,4 @@
-/* Step rules against diffusers: tests/data/sched_golden.json and the values of deepfloyd-if.md 8.3; the
+/* Step rules against diffusers: tests/data/sched_golden.json and single values; the
  * quantile of dynamic thresholding. */
 
 #include "sched_case.h"
@@ -174,7 +174,8 @@ static void test_ddpm_steps(void **state)
     diffc_release(&sampler);
 }
 
-/* deepfloyd-if.md 4.5, from t to t', without thresholding. */
+/* The update that the course gives (two coefficients and the variance), from t to t', without thresholding.
+ */
 static void test_course_update(void **state)
 {
     diffc_sampler *sampler = course_sampler(0);

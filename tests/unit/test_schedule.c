@@ -19,7 +19,7 @@ static uint64_t hash(const float *values, int count)
     return state;
 }
 
-/* deepfloyd-if.md 4.1 */
+/* Made with diffusers. */
 static void test_cosine_table(void **state)
 {
     static const struct {

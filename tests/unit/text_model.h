@@ -1,7 +1,7 @@
 #ifndef TESTS_TEXT_MODEL_H
 #define TESTS_TEXT_MODEL_H
 
-/* A text encoder folder with the deterministic weights of the specification (deepfloyd-if.md, 8.1 and 8.4).
+/* A text encoder folder with the weights of deterministic.h.
  */
 
 #include <stdio.h>
