@@ -10,8 +10,9 @@ int diffc_tokenizer_open(diffc_context *context, const char *path, diffc_tokeniz
 {
     void *data = NULL;
     size_t size = 0;
-    if (!context || !path || !tokenizer)
-        return dfi_fail(DIFFC_ERR_ARG, "context, path and tokenizer must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(path);
+    DFI_REQUIRE(tokenizer);
     DFI_TRY(dfi_file_load(context, path, FILE_MAX, &data, &size));
     const int status = dfi_tokenizer_parse(context, path, data, size, tokenizer);
     dfi_free(context, data);
@@ -21,8 +22,10 @@ int diffc_tokenizer_open(diffc_context *context, const char *path, diffc_tokeniz
 int diffc_tokenizer_open_memory(diffc_context *context, const void *data, size_t size,
                                 diffc_tokenizer **tokenizer)
 {
-    if (!context || (!data && size) || !tokenizer)
-        return dfi_fail(DIFFC_ERR_ARG, "context, data and tokenizer must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(tokenizer);
+    if (size)
+        DFI_REQUIRE(data);
     return dfi_tokenizer_parse(context, "memory", data, size, tokenizer);
 }
 
@@ -45,8 +48,13 @@ int diffc_tokenizer_encode(const diffc_tokenizer *tokenizer, const char *text, s
 {
     diffc_text_options own;
     struct dfi_bytes found;
-    if (!tokenizer || !text || !count || capacity < 0 || (!ids && capacity))
-        return dfi_fail(DIFFC_ERR_ARG, "tokenizer, text and count must not be NULL, nor ids with a capacity");
+    DFI_REQUIRE(tokenizer);
+    DFI_REQUIRE(text);
+    DFI_REQUIRE(count);
+    if (capacity < 0)
+        return dfi_fail(DIFFC_ERR_ARG, "capacity is %lld, must not be negative", (long long)capacity);
+    if (capacity)
+        DFI_REQUIRE(ids);
     DFI_TRY(dfi_text_options_read(options, &own));
     int status = dfi_text_encode(tokenizer, text, size, &own, &found);
     if (status == DIFFC_OK) {
@@ -74,10 +82,11 @@ int diffc_tokenizer_prompt(const diffc_tokenizer *tokenizer, const char *text, s
                            int64_t *dropped)
 {
     diffc_text_options own;
-    if (!tokenizer || !text || !ids || length < 1)
-        return dfi_fail(DIFFC_ERR_ARG,
-                        "tokenizer, text and ids must not be NULL, length is %d and must be at least 1",
-                        (int)length);
+    DFI_REQUIRE(tokenizer);
+    DFI_REQUIRE(text);
+    DFI_REQUIRE(ids);
+    if (length < 1)
+        return dfi_fail(DIFFC_ERR_ARG, "length is %d, must be at least 1", (int)length);
     DFI_TRY(dfi_text_options_read(options, &own));
     return dfi_text_prompt(tokenizer, text, size, &own, length, ids, used, dropped);
 }
@@ -87,8 +96,11 @@ int diffc_text_prepare(diffc_context *context, const char *text, size_t size,
 {
     diffc_text_options own;
     struct dfi_bytes found;
-    if (!context || !text || !count || (!out && capacity))
-        return dfi_fail(DIFFC_ERR_ARG, "context, text and count must not be NULL, nor out with a capacity");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(text);
+    DFI_REQUIRE(count);
+    if (capacity)
+        DFI_REQUIRE(out);
     DFI_TRY(dfi_text_options_read(options, &own));
     int status = dfi_text_prepare(context, text, size, &own, &found);
     if (status == DIFFC_OK) {

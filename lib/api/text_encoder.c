@@ -27,8 +27,9 @@ int diffc_text_encoder_bytes(diffc_context *context, const char *folder,
 {
     struct dfi_text_encoder_config config;
     uint64_t total = 0;
-    if (!context || !folder || !bytes)
-        return dfi_fail(DIFFC_ERR_ARG, "context, folder and bytes must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(folder);
+    DFI_REQUIRE(bytes);
     DFI_TRY(read_options(options, &config));
     DFI_TRY(dfi_text_encoder_bytes(context, folder, &config, &total));
     *bytes = total > INT64_MAX ? INT64_MAX : (int64_t)total;
@@ -39,8 +40,9 @@ int diffc_text_encoder_open(diffc_context *context, const char *folder,
                             const diffc_text_encoder_options *options, diffc_text_encoder **encoder)
 {
     struct dfi_text_encoder_config config;
-    if (!context || !folder || !encoder)
-        return dfi_fail(DIFFC_ERR_ARG, "context, folder and encoder must not be NULL");
+    DFI_REQUIRE(context);
+    DFI_REQUIRE(folder);
+    DFI_REQUIRE(encoder);
     DFI_TRY(read_options(options, &config));
     return dfi_text_encoder_open(context, folder, &config, encoder);
 }
@@ -55,14 +57,22 @@ int32_t diffc_text_encoder_length(const diffc_text_encoder *encoder)
     return encoder ? encoder->length : 0;
 }
 
+static int check_count(int32_t count)
+{
+    if (count < 1)
+        return dfi_fail(DIFFC_ERR_ARG, "count is %d, must be at least 1", (int)count);
+    return DIFFC_OK;
+}
+
 int diffc_text_encoder_run(diffc_text_encoder *encoder, const int32_t *ids, const int32_t *used,
                            int32_t count, diffc_tensor **states)
 {
     struct diffc_tensor *made = NULL;
-    if (!encoder || !ids || !used || !states || count < 1)
-        return dfi_fail(DIFFC_ERR_ARG,
-                        "encoder, ids, used and states must not be NULL, count is %d and must be at least 1",
-                        (int)count);
+    DFI_REQUIRE(encoder);
+    DFI_REQUIRE(ids);
+    DFI_REQUIRE(used);
+    DFI_REQUIRE(states);
+    DFI_TRY(check_count(count));
     const int64_t shape[3] = { count, encoder->length, encoder->config.d_model };
     DFI_TRY(dfi_tensor_create(encoder->object.context, DIFFC_F32, 3, shape, &made));
     const int status = dfi_text_encoder_run(encoder, ids, used, count, made->data);
@@ -96,11 +106,11 @@ int diffc_text_encode(diffc_text_encoder *encoder, const diffc_tokenizer *tokeni
                       int64_t *dropped, diffc_tensor **states)
 {
     diffc_text_options own;
-    if (!encoder || !tokenizer || !prompts || !states || count < 1)
-        return dfi_fail(
-            DIFFC_ERR_ARG,
-            "encoder, tokenizer, prompts and states must not be NULL, count is %d and must be at least 1",
-            (int)count);
+    DFI_REQUIRE(encoder);
+    DFI_REQUIRE(tokenizer);
+    DFI_REQUIRE(prompts);
+    DFI_REQUIRE(states);
+    DFI_TRY(check_count(count));
     DFI_TRY(dfi_text_options_read(options, &own));
     struct diffc_context *context = encoder->object.context;
     const size_t prompt_ids = (size_t)count * (size_t)encoder->length;
@@ -149,8 +159,9 @@ int diffc_embeddings_add(diffc_archive *archive, const char *prompt, const diffc
 {
     struct diffc_tensor *rows = NULL;
     char name[32], text[96];
-    if (!archive || !prompt || !states)
-        return dfi_fail(DIFFC_ERR_ARG, "archive, prompt and states must not be NULL");
+    DFI_REQUIRE(archive);
+    DFI_REQUIRE(prompt);
+    DFI_REQUIRE(states);
     const int known = find_prompt(archive, prompt);
     if (known >= 0)
         return dfi_fail(DIFFC_ERR_ARG, "the archive has an embedding of \"%.40s\" already", prompt);
@@ -177,8 +188,9 @@ int diffc_embeddings_find(const diffc_archive *archive, const char *prompt, diff
 {
     struct diffc_tensor *found = NULL;
     char name[32], text[96];
-    if (!archive || !prompt || !states)
-        return dfi_fail(DIFFC_ERR_ARG, "archive, prompt and states must not be NULL");
+    DFI_REQUIRE(archive);
+    DFI_REQUIRE(prompt);
+    DFI_REQUIRE(states);
     const int known = find_prompt(archive, prompt);
     const int position = dfi_archive_find(archive, known >= 0 ? entry_name(known, name) : prompt);
     if (position < 0)
