@@ -194,14 +194,6 @@ int dfi_graph_input(struct dfi_graph *graph, const char *name, int c, int h, int
     return dfi_build_close(graph, node);
 }
 
-int dfi_graph_find_input(const struct dfi_graph *graph, const char *name)
-{
-    for (int i = 0; i < graph->count; i++)
-        if (graph->nodes[i].kind == &dfi_kind_input && strcmp(graph->nodes[i].name, name) == 0)
-            return i;
-    return -1;
-}
-
 static int add_conv(struct dfi_graph *graph, const struct dfi_node_kind *kind, int x, const char *name,
                     int cout, int kernel, int stride, int padding)
 {

@@ -58,7 +58,6 @@ int dfi_graph_finish(struct dfi_graph *graph); /* the sticky status */
 
 /* Inputs are found by name. `conditional`: its values differ between conditions evaluated at one x. */
 int dfi_graph_input(struct dfi_graph *graph, const char *name, int c, int h, int w, int conditional);
-int dfi_graph_find_input(const struct dfi_graph *graph, const char *name); /* -1: none */
 
 /* Layers; `name` is the prefix of parameter names: NAME.weight, NAME.bias. One layer of a graph has it; in a
  * second graph over the same parameters it finds them made. */

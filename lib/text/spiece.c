@@ -262,11 +262,11 @@ static int sort_pieces(const struct parse *parse, const struct dfi_piece **sorte
         if (by_bytes(sorted[i - 1], sorted[i]) == 0)
             return dfi_fail(DIFFC_ERR_FORMAT, "%s: pieces %d and %d are the same", parse->name,
                             (int)(sorted[i - 1] - tokenizer->pieces), (int)(sorted[i] - tokenizer->pieces));
-    for (int32_t i = 0; i < tokenizer->count; i++) {
+    for (int32_t i = 0, placed = 0; i < tokenizer->count; i++) {
         if (sorted[i]->type != DFI_PIECE_NORMAL && sorted[i]->type != DFI_PIECE_USER_DEFINED)
             continue;
         tokenizer->first[sorted[i]->text[0] + 1]++;
-        tokenizer->order[tokenizer->order_count++] = (int32_t)(sorted[i] - tokenizer->pieces);
+        tokenizer->order[placed++] = (int32_t)(sorted[i] - tokenizer->pieces);
     }
     for (int b = 0; b < 256; b++)
         tokenizer->first[b + 1] += tokenizer->first[b];

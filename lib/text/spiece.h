@@ -29,7 +29,6 @@ struct diffc_tokenizer {
     struct dfi_piece *pieces;
     int32_t count;
     int32_t *order; /* pieces that text may become, sorted by their bytes */
-    int32_t order_count;
     int32_t first[257]; /* order[first[b] .. first[b + 1]): those that begin with byte b */
     int32_t unk, eos, pad;
     int has_user_defined;
