@@ -48,7 +48,7 @@ typedef struct diffc_limits {
     int64_t archive_tensors; /* default 65536 */
     int64_t memory;     /* bytes that one model, session or trainer may plan, default 3/4 of the machine's */
     int64_t steps;      /* of a sampler, default 10000 */
-    int64_t batch;      /* default 4096 */
+    int64_t batch;      /* samples of a session, of a training batch or a sampling call; default 4096 */
     int64_t text_bytes; /* of a text to tokenise, default 64 KiB */
     int64_t tokenizer_pieces; /* of a spiece.model, default 1000000 */
 } diffc_limits;

@@ -77,8 +77,8 @@ DIFFC_API const char *diffc_model_unused(const diffc_model *model, int position)
 DIFFC_API int diffc_model_describe(const diffc_model *model, const char **architecture,
                                    diffc_model_options *options);
 
-/* Metadata strings that are saved with the model: the value of a key, or NULL. set: value NULL removes. Since
- * 0.1. */
+/* Metadata strings that are saved with the model: the value of a key, valid until it is set again, or NULL.
+ * set: value NULL removes. ERR_ARG, ERR_NOMEM. Since 0.1. */
 DIFFC_API const char *diffc_model_metadata(const diffc_model *model, const char *key);
 DIFFC_API int diffc_model_set_metadata(diffc_model *model, const char *key, const char *value);
 
@@ -152,8 +152,8 @@ DIFFC_API int diffc_session_run(diffc_session *session, const diffc_binding *inp
 
 /* The class labels of condition 0, one per sample (each in 0 .. classes - 1, or DIFFC_UNCONDITIONAL); copied.
  * Before the first call every sample is unconditional. if_unet with class_embed_type: noise levels of all
- * conditions, 0 .. 1000000, at least one; the last one holds for the samples behind. ERR_ARG, ERR_CONFIG.
- * Since 0.1. */
+ * conditions, 0 .. 1000000, at least one; the last one holds for the samples behind. Else samples behind
+ * `count` are unconditional, and it may be 0. ERR_ARG, ERR_CONFIG. Since 0.1. */
 DIFFC_API int diffc_session_set_labels(diffc_session *session, const int32_t *labels, int count);
 
 /* if_unet: the text states [1 or N, tokens, width] of a condition, any float dtype and strides, one for all

@@ -10,7 +10,8 @@ DIFFC_BEGIN
  * values, and there is no state to save. F32 or F64 tensors (the same values in both, rounded to float).
  * Uniform: [0, 1) in steps of 2^-24. Normal: mean 0, variance 1, Box-Muller on pairs of indices, at most 6.7
  * from 0. The same bits on every machine and for every number of threads. Indices go on at 0 after 2^64 - 1.
- * ERR_ARG, ERR_NOMEM (tensors other than contiguous F32 need a copy), ERR_CANCELLED. Since 0.1. */
+ * ERR_ARG, ERR_LIMIT (of values in one call), ERR_NOMEM (tensors other than contiguous F32 need a copy),
+ * ERR_CANCELLED. Since 0.1. */
 DIFFC_API int diffc_rng_uniform(diffc_tensor *tensor, uint64_t seed, uint64_t stream, uint64_t first);
 DIFFC_API int diffc_rng_normal(diffc_tensor *tensor, uint64_t seed, uint64_t stream, uint64_t first);
 

@@ -46,10 +46,10 @@ DIFFC_API int diffc_tensor_reshape(const diffc_tensor *tensor, int ndim, const i
 
 /* Copies element by element into a tensor of the same shape, converting the dtype: to a floating dtype by
  * rounding to nearest even, to an integer dtype by rounding to nearest even and saturating (NaN gives 0). The
- * two must not overlap. Since 0.1. */
+ * two must not overlap. ERR_ARG (shapes differ). Since 0.1. */
 DIFFC_API int diffc_tensor_copy(const diffc_tensor *source, diffc_tensor *destination);
 
-/* A contiguous copy in another dtype (0: the same). Since 0.1. */
+/* A contiguous copy in another dtype (0: the same). ERR_ARG, ERR_LIMIT, ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_tensor_convert(const diffc_tensor *source, int dtype, diffc_tensor **copy);
 
 /* Sets every element, converted as by diffc_tensor_copy(). Since 0.1. */

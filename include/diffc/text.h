@@ -120,10 +120,11 @@ DIFFC_API int diffc_text_encode(diffc_text_encoder *encoder, const diffc_tokeniz
 /* Prompt embeddings in a safetensors archive, so that they outlive the encoder: tensors "prompt.0",
  * "prompt.1", ... [length, width], each with its text as the metadata of that name.
  *
- * add: states [length, width] or [1, length, width], any float dtype, kept by reference as
+ * add: states [length, width] or [1, length, width], F32, F16 or BF16, kept by reference as
  * diffc_archive_add() does. ERR_ARG for another shape and for a text that is there already. find: a view
  * [1, length, width] in the stored dtype, by text; a tensor whose own name is the text is found too. ERR_ARG
- * when there is none. prompt: the text at `position` (from 0), NULL past the end. Since 0.1. */
+ * when there is none, ERR_FORMAT when it has another shape, ERR_NOMEM. prompt: the text at `position` (from
+ * 0), NULL past the end. Since 0.1. */
 DIFFC_API int diffc_embeddings_add(diffc_archive *archive, const char *prompt, const diffc_tensor *states);
 DIFFC_API int diffc_embeddings_find(const diffc_archive *archive, const char *prompt, diffc_tensor **states);
 DIFFC_API const char *diffc_embeddings_prompt(const diffc_archive *archive, int position);

@@ -68,11 +68,11 @@ typedef struct diffc_trainer_options {
     const char *numerics;                   /* default, exact, fast: see diffc_session_options */
     const char *precision; /* fp32 (default), bf16: see diffc_session_options. Weights, moments and
                               gradients of weights are float32 either way */
-    int64_t
-        memory; /* most bytes of diffc_trainer_bytes() (ERR_LIMIT beyond), default and most: limits.memory.
-                   With less than it would like a trainer packs weights in every run instead of once for
-                   all; then its convolutions take smaller tiles, then none. The choice is made for the
-                   whole batch and for 8 threads: the same bits for any number of threads and ranks */
+    int64_t memory; /* most bytes of diffc_trainer_bytes() (ERR_LIMIT beyond), at most limits.memory, which is
+                       the default. With less than it would like a trainer packs weights in every run instead
+                       of once for all; then its convolutions take smaller tiles, then none. The choice is
+                       made for the whole batch and for 8 threads: the same bits for any number of threads and
+                       ranks */
 } diffc_trainer_options;
 
 #define DIFFC_TRAINER_OPTIONS DIFFC_OPTIONS_OF(diffc_trainer_options)
@@ -171,7 +171,8 @@ DIFFC_API int diffc_trainer_save(const diffc_trainer *trainer, const char *direc
 DIFFC_API int diffc_trainer_resume(diffc_trainer *trainer, const char *directory);
 
 /* Verifies one checkpoint file: format, checksums, version, and that a name of the form ckpt-STEP agrees.
- * `step` (may be NULL) receives its step. Since 0.1. */
+ * `step` (may be NULL) receives its step. ERR_ARG, ERR_CHECKSUM, ERR_FORMAT, ERR_TRUNCATED, ERR_VERSION,
+ * ERR_IO, ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_checkpoint_verify(diffc_context *context, const char *path, int64_t *step);
 
 DIFFC_END
