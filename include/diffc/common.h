@@ -67,7 +67,7 @@ typedef struct diffc_factorization diffc_factorization; /* a picture as a sum of
 typedef struct diffc_model diffc_model;                 /* an architecture with its weights */
 typedef struct diffc_session diffc_session;             /* a model ready to run: memory plan, conditions */
 typedef struct diffc_dataset diffc_dataset;             /* samples to train on */
-typedef struct diffc_trainer diffc_trainer;             /* objective, optimiser and their state */
+typedef struct diffc_trainer diffc_trainer;             /* objective, optimizer and their state */
 
 typedef enum diffc_status {
     DIFFC_OK = 0,

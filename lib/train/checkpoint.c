@@ -1,4 +1,4 @@
-/* A checkpoint is one safetensors file: the model as diffc_model_save() writes it, the state of the optimiser
+/* A checkpoint is one safetensors file: the model as diffc_model_save() writes it, the state of the optimizer
  * beside it, and in the metadata the settings of the run, the position in it, a CRC-32 for the data of every
  * tensor and one for all the rest. */
 

@@ -94,7 +94,7 @@ int dfi_trainer_keep_statistics(struct diffc_trainer *trainer);
 int dfi_trainer_ema_model(const struct diffc_trainer *trainer, struct diffc_model **model);
 
 /* ranks.c: whether all ranks have the options, weights and kernels of rank 0; and position, weights and
- * optimiser state of rank 0 to all. */
+ * optimizer state of rank 0 to all. */
 int dfi_ranks_compare(struct diffc_trainer *trainer);
 int dfi_ranks_share_state(struct diffc_trainer *trainer);
 

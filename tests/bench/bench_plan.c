@@ -99,7 +99,7 @@ void bench_plan(struct bench *bench, int width, int batch, const char *numerics)
         forward += times[i].forward;
         backward += times[i].backward;
     }
-    printf("forward %.1f ms, backward %.1f ms: %.1f images/s without optimiser and packing\n", forward * 1e3,
+    printf("forward %.1f ms, backward %.1f ms: %.1f images/s without optimizer and packing\n", forward * 1e3,
            backward * 1e3, batch / (forward + backward));
     free(times);
     dfi_exec_destroy(exec);
