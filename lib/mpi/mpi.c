@@ -75,7 +75,7 @@ static int exchange(void *opaque, int peer, const void *send, size_t send_bytes,
     MPI_Status statuses[2];
     int count = 0, code = MPI_SUCCESS, got = 0;
     if (mpi->broken)
-        return diffc_fail(DIFFC_ERR_STATE, "MPI: an exchange has failed before");
+        return diffc_fail(DIFFC_ERR_IO, "MPI: an exchange has failed before");
     if (send_bytes)
         memcpy(mpi->send, send, send_bytes);
     if (receive_bytes)

@@ -68,17 +68,30 @@ static void exchanges(void)
     free(out);
 }
 
-/* A message of another size, and a rank that never answers, are errors and no hang. */
-static void failures_come_back(void)
+static diffc_mpi *open_impatient(void)
 {
     diffc_mpi_options options = DIFFC_MPI_OPTIONS;
     diffc_mpi *mpi = NULL;
-    char bytes[64] = "";
     options.timeout = 0.5;
     CHECK(diffc_mpi_open(MPI_COMM_WORLD, &options, &mpi) == DIFFC_OK);
+    return mpi;
+}
+
+/* A rank that there is not, a message of another size, and a rank that never answers, are errors and no hang.
+ * A communicator that has failed stays so: MPI may still use its buffers. */
+static void failures_come_back(void)
+{
+    char bytes[64] = "";
+    diffc_mpi *mpi = open_impatient();
     const diffc_communicator *c = diffc_mpi_communicator(mpi);
-    CHECK(c->exchange(c->opaque, 7, bytes, 1, bytes, 1) == DIFFC_ERR_IO); /* there is no rank 7 */
+    CHECK(c->exchange(c->opaque, 7, bytes, 1, bytes, 1) == DIFFC_ERR_IO);
     CHECK(strstr(diffc_message(), "MPI: "));
+    CHECK(c->exchange(c->opaque, !rank, bytes, 1, bytes, 1) == DIFFC_ERR_IO);
+    CHECK(strstr(diffc_message(), "failed before"));
+    diffc_mpi_close(&mpi);
+
+    mpi = open_impatient();
+    c = diffc_mpi_communicator(mpi);
     const int status = c->exchange(c->opaque, !rank, bytes, rank ? 8 : 64, bytes, rank ? 32 : 8);
     CHECK(status == (rank ? DIFFC_ERR_IO : DIFFC_OK)); /* rank 1 gets 64 bytes and wants 32 */
     if (rank == 0) {
