@@ -6,8 +6,7 @@
 #include "io/resize.h"
 
 /* Separable resampling: one list of weights per row and column of the result. Pillow's methods have Pillow's
- * arithmetic, so that a picture prepared here is the one that Python prepares.
- */
+ * arithmetic, so that a picture prepared here is the one that Python prepares. */
 
 struct span { /* source pixels first .. first + count - 1 make one pixel */
     int first, count;

@@ -56,7 +56,7 @@ int dfi_graph_create(struct diffc_context *context, struct dfi_params *params, s
 void dfi_graph_destroy(struct dfi_graph *graph);
 int dfi_graph_finish(struct dfi_graph *graph); /* the sticky status */
 
-/* Inputs are found by name. `conditional`: its values differ between conditions evaluated at one x. */
+/* `conditional`: its values differ between conditions evaluated at one x. */
 int dfi_graph_input(struct dfi_graph *graph, const char *name, int c, int h, int w, int conditional);
 
 /* Layers; `name` is the prefix of parameter names: NAME.weight, NAME.bias. One layer of a graph has it; in a
