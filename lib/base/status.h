@@ -15,6 +15,9 @@ int dfi_fail_in(int status, const char *format, ...) DFI_PRINTF(2, 3);
 /* The calling thread's message; "" before the first failure. */
 const char *dfi_message(void);
 
+/* Empties it, before a callback: what is there afterwards is the callback's. */
+void dfi_forget_message(void);
+
 #define DFI_TRY(expression) \
     do { \
         const int status_ = (expression); \

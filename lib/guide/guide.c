@@ -95,16 +95,10 @@ static int check_callback(int status, const char *who, int step)
     return dfi_fail_in(failure, "step %d: the %s failed", step, who);
 }
 
-/* What is in the message now is no callback's. */
-static void forget_message(void)
-{
-    dfi_fail(DIFFC_OK, "%s", "");
-}
-
 static int predict(const struct dfi_ask *ask, const diffc_query *queries, int count)
 {
     const diffc_denoiser *denoiser = ask->denoiser;
-    forget_message();
+    dfi_forget_message();
     return check_callback(denoiser->predict(denoiser->opaque, ask->t, queries, count), "denoiser", ask->step);
 }
 
@@ -152,14 +146,14 @@ static int ask_all(struct diffc_guide *guide, const struct dfi_ask *ask, int cou
     const diffc_combiner *combiner = &guide->combiner;
     diffc_query *queries = guide->queries;
     reset_queries(guide, count, ask->image_channels);
-    forget_message();
+    dfi_forget_message();
     DFI_TRY(check_callback(combiner->expand(combiner->opaque, ask->step, ask->x, queries, count),
                            "combiner's expand", ask->step));
     DFI_TRY(check_queries(guide, count, ask->x));
     for (int i = 0; i < count; i++)
         queries[i].condition = dfi_condition_from(ask->base, queries[i].condition);
     DFI_TRY(predict(ask, guide->asked, list_asked(guide, count)));
-    forget_message();
+    dfi_forget_message();
     return check_callback(combiner->combine(combiner->opaque, ask->step, queries, count, ask->out),
                           "combiner's combine", ask->step);
 }

@@ -175,7 +175,7 @@ int dfi_dataset_read(const struct diffc_dataset *dataset, int64_t index, float *
         *label = dfi_dataset_label(dataset, index);
         return DIFFC_OK;
     }
-    (void)dfi_fail(DIFFC_OK, "%s", ""); /* what is in the message afterwards is the function's */
+    dfi_forget_message();
     const int status = dataset->read(dataset->opaque, index, image, label),
               failure = status < 0 ? status : DIFFC_ERR_ARG;
     if (status == DIFFC_OK)
