@@ -58,16 +58,22 @@ void *bench_memory(size_t bytes); /* touched, filled with small numbers; never f
 void bench_kernels(struct bench *bench);
 void bench_steps(struct bench *bench);
 
-/* Prints the training plan of the course's UNet: for each node its algorithms, work, bytes, the time that the
- * roof predicts, and the time it took. */
+/* The course's UNet for DDPM with classes, random weights. */
+struct diffc_model *bench_unet(struct bench *bench, int width);
+
+/* Prints the training plan of this UNet: for each node its algorithms, work, bytes, the time that the roof
+ * predicts, and the time it took. */
 void bench_plan(struct bench *bench, int width, int batch, const char *numerics);
+
+/* The profile of a guided prediction by this UNet. */
+void bench_sampling_plan(struct bench *bench, int width, int batch, const char *numerics);
 
 /* Work of the forward pass of a node in a run of the present size, counted as a direct computation. */
 struct dfi_exec;
 double bench_node_gflop(const struct dfi_exec *exec, int number);
 
 /* Runs the forward pass node by node and prints the time of each kind of node. */
-void bench_profile(struct bench *bench, struct dfi_exec *exec);
+void bench_profile(struct bench *bench, struct dfi_exec *exec, const char *title);
 
 /* Rows and plans of the networks in folders; `numerics` NULL: all that there are. */
 void bench_if(struct bench *bench, const char *folders, const char *numerics);

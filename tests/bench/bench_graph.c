@@ -72,7 +72,7 @@ static int by_seconds(const void *a, const void *b)
 
 #define RUNS 3 /* the best of them counts, node by node */
 
-void bench_profile(struct bench *bench, struct dfi_exec *exec)
+void bench_profile(struct bench *bench, struct dfi_exec *exec, const char *title)
 {
     const int count = exec->graph->count;
     double *best = calloc((size_t)count, sizeof(*best));
@@ -80,6 +80,7 @@ void bench_profile(struct bench *bench, struct dfi_exec *exec)
     int lines = 0;
     if (!best || !sums)
         exit(1);
+    bench_see_roof(bench, 5);
     for (int run = 0; run < RUNS; run++)
         for (int i = 0; i < count; i++) {
             const double start = bench_now();
@@ -99,6 +100,9 @@ void bench_profile(struct bench *bench, struct dfi_exec *exec)
         }
     }
     qsort(sums, (size_t)lines, sizeof(*sums), by_seconds);
+    printf("%s, numerics %s, %s, %d threads, roof %.1f GFLOP/s, plan %.1f MB\n", title,
+           dfi_numerics_name(exec->options.numerics), bench->isa, bench->threads, bench->roof,
+           1e-6 * (double)exec->plan.bytes);
     printf("%-55s %5s %8s %8s %7s\n", "kind, algorithm, output, channels", "nodes", "GFLOP", "ms", "roof");
     for (int i = -1; i < lines; i++) {
         const struct sum *sum = i < 0 ? &all : &sums[i];

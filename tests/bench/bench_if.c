@@ -261,12 +261,10 @@ void bench_if_plan(struct bench *bench, const char *folders, const char *numeric
         if (!exists(folders, which) || !bench_wants(bench, networks[which].row))
             continue;
         struct network *network = open_network(bench, folders, which, numerics, 0);
+        char title[128];
+        snprintf(title, sizeof(title), "%s, %s", network->name, dtype_of(network));
         run_checked(network);
-        bench_see_roof(bench, 5);
-        printf("%s, %s, numerics %s, %s, %d threads, roof %.1f GFLOP/s, plan %.1f MB\n", network->name,
-               dtype_of(network), numerics ? numerics : "default", bench->isa, bench->threads, bench->roof,
-               1e-6 * (double)exec_of(network)->plan.bytes);
-        bench_profile(bench, exec_of(network));
+        bench_profile(bench, exec_of(network), title);
         close_network(network);
     }
 }

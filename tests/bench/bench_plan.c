@@ -70,17 +70,11 @@ static void print_node(const struct bench *bench, const struct dfi_exec *exec, i
 
 void bench_plan(struct bench *bench, int width, int batch, const char *numerics)
 {
-    diffc_model_options options = DIFFC_MODEL_OPTIONS;
     struct dfi_exec_options how = { .batch = batch, .conditions = 1, .backward = 1 };
     struct dfi_exec *exec = NULL;
-    diffc_model *model = NULL;
-    options.width = width;
-    options.condition = "class";
-    options.objective = "ddpm";
-    options.train_steps = 300;
+    diffc_model *model = bench_unet(bench, width);
     bench_check(dfi_numerics_find(numerics, &how.numerics));
     bench_check(dfi_precision_find(bench->precision, &how.precision));
-    bench_check(diffc_model_create(bench->context, "cs180_unet", &options, &model));
     bench_check(dfi_exec_create(model->loss_graph, &model->params, &how, &exec));
     bench_see_roof(bench, 5);
     struct times *times = calloc((size_t)model->loss_graph->count, sizeof(*times));

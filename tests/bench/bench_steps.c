@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench.h"
+#include "model/session.h"
 
 #define GFLOP_FORWARD_64 \
     0.536 /* of one 28 x 28 image at width 64, by multiply-adds of a direct computation; training takes \
@@ -24,7 +25,7 @@ struct arithmetic {
     const char *numerics, *precision, *dtype;
 };
 
-static diffc_model *make_model(struct bench *bench, int width)
+diffc_model *bench_unet(struct bench *bench, int width)
 {
     diffc_model_options options = DIFFC_MODEL_OPTIONS;
     diffc_model *model = NULL;
@@ -58,7 +59,7 @@ static void bench_training(struct bench *bench, int width, int batch, const stru
         return;
     bench_reset_peak();
     const double before = bench_peak_memory();
-    diffc_model *model = make_model(bench, width);
+    diffc_model *model = bench_unet(bench, width);
     diffc_dataset *dataset = NULL;
     diffc_trainer *trainer = NULL;
     diffc_trainer_options options = DIFFC_TRAINER_OPTIONS;
@@ -98,11 +99,41 @@ static void bench_training(struct bench *bench, int width, int batch, const stru
 }
 
 struct sampling {
+    diffc_model *model;
+    diffc_session *session;
     diffc_guide *guide;
     diffc_denoiser denoiser;
     diffc_tensor *x, *out;
     float t[256];
 };
+
+static void open_sampling(struct bench *bench, int width, int batch, const struct arithmetic *how,
+                          struct sampling *sampling)
+{
+    const int64_t shape[4] = { batch, 1, 28, 28 };
+    const float scale = 5;
+    diffc_session_options options = DIFFC_SESSION_OPTIONS;
+    options.batch = batch;
+    options.numerics = how->numerics;
+    options.precision = how->precision;
+    *sampling = (struct sampling) { .model = bench_unet(bench, width), .denoiser = DIFFC_DENOISER };
+    bench_check(diffc_session_create(sampling->model, &options, &sampling->session));
+    bench_check(diffc_session_denoiser(sampling->session, &sampling->denoiser));
+    bench_check(diffc_guide_create_cfg(bench->context, &scale, 1, &sampling->guide));
+    bench_check(diffc_tensor_create(bench->context, DIFFC_F32, 4, shape, &sampling->x));
+    bench_check(diffc_tensor_create(bench->context, DIFFC_F32, 4, shape, &sampling->out));
+    for (int i = 0; i < batch; i++)
+        sampling->t[i] = 150;
+}
+
+static void close_sampling(struct sampling *sampling)
+{
+    diffc_release(&sampling->x);
+    diffc_release(&sampling->out);
+    diffc_release(&sampling->guide);
+    diffc_release(&sampling->session);
+    diffc_release(&sampling->model);
+}
 
 static void run_guided(void *argument)
 {
@@ -118,33 +149,27 @@ static void bench_sampling(struct bench *bench, int width, int batch, const stru
     snprintf(name, sizeof(name), "mnist_sample_d%d_cfg%d", width, batch);
     if (!bench_wants(bench, name))
         return;
-    struct sampling sampling = { .denoiser = DIFFC_DENOISER };
-    const int64_t shape[4] = { batch, 1, 28, 28 };
-    const float scale = 5;
-    diffc_model *model = make_model(bench, width);
-    diffc_session *session = NULL;
-    diffc_session_options options = DIFFC_SESSION_OPTIONS;
-    options.batch = batch;
-    options.numerics = how->numerics;
-    options.precision = how->precision;
-    bench_check(diffc_session_create(model, &options, &session));
-    bench_check(diffc_session_denoiser(session, &sampling.denoiser));
-    bench_check(diffc_guide_create_cfg(bench->context, &scale, 1, &sampling.guide));
-    bench_check(diffc_tensor_create(bench->context, DIFFC_F32, 4, shape, &sampling.x));
-    bench_check(diffc_tensor_create(bench->context, DIFFC_F32, 4, shape, &sampling.out));
-    for (int i = 0; i < batch; i++)
-        sampling.t[i] = 150;
+    struct sampling sampling;
+    open_sampling(bench, width, batch, how, &sampling);
     struct bench_row row = {
         .name = name, .numerics = how->numerics, .dtype = how->dtype, .images = batch / 300.0
     };
     row.gflop = 2 * GFLOP_FORWARD_64 * batch * (width / 64.0) * (width / 64.0);
     snprintf(row.shape, sizeof(row.shape), "width %d, 1 of 300 steps", width);
     bench_measure(bench, &row, run_guided, &sampling);
-    diffc_release(&sampling.x);
-    diffc_release(&sampling.out);
-    diffc_release(&sampling.guide);
-    diffc_release(&session);
-    diffc_release(&model);
+    close_sampling(&sampling);
+}
+
+void bench_sampling_plan(struct bench *bench, int width, int batch, const char *numerics)
+{
+    const struct arithmetic how = { numerics, bench->precision, NULL };
+    struct sampling sampling;
+    open_sampling(bench, width, batch, &how, &sampling);
+    run_guided(&sampling);
+    char title[128];
+    snprintf(title, sizeof(title), "width %d, batch %d, both passes of guidance", width, batch);
+    bench_profile(bench, sampling.session->exec, title);
+    close_sampling(&sampling);
 }
 
 void bench_steps(struct bench *bench)

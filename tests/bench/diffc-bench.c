@@ -166,8 +166,8 @@ static void usage(FILE *stream)
 {
     fputs("usage: diffc-bench [--json FILE] [--filter NAME] [--threads N] [--isa avx2|avx512|c] [--seconds "
           "S] [--list]\n"
-          "       diffc-bench --plan [--width D] [--batch N] [--numerics exact|default|fast] "
-          "[--precision fp32|bf16] [...]\n"
+          "       diffc-bench --plan [--sampling] [--width D] [--batch N] [--numerics exact|default|fast]\n"
+          "           [--precision fp32|bf16] [...]\n"
           "       diffc-bench [--plan] --models DIR [--precision fp32|bf16] [...]\n"
           "Runs every kernel and whole steps, best of many runs, beside the machine's register-only roof "
           "measured in\n"
@@ -175,7 +175,9 @@ static void usage(FILE *stream)
           "with one thread\n"
           "and with all; --seconds is the time for a row, default 0.6. --plan prints what training the "
           "course's UNet\n"
-          "(width 64, batch 128) does node by node, and the time that each took.\n"
+          "(width 64, batch 128) does node by node, and the time that each took; with "
+          "--sampling\n"
+          "instead what a guided prediction does (batch 40, at most 256), like nodes together.\n"
           "--models takes instead the networks whose folders lie in DIR: I-M, I-L, I-XL, II-M, II-L, T5-XXL, "
           "as\n"
           "make_model writes them.\n",
@@ -184,9 +186,9 @@ static void usage(FILE *stream)
 
 struct settings {
     const char *json, *filter, *isa, *models;
-    const char *numerics;  /* with --plan */
-    const char *precision; /* with --plan and --models */
-    int plan, width, batch;
+    const char *numerics;             /* with --plan */
+    const char *precision;            /* with --plan and --models */
+    int plan, sampling, width, batch; /* batch 0: as many as usual */
     int threads, list_only;
     double seconds;
 };
@@ -201,6 +203,7 @@ static void read_arguments(int argc, char **argv, struct settings *settings)
         { "seconds", required_argument, NULL, 's' },
         { "list", no_argument, NULL, 'l' },
         { "plan", no_argument, NULL, 'p' },
+        { "sampling", no_argument, NULL, 'g' },
         { "width", required_argument, NULL, 'w' },
         { "batch", required_argument, NULL, 'b' },
         { "numerics", required_argument, NULL, 'n' },
@@ -218,6 +221,7 @@ static void read_arguments(int argc, char **argv, struct settings *settings)
         case 'i': settings->isa = optarg; break;
         case 's': settings->seconds = atof(optarg); break;
         case 'p': settings->plan = 1; break;
+        case 'g': settings->sampling = 1; break;
         case 'w': settings->width = atoi(optarg); break;
         case 'b': settings->batch = atoi(optarg); break;
         case 'n': settings->numerics = optarg; break;
@@ -228,7 +232,8 @@ static void read_arguments(int argc, char **argv, struct settings *settings)
         default: usage(stderr); exit(2);
         }
     }
-    if (optind < argc || settings->threads < 0 || settings->threads > 64 || settings->seconds < 0) {
+    if (optind < argc || settings->threads < 0 || settings->threads > 64 || settings->seconds < 0 ||
+        (settings->sampling && (!settings->plan || settings->batch > 256))) {
         usage(stderr);
         exit(2);
     }
@@ -259,8 +264,11 @@ static void run_all(const struct settings *settings, const char *isa, uint32_t m
         bench_if_plan(&bench, settings->models, settings->numerics);
     } else if (have && settings->models) {
         bench_if(&bench, settings->models, settings->numerics);
+    } else if (have && settings->sampling) {
+        bench_sampling_plan(&bench, settings->width, settings->batch ? settings->batch : 40,
+                            settings->numerics);
     } else if (have && settings->plan) {
-        bench_plan(&bench, settings->width, settings->batch, settings->numerics);
+        bench_plan(&bench, settings->width, settings->batch ? settings->batch : 128, settings->numerics);
     } else if (have) {
         bench_kernels(&bench);
         bench_steps(&bench);
@@ -276,7 +284,7 @@ int main(int argc, char **argv)
     } sets[] = { { "avx512", DIFFC_CPU_AVX2 | DIFFC_CPU_AVX512 | DIFFC_CPU_AVX512_BF16 },
                  { "avx2", DIFFC_CPU_AVX2 },
                  { "c", DIFFC_CPU_NONE } };
-    struct settings settings = { .seconds = 0.6, .width = 64, .batch = 128 };
+    struct settings settings = { .seconds = 0.6, .width = 64 };
     read_arguments(argc, argv, &settings);
     diffc_context *probe = NULL;
     if (diffc_context_create(NULL, &probe) < 0)
