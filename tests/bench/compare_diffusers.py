@@ -11,18 +11,11 @@ run there and count six times, as the whole takes 19 GB. In every round each sid
 round compares neighbours in time.
 """
 import argparse
-import json
 import os
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
 
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "1073741824"}
-if any(os.environ.get(key) != value for key, value in ALLOCATOR.items()):  # see compare_pytorch.py
-    os.environ.update(ALLOCATOR)
-    os.execv(sys.executable, [sys.executable] + sys.argv)
+from turns import best_seconds, our_rows, save, set_allocator, spread
+
+set_allocator()
 
 import torch  # noqa: E402
 
@@ -83,34 +76,22 @@ class Encoder:
             self.model(self.ids, self.mask)
 
 
-def seconds_of(peer, seconds):
-    peer.run()
-    best, start = 1e9, time.perf_counter()
-    while best == 1e9 or time.perf_counter() - start < seconds:
-        begin = time.perf_counter()
-        peer.run()
-        best = min(best, time.perf_counter() - begin)
-    return best * peer.scale
-
-
 def our_seconds(arguments, name, precision):
-    with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        subprocess.run([arguments.bench, "--models", arguments.models, "--filter", name, "--isa", arguments.isa,
-                        "--numerics", arguments.numerics, "--precision", precision, "--seconds", str(arguments.seconds), "--threads",
-                        str(torch.get_num_threads()), "--json", file.name], check=True, stdout=subprocess.DEVNULL)
-        return next(row["seconds"] for row in json.load(file) if row["name"] == name)
+    return our_rows(arguments.bench, name, "--models", arguments.models, "--isa", arguments.isa, "--numerics",
+                    arguments.numerics, "--precision", precision, "--seconds", arguments.seconds, "--threads",
+                    torch.get_num_threads())[0]["seconds"]
 
 
 def compare(name, kind, precision, dtype, arguments):
     peer = kind(os.path.join(arguments.models, ROWS[name]), DTYPES[dtype], name)
     theirs = {"Steps": "diffusers", "OpenVinoSteps": "OpenVINO", "Encoder": "transformers"}[kind.__name__] + " " + dtype
-    pairs = [(seconds_of(peer, arguments.seconds), our_seconds(arguments, name, precision))
+    pairs = [(best_seconds(peer.run, arguments.seconds) * peer.scale, our_seconds(arguments, name, precision))
              for _ in range(arguments.rounds)]
-    ratio = sorted(their / our for their, our in pairs)
-    print(f"{name}, {arguments.numerics}, {precision} / {theirs}: {statistics.median(ratio):.2f} ({ratio[0]:.2f} to {ratio[-1]:.2f}); "
+    text, fields = spread([their / our for their, our in pairs])
+    print(f"{name}, {arguments.numerics}, {precision} / {theirs}: {text}; "
           f"best {min(p[1] for p in pairs):.3f} and {min(p[0] for p in pairs):.3f} s", flush=True)
-    return {"row": name, "numerics": arguments.numerics, "precision": precision, "peer": theirs, "median_ratio": statistics.median(ratio),
-            "least": ratio[0], "most": ratio[-1], "seconds": pairs}
+    return {"row": name, "numerics": arguments.numerics, "precision": precision, "peer": theirs,
+            **fields, "seconds": pairs}
 
 
 def main():
@@ -134,9 +115,7 @@ def main():
         kinds = [Encoder] if name in USED else [Steps] + [OpenVinoSteps] * arguments.openvino
         for pair in arguments.pairs.split(","):
             results += [compare(name, kind, *pair.split("/"), arguments) for kind in kinds]
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            json.dump(results, file, indent=1)
+    save(arguments.json, results)
 
 
 if __name__ == "__main__":

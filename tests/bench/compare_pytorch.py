@@ -8,19 +8,10 @@ Needs PyTorch (2.13 is what doc/results quotes), which the library itself never 
 In every round each side runs once per row; the ratio of a round compares neighbours in time.
 """
 import argparse
-import json
-import os
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
 
-# With glibc's defaults PyTorch gives large blocks back to the system and pays for their pages in every step.
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "1073741824"}
-if any(os.environ.get(key) != value for key, value in ALLOCATOR.items()):
-    os.environ.update(ALLOCATOR)
-    os.execv(sys.executable, [sys.executable] + sys.argv)
+from turns import best_seconds, our_rows, save, set_allocator, spread
+
+set_allocator()
 
 import torch  # noqa: E402
 import torch.nn as nn  # noqa: E402
@@ -93,28 +84,19 @@ class Mode:
         self.optimizer.step()
 
     def rate(self, seconds):
-        """Images per second, the best step of a few; a sampled image takes 300 predictions."""
-        self.step()
-        best, start = 1e9, time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            begin = time.perf_counter()
-            self.step()
-            best = min(best, time.perf_counter() - begin)
-        return self.batch / best / (1 if self.trains else 300)
+        """Images per second; a sampled image takes 300 predictions."""
+        return self.batch / best_seconds(self.step, seconds) / (1 if self.trains else 300)
 
 
 def our_rates(bench, name, seconds):
-    with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        subprocess.run([bench, "--filter", name, "--seconds", str(seconds), "--threads", str(torch.get_num_threads()),
-                        "--isa", "avx512" if torch.backends.cpu.get_cpu_capability() == "AVX512" else "avx2",
-                        "--json", file.name], check=True, stdout=subprocess.DEVNULL)
-        return {(row["numerics"], row["dtype"]): row["images_per_second"] for row in json.load(file)
-                if row["name"] == name}
+    rows = our_rows(bench, name, "--seconds", seconds, "--threads", torch.get_num_threads(),
+                    "--isa", "avx512" if torch.backends.cpu.get_cpu_capability() == "AVX512" else "avx2")
+    return {(row["numerics"], row["dtype"]): row["images_per_second"] for row in rows}
 
 
 def compare(row, arguments):
     name, width, batch, trains = row
-    modes = [Mode(width, batch, trains, dtype, layout, compiled) for dtype in ("fp32", "bf16")
+    modes = [Mode(width, batch, trains, dtype, layout, compiled) for dtype in arguments.types.split(",")
              for layout in ("contiguous", "channels-last") for compiled in ((False, True) if arguments.compile else (False,))]
     best = {}
     for mode in modes:  # one look at each; the best of each type stays
@@ -130,12 +112,11 @@ def compare(row, arguments):
                 ratios.setdefault((ours, dtype), []).append((rate / theirs[dtype], rate, theirs[dtype]))
     results = []
     for ((numerics, precision), dtype), values in sorted(ratios.items()):
-        ratio = sorted(value[0] for value in values)
-        print(f"{name}: {numerics} {precision} / PyTorch {best[dtype][1].name}: {statistics.median(ratio):.2f} "
-              f"({ratio[0]:.2f} to {ratio[-1]:.2f}); best {max(v[1] for v in values):.4g} and "
-              f"{max(v[2] for v in values):.4g} images/s", flush=True)
+        text, fields = spread([value[0] for value in values])
+        print(f"{name}: {numerics} {precision} / PyTorch {best[dtype][1].name}: {text}; best {max(v[1] for v in values):.4g} "
+              f"and {max(v[2] for v in values):.4g} images/s", flush=True)
         results.append({"row": name, "numerics": numerics, "dtype": precision, "pytorch": best[dtype][1].name,
-                        "median_ratio": statistics.median(ratio), "least": ratio[0], "most": ratio[-1]})
+                        **fields})
     return results
 
 
@@ -147,6 +128,7 @@ def main():
     parser.add_argument("--rows", default=",".join(row[0] for row in rows), help="which of its rows")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3, help="for one side in one round")
+    parser.add_argument("--types", default="fp32,bf16", help="of PyTorch; bf16 is very slow without AVX-512")
     parser.add_argument("--compile", action="store_true", help="also torch.compile (needs a C++ compiler)")
     parser.add_argument("--json", help="file for the ratios")
     arguments = parser.parse_args()
@@ -155,9 +137,7 @@ def main():
     for row in rows:
         if row[0] in arguments.rows.split(","):
             results += compare(row, arguments)
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            json.dump(results, file, indent=1)
+    save(arguments.json, results)
 
 
 if __name__ == "__main__":
