@@ -165,9 +165,8 @@ int diffc_embeddings_add(diffc_archive *archive, const char *prompt, const diffc
     const int known = find_prompt(archive, prompt);
     if (known >= 0)
         return dfi_fail(DIFFC_ERR_ARG, "the archive has an embedding of \"%.40s\" already", prompt);
-    const int is_float = states->dtype == DIFFC_F32 || states->dtype == DIFFC_F16 ||
-                         states->dtype == DIFFC_BF16;
-    if (!is_float || !(states->ndim == 2 || (states->ndim == 3 && states->shape[0] == 1)))
+    if (!dfi_dtype_is_float(states->dtype) || states->dtype == DIFFC_F64 ||
+        !(states->ndim == 2 || (states->ndim == 3 && states->shape[0] == 1)))
         return dfi_fail(DIFFC_ERR_ARG, "states is %s, expected floats [length, width] or [1, length, width]",
                         dfi_tensor_text(states, text, sizeof(text)));
     if (states->ndim == 2) {

@@ -38,11 +38,6 @@ int dfi_model_output(const struct diffc_model *model, const struct dfi_model_val
     return role < 0 ? -1 : role == 0 ? values->out : values->features;
 }
 
-static int is_float(int dtype)
-{
-    return dtype == DIFFC_F32 || dtype == DIFFC_F16 || dtype == DIFFC_BF16 || dtype == DIFFC_F64;
-}
-
 int dfi_bind_check(const struct dfi_exec *exec, int value, const char *name,
                    const struct diffc_tensor *tensor, int *batch)
 {
@@ -51,7 +46,7 @@ int dfi_bind_check(const struct dfi_exec *exec, int value, const char *name,
     const int image = block.h * block.w > 1 || tensor->ndim == 4;
     const int rows_fit = tensor->ndim == 2 || (tensor->ndim == 1 && block.c == 1);
     const int64_t channels = tensor->ndim > 1 ? tensor->shape[1] : 1;
-    int fits = is_float(tensor->dtype) && tensor->ndim >= 1 && channels == block.c;
+    int fits = dfi_dtype_is_float(tensor->dtype) && tensor->ndim >= 1 && channels == block.c;
     fits = fits && (image ? tensor->ndim == 4 && tensor->shape[2] == block.h && tensor->shape[3] == block.w
                           : rows_fit);
     if (!fits)
@@ -80,11 +75,18 @@ struct diffc_tensor dfi_bind_view(const struct diffc_tensor *tensor)
 int dfi_bind_check_text(int tokens, int width, const struct diffc_tensor *text)
 {
     char shown[96];
-    if (is_float(text->dtype) && text->ndim == 3 && text->shape[0] >= 1 && text->shape[0] <= INT32_MAX &&
-        text->shape[1] == tokens && text->shape[2] == width)
+    if (dfi_dtype_is_float(text->dtype) && text->ndim == 3 && text->shape[0] >= 1 &&
+        text->shape[0] <= INT32_MAX && text->shape[1] == tokens && text->shape[2] == width)
         return DIFFC_OK;
     return dfi_fail(DIFFC_ERR_ARG, "text is %s, expected floats [N, %d, %d]",
                     dfi_tensor_text(text, shown, sizeof(shown)), tokens, width);
+}
+
+int dfi_bind_check_text_rows(int64_t rows, int batch)
+{
+    if (rows != 1 && rows != batch)
+        return dfi_fail(DIFFC_ERR_ARG, "text has %lld samples, the others %d", (long long)rows, batch);
+    return DIFFC_OK;
 }
 
 /* [1 or N, tokens, width] as a graph has it: tokens are pixels of one row. */
@@ -121,6 +123,8 @@ static int find_inputs(const struct diffc_model *model, const struct dfi_model_v
         int role = X;
         while (all[role] != value)
             role++;
+        if (bound[role])
+            return dfi_fail(DIFFC_ERR_ARG, "input %d: \"%s\" is given twice", i, inputs[i].name);
         bound[role] = inputs[i].tensor;
         if (role == TEXT) {
             const struct dfi_block block = dfi_exec_value(exec, value);
@@ -129,10 +133,7 @@ static int find_inputs(const struct diffc_model *model, const struct dfi_model_v
             DFI_TRY(dfi_bind_check(exec, value, inputs[i].name, inputs[i].tensor, batch));
         }
     }
-    if (bound[TEXT] && bound[TEXT]->shape[0] != 1 && bound[TEXT]->shape[0] != *batch)
-        return dfi_fail(DIFFC_ERR_ARG, "text has %lld samples, the others %d",
-                        (long long)bound[TEXT]->shape[0], *batch);
-    return DIFFC_OK;
+    return bound[TEXT] ? dfi_bind_check_text_rows(bound[TEXT]->shape[0], *batch) : DIFFC_OK;
 }
 
 int dfi_bind_inputs(const struct diffc_model *model, const struct dfi_model_values *values,

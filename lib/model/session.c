@@ -195,10 +195,12 @@ static int take_text(struct diffc_session *session, const diffc_binding *inputs,
     if (count > MAX_BINDINGS)
         return dfi_fail(DIFFC_ERR_ARG, "%d inputs, at most %d", count, MAX_BINDINGS);
     for (int i = 0; i < count; i++) {
-        if (inputs[i].name && strcmp(inputs[i].name, "text") == 0)
-            text = inputs[i].tensor;
-        else
+        if (!inputs[i].name || strcmp(inputs[i].name, "text") != 0)
             others[(*other_count)++] = inputs[i];
+        else if (text)
+            return dfi_fail(DIFFC_ERR_ARG, "input %d: \"text\" is given twice", i);
+        else
+            text = inputs[i].tensor;
     }
     static const char *const needed[] = { "x", "t", "class" };
     for (int k = 0; k < (session->values.cls >= 0 ? 3 : 2); k++) {
@@ -225,8 +227,7 @@ static int bind_inputs(struct diffc_session *session, const diffc_binding *input
     DFI_TRY(take_text(session, inputs, count, others, &other_count, &rows));
     DFI_TRY(
         dfi_bind_inputs(session->model, &values, session->exec, session->batch, others, other_count, batch));
-    if (rows != 1 && rows != *batch)
-        return dfi_fail(DIFFC_ERR_ARG, "text has %d samples, the others %d", rows, *batch);
+    DFI_TRY(dfi_bind_check_text_rows(rows, *batch));
     dfi_prompts_apply(session->prompts, dfi_prompts_find(session->prompts, BOUND_TEXT), session->exec, 0,
                       *batch);
     return DIFFC_OK;

@@ -52,6 +52,9 @@ struct diffc_tensor dfi_bind_view(const struct diffc_tensor *tensor);
 /* Text is [N, tokens, width] outside. */
 int dfi_bind_check_text(int tokens, int width, const struct diffc_tensor *text);
 
+/* One text serves all samples, or each has its own. */
+int dfi_bind_check_text_rows(int64_t rows, int batch);
+
 /* Checks that a tensor can take or give a value's samples; `name` is for the message. */
 int dfi_bind_check(const struct dfi_exec *exec, int value, const char *name,
                    const struct diffc_tensor *tensor, int *batch);

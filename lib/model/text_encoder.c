@@ -48,13 +48,12 @@ static const void *find_values(void *opaque, const struct dfi_param *param, int 
 {
     const struct diffc_archive *archive = opaque;
     const struct dfi_archive_entry *entry = dfi_archive_entry(archive, find_tensor(archive, param->name));
-    const int is_float = entry->dtype == DIFFC_F32 || entry->dtype == DIFFC_F16 || entry->dtype == DIFFC_BF16;
     struct diffc_tensor found = { .dtype = entry->dtype, .ndim = entry->ndim };
     struct diffc_tensor wanted = { .dtype = DIFFC_F32, .ndim = param->ndim };
     char found_text[96], wanted_text[96];
     memcpy(found.shape, entry->shape, sizeof(found.shape));
     memcpy(wanted.shape, param->shape, (size_t)param->ndim * sizeof(*param->shape));
-    if (!is_float || entry->ndim != param->ndim ||
+    if (!dfi_dtype_is_float(entry->dtype) || entry->dtype == DIFFC_F64 || entry->ndim != param->ndim ||
         memcmp(found.shape, wanted.shape, (size_t)param->ndim * sizeof(*param->shape)) != 0) {
         dfi_fail(DIFFC_ERR_CONFIG, "tensor %s is %s, expected %s (or F16 or BF16)", param->name,
                  dfi_tensor_text(&found, found_text, sizeof(found_text)),

@@ -80,9 +80,7 @@ static int find_architecture(const struct diffc_archive *archive, struct dfi_mod
 
 static int shape_matches(const struct diffc_tensor *tensor, const struct dfi_param *param)
 {
-    const int floats = tensor->dtype == DIFFC_F32 || tensor->dtype == DIFFC_F16 ||
-                       tensor->dtype == DIFFC_BF16 || tensor->dtype == DIFFC_F64;
-    return floats && tensor->ndim == param->ndim &&
+    return dfi_dtype_is_float(tensor->dtype) && tensor->ndim == param->ndim &&
            memcmp(tensor->shape, param->shape, (size_t)param->ndim * sizeof(*param->shape)) == 0;
 }
 

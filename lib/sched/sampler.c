@@ -119,6 +119,9 @@ static int choose_threshold(struct dfi_limiter *limiter, const diffc_sampler_opt
         return dfi_fail(DIFFC_ERR_ARG,
                         "options.threshold_max is %g, must be at least 1, or 0 for the default",
                         (double)options->threshold_max);
+    if (options->threshold_max != 0 && options->threshold_ratio == 0)
+        return dfi_fail(DIFFC_ERR_CONFIG, "options.threshold_max is %g without options.threshold_ratio",
+                        (double)options->threshold_max);
     if (options->threshold_ratio > 0 && limiter->clips)
         return dfi_fail(DIFFC_ERR_CONFIG, "options.threshold_ratio and clipping exclude each other");
     limiter->ratio = options->threshold_ratio;

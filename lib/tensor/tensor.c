@@ -25,6 +25,11 @@ const char *dfi_dtype_name(int dtype)
     return dfi_dtype_size(dtype) ? dtypes[dtype].name : "unknown dtype";
 }
 
+int dfi_dtype_is_float(int dtype)
+{
+    return dtype == DIFFC_F32 || dtype == DIFFC_F16 || dtype == DIFFC_BF16 || dtype == DIFFC_F64;
+}
+
 static void destroy_tensor(void *handle)
 {
     struct diffc_tensor *tensor = handle;

@@ -19,6 +19,7 @@ struct diffc_tensor {
 
 size_t dfi_dtype_size(int dtype); /* bytes; 0 for an unknown dtype */
 const char *dfi_dtype_name(int dtype);
+int dfi_dtype_is_float(int dtype); /* 16, 32 or 64 bits */
 
 /* What the functions of diffc/tensor.h do, for the rooms below the API. Every argument but the pointers is
  * checked. */

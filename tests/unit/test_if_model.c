@@ -79,9 +79,13 @@ static float *evaluate(diffc_model *model)
     ok(diffc_session_create(model, &options, &session));
     diffc_tensor *x = input("x", 4, x_shape), *text = input("text", 3, text_shape), *t = input("t", 1, two);
     diffc_tensor *class = input("class", 1, two), *y = input("y", 4, x_shape);
-    const diffc_binding inputs[4] = { { "x", x }, { "t", t }, { "text", text }, { "class", class } };
+    const diffc_binding inputs[] = {
+        { "x", x }, { "t", t }, { "text", text }, { "class", class }, { "text", text }
+    };
     const diffc_binding output = { "out", y };
     ok(diffc_session_run(session, inputs, 4, &output, 1));
+    refused(diffc_session_run(session, inputs, 5, &output, 1), DIFFC_ERR_ARG,
+            "input 4: \"text\" is given twice");
     refused(diffc_session_run(session, inputs, 3, &output, 1), DIFFC_ERR_ARG, "\"class\"");
     float *values = malloc(2 * 6 * 96 * sizeof(*values));
     memcpy(values, diffc_tensor_data(y), 2 * 6 * 96 * sizeof(*values));

@@ -80,6 +80,8 @@ static void test_session_arguments(void **state)
     diffc_session_options options = DIFFC_SESSION_OPTIONS;
     diffc_session *session = NULL;
     diffc_denoiser denoiser = DIFFC_DENOISER;
+    diffc_tensor *t = NULL;
+    const int64_t one = 1;
     int64_t bytes = -7;
     (void)state;
     options.batch = -1;
@@ -90,6 +92,10 @@ static void test_session_arguments(void **state)
     options.batch = 2;
     tc_ok(diffc_session_create(model, &options, &session));
     tc_fails(diffc_session_run(session, NULL, 1, NULL, 0), DIFFC_ERR_ARG, "inputs is NULL");
+    tc_ok(diffc_tensor_create(context, DIFFC_F32, 1, &one, &t));
+    tc_fails(diffc_session_run(session, (diffc_binding[2]) { { "t", t }, { "t", t } }, 2, NULL, 0),
+             DIFFC_ERR_ARG, "input 1: \"t\" is given twice");
+    diffc_release(&t);
     tc_fails(diffc_session_set_labels(session, labels, 3), DIFFC_ERR_ARG, "count is 3");
     tc_fails(diffc_session_set_labels(session, labels + 1, 2), DIFFC_ERR_ARG,
              "label 1 is 10, must be 0 to 9");

@@ -341,6 +341,7 @@ static void test_refused_options(void **state)
     REFUSED("linear", NULL, clip_high, INFINITY, DIFFC_ERR_ARG, "must be a range");
     REFUSED("linear", NULL, threshold_ratio, 1, DIFFC_ERR_ARG, "threshold_ratio is 1");
     REFUSED("linear", NULL, threshold_max, 0.5f, DIFFC_ERR_ARG, "threshold_max is 0.5");
+    REFUSED("linear", NULL, threshold_max, 2, DIFFC_ERR_CONFIG, "without options.threshold_ratio");
     REFUSED("linear", NULL, steps_offset, -1, DIFFC_ERR_ARG, "steps_offset is -1, must be 0 to 999");
     REFUSED("linear", NULL, steps_offset, 1000, DIFFC_ERR_ARG, "steps_offset is 1000");
     REFUSED("linear", NULL, steps_offset, 1, DIFFC_ERR_CONFIG, "for spacing \"leading\", not \"full\"");
