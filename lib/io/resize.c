@@ -233,7 +233,7 @@ static int run(const struct diffc_tensor *image, const struct axis axes[2], stru
                          .bytes = image->dtype == DIFFC_U8,
                          .lines = axes[0].in };
     if (axes[1].in != axes[1].out)
-        dfi_parallel(context, run_plane, &pass, planes);
+        DFI_TRY(dfi_parallel(context, run_plane, &pass, planes));
     else
         dfi_tensor_copy(image, across);
     pass = (struct pass) { .axis = &axes[0],
@@ -243,9 +243,8 @@ static int run(const struct diffc_tensor *image, const struct axis axes[2], stru
                            .lines = axes[1].out,
                            .down = 1 };
     if (axes[0].in != axes[0].out)
-        dfi_parallel(context, run_plane, &pass, planes);
-    else
-        dfi_tensor_copy(across, resized);
+        return dfi_parallel(context, run_plane, &pass, planes);
+    dfi_tensor_copy(across, resized);
     return dfi_cancel_take(context);
 }
 

@@ -301,14 +301,34 @@ static void test_memory_failures(void **state)
     diffc_release(&x);
 }
 
+/* It was once taken by the pieces, and the black picture given out as a success. */
+static void test_a_cancelled_resize_is_no_success(void **state)
+{
+    diffc_tensor *image = new_tensor(1, 3, 8, 8), *resized = NULL;
+    (void)state;
+    for (int axis = 0; axis < 2; axis++) {
+        diffc_context_cancel(case_context);
+        check_fails(diffc_image_resize(image, axis ? 16 : 8, axis ? 8 : 16, "bicubic", &resized),
+                    DIFFC_ERR_CANCELLED, "");
+        assert_null(resized);
+    }
+    diffc_release(&image);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_equal_to_pillow), cmocka_unit_test(test_equal_to_pytorch),
-        cmocka_unit_test(test_constants_stay),  cmocka_unit_test(test_strides),
-        cmocka_unit_test(test_crop_and_fit),    cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_flatten),         cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_fit_side),        cmocka_unit_test(test_grey_bytes),
+        cmocka_unit_test(test_equal_to_pillow),
+        cmocka_unit_test(test_equal_to_pytorch),
+        cmocka_unit_test(test_constants_stay),
+        cmocka_unit_test(test_strides),
+        cmocka_unit_test(test_crop_and_fit),
+        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_flatten),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_fit_side),
+        cmocka_unit_test(test_grey_bytes),
+        cmocka_unit_test(test_a_cancelled_resize_is_no_success),
         cmocka_unit_test(test_memory_failures),
     };
     return cmocka_run_group_tests(tests, case_setup, case_teardown);
