@@ -76,7 +76,7 @@ DIFFC_API int diffc_guide_create_cfg(diffc_context *context, const float *scales
  *   patch_permute  a random permutation, by `seed`, of parameter x parameter patches; default 8
  *   pixel_permute  the same with 64 patches a side, or with every pixel where 64 does not divide the sides
  *   jigsaw         4 x 4 pieces with tabs change places as their shapes allow; H = W, a multiple of 4;
- *                  `seed` (default 4522) chooses as the one of visual_anagrams does
+ *                  `seed` (32 bits, default 4522) chooses as the one of visual_anagrams does
  *   inner_circle   a half turn within the radius parameter min(H, W), default 0.375
  *   square_hinge   3 x 3 squares turn by quarters to and fro; H = W
  * A view remembers its map for the last size: use it from one thread at a time. */

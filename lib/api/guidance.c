@@ -100,6 +100,8 @@ int diffc_guide_predict(diffc_guide *guide, const diffc_denoiser *denoiser, int 
     diffc_denoiser read;
     DFI_TRY(dfi_denoiser_read(denoiser, &read));
     DFI_TRY(dfi_tensor_expect(x, "x", 4, any));
+    if (dfi_tensor_count(x) == 0)
+        return dfi_fail(DIFFC_ERR_ARG, "x has no elements");
     DFI_TRY(check_channels(&read, x));
     const int64_t channels = read.image_channels ? read.image_channels : x->shape[1];
     const int64_t shape[4] = { x->shape[0], read.out_channels ? read.out_channels : channels, x->shape[2],

@@ -77,3 +77,18 @@ void dfi_forget_message(void)
 {
     (void)dfi_fail(DIFFC_OK, "%s", "");
 }
+
+int dfi_callback_failed(int status, const char *format, ...)
+{
+    const int failure = status < 0 ? status : DIFFC_ERR_ARG;
+    char who[256];
+    va_list arguments;
+    va_start(arguments, format);
+    if (vsnprintf(who, sizeof(who), format, arguments) < 0)
+        who[0] = '\0';
+    va_end(arguments);
+    if (message[0] != '\0')
+        return dfi_fail_in(failure, "%s failed", who);
+    return dfi_fail(failure, "%s returned %s (%d)", who,
+                    status < 0 ? diffc_status_name(status) : "a positive status", status);
+}

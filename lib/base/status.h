@@ -18,6 +18,10 @@ const char *dfi_message(void);
 /* Empties it, before a callback: what is there afterwards is the callback's. */
 void dfi_forget_message(void);
 
+/* After a callback that returned other than DIFFC_OK: its status (a positive one becomes ERR_ARG), and its
+ * message, if it left one, behind what `format` says it is. */
+int dfi_callback_failed(int status, const char *format, ...) DFI_PRINTF(2, 3);
+
 #define DFI_TRY(expression) \
     do { \
         const int status_ = (expression); \

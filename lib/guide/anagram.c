@@ -38,6 +38,15 @@ static int views_at(const struct anagram *anagram, int step, int *first)
     return anagram->reduction == ALTERNATE ? 1 : anagram->count;
 }
 
+/* A view of the caller's is tried with pictures, and may mix their channels: it takes nothing else. */
+static int check_group(const struct diffc_view *view, int64_t channels, int32_t image_channels)
+{
+    return view->rule || channels == image_channels
+               ? DIFFC_OK
+               : dfi_fail(DIFFC_ERR_CONFIG, "view \"%s\" takes %d channels at once, not the %lld left over",
+                          view->own_name, (int)image_channels, (long long)channels);
+}
+
 static int look(struct anagram *anagram, int view, const struct diffc_tensor *x, int32_t image_channels)
 {
     const int64_t *shape = x->shape;
@@ -49,6 +58,7 @@ static int look(struct anagram *anagram, int view, const struct diffc_tensor *x,
         const int64_t channels = shape[1] - first < image_channels ? shape[1] - first : image_channels;
         const struct dfi_planes from = dfi_planes_of(x, first, channels);
         const struct dfi_planes to = dfi_planes_of(anagram->seen[view], first, channels);
+        DFI_TRY(check_group(at, channels, image_channels));
         DFI_TRY(dfi_view_run(at, DFI_VIEW_APPLY, &from, &to));
     }
     return DIFFC_OK;
@@ -67,6 +77,8 @@ static int collect(struct anagram *anagram, int view, int32_t channels, int is_f
     const struct dfi_planes all = dfi_planes_of(anagram->turned, 0, out->shape[1]);
     const struct dfi_planes total = dfi_planes_of(out, 0, out->shape[1]);
     DFI_TRY(dfi_view_run(at, DFI_VIEW_INVERT, &part, &turned));
+    if (more > 0)
+        DFI_TRY(check_group(at, more, channels));
     if (more > 0)
         DFI_TRY(dfi_view_run(at, DFI_VIEW_INVERT_VARIANCE, &variance, &turned_variance));
     dfi_planes_add(&all, &total, is_first);
@@ -177,9 +189,11 @@ int dfi_guide_new_views(struct diffc_context *context, diffc_view *const *views,
     }
     const diffc_combiner combiner = { sizeof(combiner), query_count, expand, combine, release, anagram };
     const int status = dfi_guide_new(context, &combiner, guide);
-    if (status < 0)
+    if (status < 0) {
         release(anagram);
-    else if (!dfi_inner_is_plain(inner))
-        (*guide)->in_turn = in_turn;
-    return status;
+        return status;
+    }
+    (*guide)->together = dfi_inner_is_plain(inner);
+    (*guide)->in_turn = in_turn;
+    return DIFFC_OK;
 }

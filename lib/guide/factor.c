@@ -153,8 +153,7 @@ static int run_own(struct diffc_factorization *factors, int k, const struct dfi_
     dfi_forget_message();
     const int status = factors->own.component(factors->own.opaque, k, factors->room[0], factors->room[1]);
     if (status != DIFFC_OK)
-        return dfi_fail_in(status < 0 ? status : DIFFC_ERR_ARG,
-                           "factorization \"%s\": component %d returned %d", name_of(factors), k, status);
+        return dfi_callback_failed(status, "factorization \"%s\": component %d", name_of(factors), k);
     dfi_planes_copy(&out, to);
     return DIFFC_OK;
 }

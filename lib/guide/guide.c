@@ -79,20 +79,9 @@ static int reserve(struct diffc_guide *guide, int count, const int64_t shape[4])
     return DIFFC_OK;
 }
 
-static const char *text_of(int status)
-{
-    return status < 0 ? diffc_status_name(status) : "a positive status";
-}
-
-/* A status from a callback, with the message that belongs to it, if it left one. */
 static int check_callback(int status, const char *who, int step)
 {
-    if (status == DIFFC_OK)
-        return DIFFC_OK;
-    const int failure = status < 0 ? status : DIFFC_ERR_ARG;
-    if (dfi_message()[0] == '\0')
-        return dfi_fail(failure, "step %d: the %s returned %s (%d)", step, who, text_of(status), status);
-    return dfi_fail_in(failure, "step %d: the %s failed", step, who);
+    return status == DIFFC_OK ? DIFFC_OK : dfi_callback_failed(status, "step %d: the %s", step, who);
 }
 
 static int predict(const struct dfi_ask *ask, const diffc_query *queries, int count)
@@ -158,6 +147,12 @@ static int ask_all(struct diffc_guide *guide, const struct dfi_ask *ask, int cou
                           "combiner's combine", ask->step);
 }
 
+static int count_queries(const struct diffc_guide *guide, int step)
+{
+    dfi_forget_message();
+    return guide->combiner.query_count(guide->combiner.opaque, step);
+}
+
 int dfi_guide_predict(struct diffc_guide *guide, const struct dfi_ask *ask)
 {
     if (!guide) {
@@ -166,13 +161,14 @@ int dfi_guide_predict(struct diffc_guide *guide, const struct dfi_ask *ask)
         };
         return predict(ask, &query, 1);
     }
-    if (guide->in_turn)
+    if (guide->in_turn && (!guide->together || count_queries(guide, ask->step) > DFI_MAX_QUERIES))
         return guide->in_turn(guide->combiner.opaque, ask);
-    const int count = guide->combiner.query_count(guide->combiner.opaque, ask->step);
+    const int count = count_queries(guide, ask->step);
+    if (count < 0)
+        return check_callback(count, "combiner's query_count", ask->step);
     if (count < 1 || count > DFI_MAX_QUERIES)
-        return dfi_fail(count < 0 ? count : DIFFC_ERR_CONFIG,
-                        "step %d: the combiner's query_count gave %d, must be 1 to %d", ask->step, count,
-                        DFI_MAX_QUERIES);
+        return dfi_fail(DIFFC_ERR_CONFIG, "step %d: the combiner's query_count gave %d, must be 1 to %d",
+                        ask->step, count, DFI_MAX_QUERIES);
     DFI_TRY(reserve(guide, count, ask->out->shape));
     return ask_all(guide, ask, count);
 }

@@ -29,7 +29,8 @@ struct diffc_guide {
     int64_t shape[4]; /* of outs */
     int plain;        /* 1: expand keeps nothing, so it may be called again before combine, and two queries of
                          one x and condition may share their out */
-    /* In place of query_count, expand and combine, where an inner guide has to be asked view by view. */
+    int together; /* 1: with in_turn, and not too many queries, expand and combine serve as well: faster */
+    /* Asks an inner guide view by view. */
     int (*in_turn)(void *opaque, const struct dfi_ask *ask);
 };
 
@@ -54,7 +55,9 @@ int dfi_guide_predict(struct diffc_guide *guide, const struct dfi_ask *ask);
 
 static inline int32_t dfi_condition_from(int32_t base, int32_t condition)
 {
-    return condition < 0 ? condition : base < 0 ? base : base + condition;
+    if (condition < 0 || base < 0)
+        return condition < 0 ? condition : base;
+    return condition > INT32_MAX - base ? INT32_MAX : base + condition; /* no model has so many */
 }
 
 /* What an inner guide, which may be NULL, does of its own; conditions count from `base`. Only for plain ones

@@ -109,11 +109,11 @@ int dfi_guide_new_factors(struct diffc_context *context, struct diffc_factorizat
         hybrid->conditions[k] = conditions ? conditions[k] : k;
     const diffc_combiner combiner = { sizeof(combiner), query_count, expand, combine, release, hybrid };
     const int status = dfi_guide_new(context, &combiner, guide);
-    if (status < 0)
+    if (status < 0) {
         release(hybrid);
-    else if (dfi_inner_is_plain(inner))
-        (*guide)->plain = 1;
-    else
-        (*guide)->in_turn = in_turn;
-    return status;
+        return status;
+    }
+    (*guide)->plain = (*guide)->together = dfi_inner_is_plain(inner);
+    (*guide)->in_turn = in_turn;
+    return DIFFC_OK;
 }

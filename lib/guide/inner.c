@@ -7,7 +7,7 @@
 
 int dfi_inner_is_plain(const struct diffc_guide *inner)
 {
-    return !inner || (inner->plain && !inner->in_turn);
+    return !inner || inner->plain;
 }
 
 int dfi_inner_count(const struct diffc_guide *inner, int step)

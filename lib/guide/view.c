@@ -54,8 +54,11 @@ static int refuse(const char *name)
 static int check_options(const struct dfi_view_rule *rule, const diffc_view_options *options)
 {
     const double parameter = options->parameter;
-    if (options->seed && !rule->seeded)
+    if (options->seed && !rule->seed_bits)
         return dfi_fail(DIFFC_ERR_ARG, "view \"%s\" has no seed", rule->entry.name);
+    if (rule->seed_bits == 32 && options->seed > UINT32_MAX)
+        return dfi_fail(DIFFC_ERR_ARG, "view \"%s\": options.seed is %llu, must have 32 bits",
+                        rule->entry.name, (unsigned long long)options->seed);
     if (parameter == 0)
         return DIFFC_OK;
     if (rule->low == rule->high)
@@ -156,8 +159,7 @@ static int call(const struct diffc_view *view, int inverse)
                                                                       view->room[1]);
     if (status == DIFFC_OK)
         return DIFFC_OK;
-    return dfi_fail_in(status < 0 ? status : DIFFC_ERR_ARG, "view \"%s\": %s returned %d", name_of(view),
-                       inverse ? "invert" : "apply", status);
+    return dfi_callback_failed(status, "view \"%s\": %s", name_of(view), inverse ? "invert" : "apply");
 }
 
 /* A variance seen at a place belongs to the pixel that is seen there: its sign is taken back first. */

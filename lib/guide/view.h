@@ -11,7 +11,7 @@ struct dfi_view_rule {
     struct dfi_entry entry;
     double parameter, low, high; /* default, smallest and largest; all 0: the view has none */
     int whole;                   /* 1: the parameter is a whole number */
-    int seeded;
+    int seed_bits;               /* 0: takes no seed */
     float sign;
     /* Writes the map for h x w pixels, or fails with a message why there is none. NULL: the identity. */
     int (*fill)(const struct diffc_view *view, int h, int w, int32_t *map);

@@ -2,9 +2,13 @@
 
 #include <math.h>
 
+#include "base/float_mode.h"
+
 void dfi_gaussian_taps(double *taps, int size, double sigma)
 {
     double sum = 0;
+    struct dfi_float_mode mode;
+    dfi_float_enter(&mode, 0);
     for (int i = 0; i < size; i++) {
         const double x = i - size / 2;
         taps[i] = exp(-0.5 * (x / sigma) * (x / sigma));
@@ -12,4 +16,5 @@ void dfi_gaussian_taps(double *taps, int size, double sigma)
     }
     for (int i = 0; i < size; i++)
         taps[i] /= sum;
+    dfi_float_leave(&mode);
 }

@@ -16,12 +16,14 @@ static void blend(const diffc_tensor *mask, const diffc_tensor *keep, diffc_tens
     dfi_float_leave(&mode);
 }
 
-static void copy_samples(const diffc_tensor *from, int64_t samples, diffc_tensor *to)
+void dfi_loop_place(const diffc_tensor *part, diffc_tensor *input, int64_t first)
 {
-    const int64_t given = diffc_tensor_dim(from, 0), values = diffc_tensor_count(from) / given;
+    const int64_t samples = diffc_tensor_dim(input, 0), given = diffc_tensor_dim(part, 0);
+    const int64_t pixels = diffc_tensor_dim(input, 2) * diffc_tensor_dim(input, 3);
+    const int64_t values = diffc_tensor_dim(part, 1) * pixels, whole = diffc_tensor_dim(input, 1) * pixels;
     for (int64_t n = 0; n < samples; n++)
-        memcpy((float *)diffc_tensor_data(to) + n * values,
-               (const float *)diffc_tensor_data(from) + (given == 1 ? 0 : n) * values,
+        memcpy((float *)diffc_tensor_data(input) + n * whole + first * pixels,
+               (const float *)diffc_tensor_data(part) + (given == 1 ? 0 : n) * values,
                (size_t)values * sizeof(float));
 }
 
@@ -33,30 +35,22 @@ int dfi_loop_start(struct dfi_loop *loop)
         DFI_TRY(diffc_tensor_copy(options->start, loop->x));
     } else if (options->image) {
         DFI_TRY(dfi_loop_draw(loop, DFI_STREAM_SAMPLE_START, 0));
-        copy_samples(options->image, loop->shape[0], loop->x);
+        dfi_loop_place(options->image, loop->x, 0);
         DFI_TRY(diffc_sampler_add_noise(loop->sampler, options->first_step, loop->x, loop->noise, loop->x));
     } else {
         DFI_TRY(dfi_loop_draw(loop, DFI_STREAM_SAMPLE_START, 0));
         const float sigma = diffc_sampler_initial_sigma(loop->sampler);
         const float *noise = diffc_tensor_data(loop->noise);
         float *x = diffc_tensor_data(loop->x);
+        struct dfi_float_mode mode;
+        dfi_float_enter(&mode, 0);
         for (int64_t i = 0; i < loop->shape[0] * loop->values; i++)
             x[i] = sigma * noise[i];
+        dfi_float_leave(&mode);
     }
     if (loop->mask && loop->mask_rule == DFI_MASK_CLEAN)
         blend(loop->mask, loop->known, loop->x);
     return DIFFC_OK;
-}
-
-void dfi_loop_place(const diffc_tensor *part, diffc_tensor *input, int64_t first)
-{
-    const int64_t samples = diffc_tensor_dim(input, 0), given = diffc_tensor_dim(part, 0);
-    const int64_t pixels = diffc_tensor_dim(input, 2) * diffc_tensor_dim(input, 3);
-    const int64_t values = diffc_tensor_dim(part, 1) * pixels, whole = diffc_tensor_dim(input, 1) * pixels;
-    for (int64_t n = 0; n < samples; n++)
-        memcpy((float *)diffc_tensor_data(input) + n * whole + first * pixels,
-               (const float *)diffc_tensor_data(part) + (given == 1 ? 0 : n) * values,
-               (size_t)values * sizeof(float));
 }
 
 /* The low-resolution picture scaled up and noised to its level, once (IFSuperResolutionPipeline of
@@ -82,7 +76,7 @@ int dfi_loop_condition(struct dfi_loop *loop)
     if (status == DIFFC_OK)
         status = diffc_tensor_create(loop->context, DIFFC_F32, 4, loop->shape, &all);
     if (status == DIFFC_OK) {
-        copy_samples(up, loop->shape[0], all);
+        dfi_loop_place(up, all, 0);
         status = noise_low(loop, all);
     }
     if (status == DIFFC_OK)
@@ -90,6 +84,18 @@ int dfi_loop_condition(struct dfi_loop *loop)
     diffc_release(&up);
     diffc_release(&all);
     return status;
+}
+
+/* x += sign y */
+static void add(diffc_tensor *x, float sign, const diffc_tensor *y)
+{
+    float *to = diffc_tensor_data(x);
+    const float *from = diffc_tensor_data(y);
+    struct dfi_float_mode mode;
+    dfi_float_enter(&mode, 0);
+    for (int64_t i = 0, n = diffc_tensor_count(x); i < n; i++)
+        to[i] += sign * from[i];
+    dfi_float_leave(&mode);
 }
 
 /* Inverse problems: one component of x becomes that of the reference, noised to the same level (Geng et al.,
@@ -100,16 +106,11 @@ int dfi_loop_project(struct dfi_loop *loop, int step)
     if (!loop->reference)
         return DIFFC_OK;
     DFI_TRY(dfi_loop_draw(loop, DFI_STREAM_REFERENCE, step));
-    DFI_TRY(diffc_sampler_add_noise(loop->sampler, step, loop->reference, loop->noise, loop->before));
-    float *x = diffc_tensor_data(loop->x), *difference = diffc_tensor_data(loop->before);
-    const int64_t n = loop->shape[0] * loop->values;
-    for (int64_t i = 0; i < n; i++)
-        difference[i] -= x[i];
-    DFI_TRY(diffc_factorization_component(options->factorization, options->component, loop->before,
+    DFI_TRY(diffc_sampler_add_noise(loop->sampler, step, loop->reference, loop->noise, loop->scaled));
+    add(loop->scaled, -1, loop->x);
+    DFI_TRY(diffc_factorization_component(options->factorization, options->component, loop->scaled,
                                           loop->component));
-    const float *component = diffc_tensor_data(loop->component);
-    for (int64_t i = 0; i < n; i++)
-        x[i] += component[i];
+    add(loop->x, 1, loop->component);
     return DIFFC_OK;
 }
 

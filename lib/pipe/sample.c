@@ -33,10 +33,13 @@ static int report(struct dfi_loop *loop, int step)
         .output = loop->output,
         .x0 = loop->x0,
     };
+    dfi_forget_message();
     const int answer = loop->options->progress(loop->options->progress_opaque, &seen);
-    if (answer != 0)
-        return dfi_fail(DIFFC_ERR_CANCELLED, "the progress callback returned %d after step %d", answer, step);
-    return DIFFC_OK;
+    if (answer == 0)
+        return DIFFC_OK;
+    if (dfi_message()[0] != '\0')
+        return dfi_fail_in(DIFFC_ERR_CANCELLED, "after step %d", step);
+    return dfi_fail(DIFFC_ERR_CANCELLED, "the progress callback returned %d after step %d", answer, step);
 }
 
 static int predict(struct dfi_loop *loop, int step)
@@ -56,9 +59,9 @@ static int predict(struct dfi_loop *loop, int step)
 static int advance(struct dfi_loop *loop, int step)
 {
     const int noisy = diffc_sampler_needs_noise(loop->sampler, step);
+    DFI_TRY(dfi_loop_remember(loop));
     DFI_TRY(dfi_loop_project(loop, step));
     DFI_TRY(predict(loop, step));
-    DFI_TRY(dfi_loop_remember(loop));
     if (noisy)
         DFI_TRY(dfi_loop_draw(loop, DFI_STREAM_SAMPLE_STEP, step));
     DFI_TRY(

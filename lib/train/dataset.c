@@ -176,11 +176,8 @@ int dfi_dataset_read(const struct diffc_dataset *dataset, int64_t index, float *
         return DIFFC_OK;
     }
     dfi_forget_message();
-    const int status = dataset->read(dataset->opaque, index, image, label),
-              failure = status < 0 ? status : DIFFC_ERR_ARG;
+    const int status = dataset->read(dataset->opaque, index, image, label);
     if (status == DIFFC_OK)
         return DIFFC_OK;
-    if (*dfi_message())
-        return dfi_fail_in(failure, "sample %lld", (long long)index);
-    return dfi_fail(failure, "the data set's function returned %d for sample %lld", status, (long long)index);
+    return dfi_callback_failed(status, "sample %lld: the data set's function", (long long)index);
 }

@@ -7,8 +7,8 @@
  * 10 k + channel + pixel / 1000. Condition -1 is gain[0]. */
 struct network {
     double gain[8], offset[8];
-    int calls, asked, conditions[32];
-    double shown[32]; /* first value of each query's x */
+    int calls, asked, conditions[64];
+    double shown[64]; /* first value of each query's x */
 };
 
 static int predict(void *opaque, const float *t, const diffc_query *queries, int count)
@@ -191,6 +191,34 @@ static void test_variance_of_own_views(void **state)
     }
     diffc_release(&out);
     diffc_release(&x);
+}
+
+/* It is tried with pictures of one channel: what is left over once went through it untried. */
+static void test_own_views_take_whole_pictures(void **state)
+{
+    struct network network = new_network();
+    const diffc_denoiser denoiser = denoiser_of(&network, 2, 2), wide = denoiser_of(&network, 3, 2);
+    diffc_view_functions functions = DIFFC_VIEW_FUNCTIONS;
+    int mixes = 0;
+    diffc_view *view = NULL;
+    diffc_guide *guide = NULL;
+    diffc_tensor *x = new_tensor(1, 3, 8, 8), *x2 = new_tensor(1, 2, 8, 8), *out = new_tensor(1, 2, 8, 8),
+                 *out3 = new_tensor(1, 3, 8, 8);
+    (void)state;
+    functions.apply = functions.invert = flip_and_negate;
+    functions.opaque = &mixes;
+    check_ok(diffc_view_create_own(case_context, &functions, &view));
+    check_ok(diffc_guide_create_views(case_context, &view, NULL, 1, "mean", NULL, &guide));
+    check_fails(diffc_guide_predict(guide, &denoiser, 0, times, x, out), DIFFC_ERR_CONFIG,
+                "takes 2 channels at once, not the 1 left over");
+    check_fails(diffc_guide_predict(guide, &wide, 0, times, x2, out3), DIFFC_ERR_CONFIG,
+                "takes 2 channels at once, not the 1 left over");
+    diffc_release(&out3);
+    diffc_release(&out);
+    diffc_release(&x2);
+    diffc_release(&x);
+    diffc_release(&guide);
+    diffc_release(&view);
 }
 
 static void test_guide_refuses_views(void **state)
@@ -395,6 +423,37 @@ static void test_own_combiner_inside(void **state)
     diffc_release(&doubler.own);
 }
 
+/* 64 views of guidance of 32 components are more queries than one call may have: view by view, then. */
+static void test_many_queries_go_in_turn(void **state)
+{
+    enum { VIEWS = 64, SCALES = 32 };
+    const char *const names[2] = { "identity", "negate" };
+    double scales[SCALES];
+    int32_t conditions[SCALES] = { 0 }, zeros[VIEWS] = { 0 };
+    struct network network = new_network();
+    const diffc_denoiser denoiser = denoiser_of(&network, 1, 1);
+    diffc_tensor *x = named_tensor("x", 1, 1, 8, 8), *out = new_tensor(1, 1, 8, 8);
+    diffc_view *views[VIEWS] = { NULL };
+    diffc_guide *guide = NULL;
+    (void)state;
+    for (int i = 0; i < SCALES; i++)
+        scales[i] = 1.0 / SCALES;
+    diffc_guide *inner = hybrid_of("scale", scales, SCALES, conditions, NULL);
+    for (int i = 0; i < VIEWS; i++)
+        check_ok(diffc_view_create(case_context, names[i % 2], NULL, &views[i]));
+    check_ok(diffc_guide_create_views(case_context, views, zeros, VIEWS, "mean", inner, &guide));
+    check_ok(diffc_guide_predict(guide, &denoiser, 0, times, x, out));
+    assert_int_equal(network.calls, VIEWS);
+    for (int i = 0; i < 64; i++) /* the offset of the network goes with the sign */
+        check_near(data_of(out)[i], network.gain[1] * data_of(x)[i], 1e-4);
+    diffc_release(&guide);
+    diffc_release(&inner);
+    for (int i = 0; i < VIEWS; i++)
+        diffc_release(&views[i]);
+    diffc_release(&out);
+    diffc_release(&x);
+}
+
 /* Samples do not depend on their neighbours. */
 static void test_batches(void **state)
 {
@@ -464,11 +523,13 @@ int main(void)
         cmocka_unit_test(test_sum_and_alternate),
         cmocka_unit_test(test_negate),
         cmocka_unit_test(test_variance_of_own_views),
+        cmocka_unit_test(test_own_views_take_whole_pictures),
         cmocka_unit_test(test_guide_refuses_views),
         cmocka_unit_test(test_hybrid),
         cmocka_unit_test(test_scales_are_guidance),
         cmocka_unit_test(test_chains),
         cmocka_unit_test(test_own_combiner_inside),
+        cmocka_unit_test(test_many_queries_go_in_turn),
         cmocka_unit_test(test_batches),
         cmocka_unit_test(test_memory_failures),
     };

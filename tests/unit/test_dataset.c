@@ -129,10 +129,11 @@ static void from_function(void **state)
     fails = DIFFC_ERR_IO;
     tc_fails(diffc_dataset_sample(dataset, 3, image, &label), DIFFC_ERR_IO, "sample 3");
     fails = 1; /* was once taken for success */
-    tc_fails(diffc_dataset_sample(dataset, 3, image, &label), DIFFC_ERR_ARG, "returned 1 for sample 3");
+    tc_fails(diffc_dataset_sample(dataset, 3, image, &label), DIFFC_ERR_ARG,
+             "sample 3: the data set's function returned a positive status (1)");
     diffc_release(&dataset);
     tc_ok(diffc_dataset_from_function(context, 5, 1, 2, 3, lose_shard, NULL, &dataset));
-    tc_fails(diffc_dataset_sample(dataset, 2, image, &label), DIFFC_ERR_IO, "sample 2: shard 7: short read");
+    tc_fails(diffc_dataset_sample(dataset, 2, image, &label), DIFFC_ERR_IO, "sample 2: the data set's function failed: shard 7: short read");
     diffc_release(&dataset);
     tc_fails(diffc_dataset_from_function(context, 0, 1, 2, 3, read_ramp, &fails, &dataset), DIFFC_ERR_ARG,
              NULL);

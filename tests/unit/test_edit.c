@@ -226,6 +226,34 @@ static void test_colourise(void **state)
     diffc_release(&reference);
 }
 
+/* With both, what is outside of the mask once ended as the noised reference. */
+static void test_reference_leaves_the_clean_picture(void **state)
+{
+    struct scene scene;
+    diffc_factorization *factors = NULL;
+    diffc_tensor *reference = mean_picture("reference", 3, 16), *known = mean_picture("known", 3, 16),
+                 *mask = half_mask(16);
+    (void)state;
+    check_ok(diffc_factorization_create(case_context, "grey_colour", NULL, &factors));
+    open_scene(&scene, "ddpm", "leading", 10, 1);
+    diffc_sample_options options = pictures(2, 3, 16);
+    options.reference = reference;
+    options.factorization = factors;
+    options.mask = mask;
+    options.known = known;
+    options.mask_rule = "clean";
+    diffc_tensor *images = draw(&scene, &options);
+    for (int64_t i = 0; i < diffc_tensor_count(images); i++)
+        if (i % 16 < 8)
+            assert_true(data_of(images)[i] == data_of(known)[i % 768]);
+    diffc_release(&images);
+    close_scene(&scene);
+    diffc_release(&factors);
+    diffc_release(&mask);
+    diffc_release(&known);
+    diffc_release(&reference);
+}
+
 /* ---- stage II ---- */
 
 /* Every x ends with the same conditioning picture: the low one scaled up, noised once to its level. */
@@ -282,6 +310,7 @@ int main(void)
         cmocka_unit_test(test_start_from_a_picture),
         cmocka_unit_test(test_strength_and_levels),
         cmocka_unit_test(test_colourise),
+        cmocka_unit_test(test_reference_leaves_the_clean_picture),
         cmocka_unit_test(test_low_resolution_condition),
     };
     return cmocka_run_group_tests(tests, case_setup, case_teardown);

@@ -217,6 +217,25 @@ static void test_own_combiner(void **state)
     diffc_release(&adder.own);
 }
 
+/* pixel_permute once divided by its height. */
+static void test_empty_pictures_are_refused(void **state)
+{
+    struct network network = { 0 };
+    const diffc_denoiser denoiser = denoiser_of(&network, 0);
+    diffc_view *view = NULL;
+    diffc_guide *guide = NULL;
+    diffc_tensor *x = new_tensor(1, 1, 0, 8), *out = new_tensor(1, 1, 0, 8);
+    (void)state;
+    check_ok(diffc_view_create(case_context, "pixel_permute", NULL, &view));
+    check_ok(diffc_guide_create_views(case_context, &view, NULL, 1, "mean", NULL, &guide));
+    check_fails(diffc_guide_predict(guide, &denoiser, 0, times, x, out), DIFFC_ERR_ARG, "x has no elements");
+    assert_int_equal(network.calls, 0);
+    diffc_release(&out);
+    diffc_release(&x);
+    diffc_release(&guide);
+    diffc_release(&view);
+}
+
 static void test_failing_combiner(void **state)
 {
     struct adder adder = { .own = new_tensor(3, 1, 4, 4) };
@@ -229,7 +248,7 @@ static void test_failing_combiner(void **state)
                 "query_count gave 0");
     check_fails(diffc_guide_predict(guide, &denoiser, 1025, times, x, out), DIFFC_ERR_CONFIG, "1 to 1024");
     check_fails(diffc_guide_predict(guide, &denoiser, -2, times, x, out), DIFFC_ERR_NOMEM,
-                "query_count gave -2");
+                "query_count returned DIFFC_ERR_NOMEM (-2)");
     adder.forget_x = 1;
     check_fails(diffc_guide_predict(guide, &denoiser, 2, times, x, out), DIFFC_ERR_CONFIG,
                 "no x for query 1 of 2");
@@ -324,9 +343,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_formula),           cmocka_unit_test(test_scale_per_sample),
         cmocka_unit_test(test_variance_channels), cmocka_unit_test(test_without_guide),
-        cmocka_unit_test(test_own_combiner),      cmocka_unit_test(test_failing_combiner),
-        cmocka_unit_test(test_failing_denoiser),  cmocka_unit_test(test_refused_arguments),
-        cmocka_unit_test(test_memory_failures),
+        cmocka_unit_test(test_own_combiner),      cmocka_unit_test(test_empty_pictures_are_refused),
+        cmocka_unit_test(test_failing_combiner),  cmocka_unit_test(test_failing_denoiser),
+        cmocka_unit_test(test_refused_arguments), cmocka_unit_test(test_memory_failures),
     };
     return cmocka_run_group_tests(tests, case_setup, case_teardown);
 }

@@ -311,7 +311,8 @@ static void test_views_that_are_not_orthogonal(void **state)
     }
     enum own fails = OWN_FAILS;
     view = own_view_of(&fails, NULL);
-    check_fails(diffc_view_apply(view, x, seen), DIFFC_ERR_UNSUPPORTED, "view \"own\": apply returned -8");
+    check_fails(diffc_view_apply(view, x, seen), DIFFC_ERR_UNSUPPORTED,
+                "view \"own\": apply returned DIFFC_ERR_UNSUPPORTED (-8)");
     diffc_release(&view);
     check_fails(diffc_view_create(case_context, "blur", NULL, &view), DIFFC_ERR_CONFIG,
                 "view \"blur\" is not orthogonal");
@@ -340,6 +341,9 @@ static void test_refused_views(void **state)
     options.parameter = 0;
     options.seed = 1;
     check_fails(diffc_view_create(case_context, "skew", &options, &view), DIFFC_ERR_ARG, "has no seed");
+    options.seed = (uint64_t)UINT32_MAX + 1;
+    check_fails(diffc_view_create(case_context, "jigsaw", &options, &view), DIFFC_ERR_ARG,
+                "must have 32 bits");
     assert_null(view);
     static const struct {
         const char *name, *message;
