@@ -67,7 +67,8 @@ const diffc_schedule *diffc_sampler_schedule(const diffc_sampler *sampler)
 
 int diffc_sampler_output_channels(const diffc_sampler *sampler, int channels)
 {
-    return sampler && sampler->variance == DFI_VARIANCE_LEARNED ? 2 * channels : channels;
+    const int learned = sampler && sampler->variance == DFI_VARIANCE_LEARNED;
+    return learned && channels <= INT32_MAX / 2 ? 2 * channels : channels;
 }
 
 int diffc_sampler_strength(const diffc_sampler *sampler, double strength)

@@ -322,8 +322,9 @@ static int make(struct diffc_context *context, const struct config *config, diff
     fill_options(config, options);
     const int status = dfi_sampler_new(schedule, options, sampler);
     dfi_release(schedule);
-    /* ERR_ARG is about the options alone. */
-    return status < 0 && status != DIFFC_ERR_ARG ? dfi_fail_in(status, "%s/" NAME, config->folder) : status;
+    /* ERR_ARG is about the options alone; others may be about either. */
+    return status < 0 && status != DIFFC_ERR_ARG ? dfi_fail_in(status, "with %s/" NAME, config->folder)
+                                                 : status;
 }
 
 int dfi_sampler_open(struct diffc_context *context, const char *folder, const diffc_sampler_options *options,

@@ -33,16 +33,11 @@ static void update(const struct diffc_sampler *sampler, int step, const struct d
             data->x[i] += deviation * data->noise[i];
 }
 
-static int adds_noise(const struct diffc_sampler *sampler)
-{
-    return sampler->eta > 0;
-}
-
 const struct dfi_step_rule dfi_step_ddim = {
     .entry = { "ddim", "deterministic at eta 0 (Song et al. 2021)" },
     .processes = DFI_PROCESS_DIFFUSION,
     .has_eta = 1,
-    .adds_noise = adds_noise,
+    .noise = DFI_NOISE_WITH_ETA,
     .levels = dfi_levels_float,
     .update = update,
 };

@@ -64,17 +64,11 @@ static void update(const struct diffc_sampler *sampler, int step, const struct d
         add_fixed(data, deviation_of(sampler->variance, c));
 }
 
-static int adds_noise(const struct diffc_sampler *sampler)
-{
-    (void)sampler;
-    return 1;
-}
-
 const struct dfi_step_rule dfi_step_ddpm = {
     .entry = { "ddpm", "ancestral sampling (Ho et al. 2020)" },
     .processes = DFI_PROCESS_DIFFUSION,
     .has_variance = 1,
-    .adds_noise = adds_noise,
+    .noise = DFI_NOISE_ALWAYS,
     .levels = dfi_levels_float,
     .update = update,
 };

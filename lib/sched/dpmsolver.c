@@ -66,25 +66,12 @@ static void update_stochastic(const struct diffc_sampler *sampler, int step, con
     apply(solve(sampler, step, data->previous != NULL, 1), data);
 }
 
-static int never(const struct diffc_sampler *sampler)
-{
-    (void)sampler;
-    return 0;
-}
-
-static int always(const struct diffc_sampler *sampler)
-{
-    (void)sampler;
-    return 1;
-}
-
 const struct dfi_step_rule dfi_step_dpmsolver = {
     .entry = { "dpmsolver++", "second-order multistep solver 2M (Lu et al. 2022)" },
     .processes = DFI_PROCESS_DIFFUSION,
     .multistep = 1,
     .skips_zero = 1,
     .has_lambda = 1,
-    .adds_noise = never,
     .levels = levels,
     .update = update,
 };
@@ -95,7 +82,7 @@ const struct dfi_step_rule dfi_step_sde_dpmsolver = {
     .multistep = 1,
     .skips_zero = 1,
     .has_lambda = 1,
-    .adds_noise = always,
+    .noise = DFI_NOISE_ALWAYS,
     .levels = levels,
     .update = update_stochastic,
 };

@@ -39,23 +39,14 @@ static float input_scale(const struct diffc_sampler *sampler, int step)
 
 static void update(const struct diffc_sampler *sampler, int step, const struct dfi_step_data *data)
 {
-    const float sigma = (float)sampler->sigma[step];
-    const float change = (float)(sampler->sigma[step + 1] - sampler->sigma[step]);
-    for (size_t i = 0; i < data->n; i++)
-        data->x[i] += (data->x[i] - data->x0[i]) / sigma * change;
-}
-
-static int adds_noise(const struct diffc_sampler *sampler)
-{
-    (void)sampler;
-    return 0;
+    const double sigma = sampler->sigma[step];
+    dfi_follow_estimate(data, (float)sigma, (float)(sampler->sigma[step + 1] - sigma));
 }
 
 const struct dfi_step_rule dfi_step_euler = {
     .entry = { "euler", "Euler steps in sigma (Karras et al. 2022)" },
     .processes = DFI_PROCESS_DIFFUSION,
     .fractional = 1,
-    .adds_noise = adds_noise,
     .levels = levels,
     .initial_sigma = initial_sigma,
     .input_scale = input_scale,

@@ -18,36 +18,22 @@ static void follow_velocity(const struct dfi_step_data *data, float change)
         data->x[i] += change * data->output[i];
 }
 
-/* Along the line from the estimate through x, where the prediction is no velocity or the estimate was
- * limited. */
-static void follow_estimate(const struct dfi_step_data *data, float sigma, float change)
-{
-    for (size_t i = 0; i < data->n; i++)
-        data->x[i] += (data->x[i] - data->x0[i]) / sigma * change;
-}
-
 static void update(const struct diffc_sampler *sampler, int step, const struct dfi_step_data *data)
 {
     const int forward = sampler->schedule->rule->process == DFI_PROCESS_FLOW;
     const double change = sampler->sigma[step + 1] - sampler->sigma[step];
     const int limited = sampler->limiter.clips || sampler->limiter.ratio > 0;
+    /* Where the prediction is no velocity, or the estimate was limited, along the line to the estimate. */
     if (sampler->prediction->kind == DFI_PREDICT_VELOCITY && !limited)
         follow_velocity(data, (float)(forward ? -change : change));
     else
-        follow_estimate(data, (float)sampler->sigma[step], (float)change);
-}
-
-static int adds_noise(const struct diffc_sampler *sampler)
-{
-    (void)sampler;
-    return 0;
+        dfi_follow_estimate(data, (float)sampler->sigma[step], (float)change);
 }
 
 const struct dfi_step_rule dfi_step_flow_euler = {
     .entry = { "flow_euler", "Euler steps along a flow (Lipman et al. 2023)" },
     .processes = DFI_PROCESS_FLOW | DFI_PROCESS_FLOW_MATCH,
     .fractional = 1,
-    .adds_noise = adds_noise,
     .levels = levels,
     .update = update,
 };

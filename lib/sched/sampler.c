@@ -142,12 +142,14 @@ static int cut_top(const struct diffc_schedule *schedule, double lambda_min)
     return top;
 }
 
-static int default_steps(const struct dfi_spacing *spacing, const struct diffc_schedule *schedule)
+static int default_steps(const struct diffc_sampler *sampler)
 {
+    const struct diffc_schedule *schedule = sampler->schedule;
     const int diffusion = schedule->rule->process == DFI_PROCESS_DIFFUSION;
-    if (!spacing->free)
+    const int most = schedule->options.train_steps - sampler->rule->skips_zero;
+    if (!sampler->spacing->free)
         return 0;
-    return diffusion && schedule->options.train_steps < 50 ? schedule->options.train_steps : 50;
+    return diffusion && most < 50 ? most : 50;
 }
 
 static int check_offset(const struct diffc_sampler *sampler, int offset)
@@ -171,7 +173,7 @@ static int space_times(struct diffc_sampler *sampler, const diffc_sampler_option
     DFI_TRY(check_offset(sampler, options->steps_offset));
     const struct dfi_spacing_request request = {
         .schedule = schedule,
-        .steps = options->steps ? options->steps : default_steps(sampler->spacing, schedule),
+        .steps = options->steps ? options->steps : default_steps(sampler),
         .top = options->lambda_min != 0 ? cut_top(schedule, options->lambda_min)
                                         : schedule->options.train_steps,
         .skips_zero = sampler->rule->skips_zero,

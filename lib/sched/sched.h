@@ -116,13 +116,16 @@ struct dfi_step_data {
     size_t n;
 };
 
+/* Does a rule add noise at all steps but the last? */
+enum dfi_step_noise { DFI_NOISE_NEVER, DFI_NOISE_ALWAYS, DFI_NOISE_WITH_ETA };
+
 struct dfi_step_rule {
     struct dfi_entry entry;
     int processes;
     int multistep;              /* 1: keeps the last estimate */
     int skips_zero, fractional; /* see dfi_spacing_request */
     int has_eta, has_variance, has_lambda;
-    int (*adds_noise)(const struct diffc_sampler *sampler); /* at all steps but the last */
+    enum dfi_step_noise noise;
     void (*levels)(struct diffc_sampler *sampler);
     float (*initial_sigma)(const struct diffc_sampler *sampler);         /* NULL: 1 */
     float (*input_scale)(const struct diffc_sampler *sampler, int step); /* divisor of x; NULL: 1 */
@@ -131,6 +134,9 @@ struct dfi_step_rule {
 
 extern const struct dfi_step_rule dfi_step_ddpm, dfi_step_ddim, dfi_step_dpmsolver, dfi_step_sde_dpmsolver,
     dfi_step_euler, dfi_step_flow_euler;
+
+/* x moves by `change` of sigma along the line from the estimate through x. */
+void dfi_follow_estimate(const struct dfi_step_data *data, float sigma, float change);
 
 const struct dfi_step_rule *dfi_step_find(const char *name);
 

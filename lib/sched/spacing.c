@@ -203,6 +203,8 @@ static int check_request(const struct dfi_spacing *spacing, const struct dfi_spa
     if (most > limit)
         return dfi_fail(DIFFC_ERR_LIMIT, "spacing \"%s\" gives %d steps, the limit is %lld",
                         spacing->entry.name, most, (long long)limit);
+    if (request->top < 1)
+        return dfi_fail(DIFFC_ERR_CONFIG, "options.lambda_min leaves no timestep");
     if (!spacing->free && request->steps && request->steps != most)
         return dfi_fail(DIFFC_ERR_CONFIG, "spacing \"%s\" has %d steps, options.steps is %d",
                         spacing->entry.name, most, request->steps);

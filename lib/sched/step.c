@@ -6,7 +6,9 @@
 /* The last step ends at the image: whatever the rule, it adds nothing. */
 int dfi_sampler_needs_noise(const struct diffc_sampler *sampler, int step)
 {
-    return step + 1 < sampler->count && sampler->rule->adds_noise(sampler);
+    const enum dfi_step_noise noise = sampler->rule->noise;
+    return step + 1 < sampler->count &&
+           (noise == DFI_NOISE_ALWAYS || (noise == DFI_NOISE_WITH_ETA && sampler->eta > 0));
 }
 
 void dfi_sampler_scale(const struct diffc_sampler *sampler, int step, const float *x, float *scaled, size_t n)
@@ -21,7 +23,8 @@ void dfi_sampler_scale(const struct diffc_sampler *sampler, int step, const floa
         scaled[i] = x[i] / scale;
 }
 
-/* In this order of operations x has the bits of diffc_schedule_add_noise(), and of diffusers. */
+/* In this order of operations x has the bits of diffc_schedule_add_noise(), and of diffusers, for rules whose
+ * levels dfi_levels_float() makes. */
 void dfi_sampler_add_noise(const struct diffc_sampler *sampler, int step, const float *x0, const float *noise,
                            float *x, size_t n)
 {
@@ -33,6 +36,12 @@ void dfi_sampler_add_noise(const struct diffc_sampler *sampler, int step, const 
     }
     for (size_t i = 0; i < n; i++)
         x[i] = alpha * x0[i] + sigma * noise[i];
+}
+
+void dfi_follow_estimate(const struct dfi_step_data *data, float sigma, float change)
+{
+    for (size_t i = 0; i < data->n; i++)
+        data->x[i] += (data->x[i] - data->x0[i]) / sigma * change;
 }
 
 void dfi_sampler_begin(struct diffc_sampler *sampler, int step)

@@ -70,6 +70,28 @@ static void test_dpmsolver_lists(void **state)
     LIST("squaredcos_cap_v2", options, 26, 0, 976);
 }
 
+/* These rules cannot place as many steps as there are timesteps. */
+static void test_dpmsolver_on_few_timesteps(void **state)
+{
+    static const char *const spacings[] = { "linspace", "leading", "trailing", "strided" };
+    diffc_schedule_options few = DIFFC_SCHEDULE_OPTIONS;
+    diffc_schedule *schedule = NULL;
+    (void)state;
+    few.train_steps = 20;
+    check_ok(diffc_schedule_create(case_context, "linear", &few, &schedule));
+    for (int i = 0; i < 4; i++) {
+        diffc_sampler_options options = options_of("dpmsolver++", spacings[i], 0);
+        diffc_sampler *sampler = NULL;
+        check_ok(diffc_sampler_create(schedule, &options, &sampler));
+        assert_true(diffc_sampler_steps(sampler) >= 10);
+        diffc_release(&sampler);
+        options.lambda_min = 100; /* that of no timestep */
+        check_fails(diffc_sampler_create(schedule, &options, &sampler), DIFFC_ERR_CONFIG,
+                    "lambda_min leaves no timestep");
+    }
+    diffc_release(&schedule);
+}
+
 /* Of diffusers: every timestep is higher by the offset, the last one too. */
 static void test_steps_offset(void **state)
 {
@@ -217,7 +239,7 @@ static void test_hostile_requests(void **state)
                   "not for the schedule \"flow\"");
     check_refused("flow_match", 0, options_of(NULL, "full", 0), DIFFC_ERR_CONFIG, "not for the schedule");
     cut.lambda_min = 1e300;
-    check_refused("linear", 0, cut, DIFFC_ERR_CONFIG, "0 timesteps");
+    check_refused("linear", 0, cut, DIFFC_ERR_CONFIG, "lambda_min leaves no timestep");
     cut.lambda_min = NAN;
     check_refused("linear", 0, cut, DIFFC_ERR_ARG, "lambda_min is nan");
     cut.lambda_min = -5.1;
@@ -293,6 +315,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lists_of_the_specification),
         cmocka_unit_test(test_dpmsolver_lists),
+        cmocka_unit_test(test_dpmsolver_on_few_timesteps),
         cmocka_unit_test(test_steps_offset),
         cmocka_unit_test(test_flow_lists),
         cmocka_unit_test(test_named_lists),
