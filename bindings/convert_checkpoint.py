@@ -14,6 +14,7 @@ it, under the name that those libraries would give it, and so does an index of s
 Needs PyTorch, of your own choice. Files are loaded with weights_only=True, so that no code in them runs.
 """
 
+import itertools
 import json
 import os
 import struct
@@ -53,7 +54,7 @@ def load(path):
 def are_prompts(tensors):
     """Names of weights have no blanks and are not all alike in shape; prompts are sentences or empty."""
     texts = any(" " in name or not name for name in tensors)
-    return texts and all(value.ndim in (2, 3) for value in tensors.values())
+    return texts and all(value.ndim == 2 or value.ndim == 3 and len(value) == 1 for value in tensors.values())
 
 
 def raw_bytes(tensor):
@@ -64,6 +65,20 @@ def raw_bytes(tensor):
         flat = flat.view(torch.int16)
     array = flat.numpy()
     return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def replace(path, parts):
+    """The file has its name when all of it is written."""
+    temporary = path + ".tmp"
+    try:
+        with open(temporary, "wb") as file:
+            for part in parts:
+                file.write(part)
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise
 
 
 def write(path, tensors, metadata):
@@ -77,11 +92,7 @@ def write(path, tensors, metadata):
         offset += size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with open(path + ".tmp", "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for tensor in tensors.values():
-            file.write(raw_bytes(tensor))
-    os.replace(path + ".tmp", path)
+    replace(path, itertools.chain([struct.pack("<Q", len(text)) + text], map(raw_bytes, tensors.values())))
     print("%s: %d tensors" % (path, len(tensors)))
 
 
@@ -106,15 +117,18 @@ def safe_name(name):
 
 
 def convert_index(folder, name):
-    with open(os.path.join(folder, name)) as file:
-        index = json.load(file)
-    index["weight_map"] = {tensor: safe_name(shard) for tensor, shard in index["weight_map"].items()}
+    path = os.path.join(folder, name)
+    try:
+        with open(path) as file:
+            index = json.load(file)
+        index["weight_map"] = {tensor: safe_name(shard) for tensor, shard in index["weight_map"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        fail("%s: is no index of shards in JSON" % path)
     stem, rest = name.split(".bin.index", 1)
     if stem.startswith("pytorch_model"):
         stem = stem[len("pytorch_"):]
     out = os.path.join(folder, stem + ".safetensors.index" + rest)
-    with open(out, "w") as file:
-        json.dump(index, file, indent=2)
+    replace(out, [json.dumps(index, indent=2).encode()])
     print(out)
 
 
@@ -136,10 +150,15 @@ def main(arguments):
     if len(arguments) not in (1, 2) or arguments[0] in ("-h", "--help"):
         print(__doc__)
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
-    if os.path.isdir(arguments[0]):
-        convert_folder(arguments[0])
-    else:
-        convert_file(*arguments)
+    if os.path.isdir(arguments[0]) and len(arguments) > 1:
+        fail("%s: a folder is converted in place, no OUT" % arguments[0])
+    try:
+        if os.path.isdir(arguments[0]):
+            convert_folder(arguments[0])
+        else:
+            convert_file(*arguments)
+    except OSError as error:
+        fail("%s: %s" % (error.filename or arguments[-1], error.strerror))
     return 0
 
 

@@ -151,7 +151,8 @@ int main(int argc, char **argv)
     };
     const struct ex_option own[] = {
         { "view", EX_TEXT, &s.view_list, 0, 0, "NAME[:X],...", "one per prompt (default identity,vflip)" },
-        { "reduction", EX_TEXT, &s.reduction, 0, 0, "NAME", "mean (default), alternate or sum" },
+        { "reduction", EX_CHOICE, &s.reduction, 0, 0, "mean|alternate|sum",
+          "of the views' predictions (default mean)" },
         { "count", EX_INT, &s.count, 1, 16, "N", "pictures of each set of prompts (default 1)" },
     };
     const struct ex_program program = {

@@ -125,10 +125,10 @@ int main(int argc, char **argv)
         .about = "Denoises by Gaussian blur: which kernel and sigma come nearest to the clean picture?",
         .own = own,
         .own_count = sizeof own / sizeof own[0],
-        .unused =
-            "model model2 variant prompt negative guidance guidance2 steps loop step noise-level memory "
-            "precision numerics embeddings clean",
+        .unused = "model2 variant prompt negative guidance guidance2 steps loop step noise-level memory "
+                  "precision numerics embeddings clean",
     };
+    studio.without_model = studio.levels_only = 1;
     ex_begin();
     int code = ex_studio_read(&studio, &program, argc, argv);
     if (code >= 0)

@@ -190,8 +190,7 @@ static int write_animation(const struct diffusion_show *show, const struct facts
             ex_animation_add(&animation, ex_grid_draw(&grid), i == sampling->frame_count - 1 ? 2000 : 80);
         diffc_release(&cells);
     }
-    int closed = ex_animation_close(&animation);
-    return code ? code : closed;
+    return ex_animation_close(&animation, code);
 }
 
 static int write_all(const struct diffusion_show *show, const struct facts *facts,

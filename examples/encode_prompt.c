@@ -53,6 +53,8 @@ static int read_texts(const struct settings *s, json_t **texts)
     json_array_foreach (*texts, i, text) {
         if (!json_is_string(text))
             return ex_error(EX_FAILED, s->prompts, "entry %zu is not a string", i);
+        if (s->embeddings && strlen(json_string_value(text)) != json_string_length(text))
+            return ex_error(EX_FAILED, s->prompts, "entry %zu has a NUL, which --embeddings cannot name", i);
     }
     return 0;
 }
@@ -71,9 +73,9 @@ static int tokenize(struct work *work)
                                             work->ids + (size_t)i * LENGTH, &work->used[i], &dropped);
         if (status)
             return ex_failed("prompt", status);
-        if (dropped && !s->common.quiet)
-            fprintf(stderr, "%s: note: prompt %d is too long, its last %lld tokens are cut off\n",
-                    program_invocation_short_name, (int)i, (long long)dropped);
+        if (dropped)
+            fprintf(stderr, "%s: note: prompt %d is too long: its last %lld tokens are cut off\n",
+                    program_invocation_short_name, (int)i + 1, (long long)dropped);
     }
     return 0;
 }

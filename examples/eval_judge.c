@@ -131,10 +131,7 @@ static int judge_samples(const struct eval_judge *work, diffc_model *classifier,
                          const int32_t *labels, double guidance, const struct ex_judged *test,
                          struct figures *found)
 {
-    diffc_model_options options = DIFFC_MODEL_OPTIONS;
-    const char *architecture;
     char label[48];
-    diffc_model_describe(model, &architecture, &options);
     snprintf(label, sizeof label, labels ? "guidance %g" : "samples", guidance);
     struct ex_sampling sampling = { .context = work->context,
                                     .model = model,
@@ -255,11 +252,17 @@ static int sweep(const struct eval_judge *work, diffc_model *classifier, diffc_m
     return draw_sweep(work, found, real);
 }
 
-/* The classifier must know the data's classes, and a model with classes the same ones. */
+/* The classifier must know the data's classes, and a model with classes the same ones; a covariance needs two
+ * images. */
 int eval_judge_check(const struct eval_judge *work, const diffc_model *classifier, const diffc_model *model)
 {
     const diffc_model *models[2] = { classifier, model };
     const char *names[2] = { "--classifier", "--weights" }, *architecture;
+    const diffc_dataset *parts[2] = { work->mnist->test, work->mnist->train };
+    for (int i = 0; i < 2; i++)
+        if (parts[i] && diffc_dataset_count(parts[i]) < 2)
+            return ex_error(EX_FAILED, i ? "training images" : "test images",
+                            "there is one, a Frechet distance needs two");
     for (int i = 0; i < 2 && models[i]; i++) {
         diffc_model_options options = DIFFC_MODEL_OPTIONS;
         int status = diffc_model_describe(models[i], &architecture, &options);

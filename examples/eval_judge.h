@@ -20,7 +20,8 @@ struct eval_judge {
 /* Do classes and sizes fit? `model` may be NULL. */
 int eval_judge_check(const struct eval_judge *work, const diffc_model *classifier, const diffc_model *model);
 
-/* Judges real images, and samples of `model` unless it is NULL: metrics, sweep.png, samples-G.png. */
+/* Judges real images, and samples of `model` unless it is NULL: metrics, sweep-accuracy.png,
+ * sweep-frechet.png, samples-guidance-G.png. */
 int eval_judge_run(const struct eval_judge *work, diffc_model *classifier, diffc_model *model);
 
 #endif

@@ -47,10 +47,10 @@ int main(int argc, char **argv)
         .about = "Adds noise to a picture, as much as --timesteps (default 250,500,750) say.",
         .own = own,
         .own_count = sizeof own / sizeof own[0],
-        .unused =
-            "model model2 variant prompt negative guidance guidance2 steps loop step noise-level memory "
-            "precision numerics embeddings clean",
+        .unused = "model2 variant prompt negative guidance guidance2 steps loop step noise-level memory "
+                  "precision numerics embeddings clean",
     };
+    studio.without_model = studio.levels_only = 1;
     ex_begin();
     int code = ex_studio_read(&studio, &program, argc, argv);
     if (code >= 0)

@@ -35,6 +35,7 @@ struct settings {
 static const char *option_of(const char *message)
 {
     static const char *const names[][2] = { { "options.kernel_size", "--kernel" },
+                                            { "a kernel of", "--kernel" },
                                             { "options.sigma2", "--sigma2" },
                                             { "options.sigma", "--sigma" },
                                             { "options.scale", "--scales" } };
@@ -58,6 +59,22 @@ static int open_factorization(struct settings *s)
     return s->component < s->parts
                ? 0
                : ex_error(EX_USAGE, "--component", "%d, but %s has %d", s->component, s->split, s->parts);
+}
+
+/* Some kernels are too large for a picture. */
+static int fits(void *opaque, int64_t height, int64_t width)
+{
+    struct settings *s = opaque;
+    const int64_t shape[4] = { 1, 3, height, width };
+    diffc_tensor *picture = NULL, *part = NULL;
+    int status = diffc_tensor_create(s->studio.context, DIFFC_F32, 4, shape, &picture);
+    if (!status)
+        status = diffc_tensor_create(s->studio.context, DIFFC_F32, 4, shape, &part);
+    if (!status)
+        status = diffc_factorization_component(s->factorization, 0, picture, part);
+    diffc_release(&part);
+    diffc_release(&picture);
+    return status ? ex_error(EX_USAGE, option_of(diffc_message()), "%s", diffc_message()) : 0;
 }
 
 /* One picture of as many prompts as there are components. */
@@ -173,7 +190,7 @@ int main(int argc, char **argv)
 {
     struct settings s = { .studio = ex_studio_defaults("out/a1.9-hybrid"), .split = "low_high", .count = 1 };
     struct ex_cascade cascade = {
-        .studio = &s.studio, .opaque = &s, .plan = plan, .arrange = arrange, .show = show
+        .studio = &s.studio, .opaque = &s, .plan = plan, .fits = fits, .arrange = arrange, .show = show
     };
     const struct ex_option own[] = {
         { "split", EX_TEXT, &s.split, 0, 0, "NAME",

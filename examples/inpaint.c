@@ -36,6 +36,21 @@ static int plan(void *opaque, struct ex_cascade *cascade)
     return code;
 }
 
+static double strength_of(const struct settings *s, const struct ex_stage *stage)
+{
+    return stage->number == 2 ? s->strength2 : s->strength;
+}
+
+static int starts(void *opaque, const struct ex_stage *stage, const struct ex_job *job)
+{
+    const double strength = strength_of(opaque, stage);
+    (void)job;
+    return diffc_sampler_strength(stage->sampler, strength) < stage->steps
+               ? 0
+               : ex_error(EX_USAGE, stage->number == 2 ? "--strength2" : "--strength", "%g leaves no step",
+                          strength);
+}
+
 /* The course starts from noise; diffusers from the picture, noised, of which at strength 1 only a trace is
  * left. */
 static int arrange(void *opaque, struct ex_stage *stage, const struct ex_job *job,
@@ -43,7 +58,7 @@ static int arrange(void *opaque, struct ex_stage *stage, const struct ex_job *jo
 {
     const struct settings *s = opaque;
     diffc_tensor *picture = NULL, *mask = NULL;
-    double strength = stage->number == 2 ? s->strength2 : s->strength;
+    double strength = strength_of(s, stage);
     (void)job;
     int code = ex_picture_open(s->studio.context, s->image, stage->height, stage->width, &picture);
     ex_stage_keep(stage, picture);
@@ -55,8 +70,6 @@ static int arrange(void *opaque, struct ex_stage *stage, const struct ex_job *jo
     options->known = picture;
     options->mask = mask;
     options->mask_rule = s->rule;
-    if (!code && options->first_step >= stage->steps)
-        code = ex_error(EX_USAGE, "--strength", "%g leaves no step", strength);
     return code;
 }
 
@@ -113,7 +126,7 @@ int main(int argc, char **argv)
         .studio = ex_studio_defaults("out/a1.7.2-inpaint"), .count = 2, .strength = 1, .strength2 = 0.8
     };
     struct ex_cascade cascade = {
-        .studio = &s.studio, .opaque = &s, .plan = plan, .arrange = arrange, .show = show
+        .studio = &s.studio, .opaque = &s, .plan = plan, .starts = starts, .arrange = arrange, .show = show
     };
     const struct ex_option own[] = {
         { "image", EX_TEXT, &s.image, 0, 0, "FILE", "PNG or JPEG (default: drawing:face, one of our own)" },

@@ -21,7 +21,7 @@ struct work {
     int start, every;
     diffc_tensor *clean, *noisy, *result, *one_step;
     struct ex_blur blur;
-    diffc_tensor *frame[FRAMES]; /* x at every fifth timestep, the noisy picture first */
+    diffc_tensor *frame[FRAMES]; /* what the network sees at every fifth timestep, the noisy picture first */
     float frame_time[FRAMES];
     int frame_count;
 };
@@ -30,8 +30,11 @@ static int keep_frame(struct work *w, const diffc_tensor *x, int step)
 {
     if ((step - w->start) % w->every || w->frame_count == FRAMES || step >= w->stage.steps)
         return 0;
+    diffc_tensor **frame = &w->frame[w->frame_count];
     w->frame_time[w->frame_count] = diffc_sampler_timestep(w->stage.sampler, step);
-    return diffc_tensor_convert(x, 0, &w->frame[w->frame_count++]);
+    int status = diffc_tensor_convert(x, 0, frame);
+    w->frame_count += !status;
+    return status ? status : diffc_sampler_scale_input(w->stage.sampler, step, *frame, *frame);
 }
 
 static int watch(void *opaque, const diffc_sample_step *step)
@@ -65,16 +68,16 @@ static int denoise(struct work *w)
     w->stage.watch_opaque = w;
     int code = ex_stage_sample(&w->stage, &options, 1, &w->result);
     if (!code)
-        code = ex_stage_estimate(&w->stage, t, (double)alpha_bars[(int)t], w->noisy, &w->one_step);
-    return code ? code : ex_blur_sweep(w->noisy, w->clean, &w->blur);
+        code = ex_stage_estimate(&w->stage, t, (double)alpha_bars[(int)t], w->frame[0], &w->one_step);
+    return code ? code : ex_blur_sweep(w->frame[0], w->clean, &w->blur);
 }
 
-/* One picture into its files and the sheet. */
+/* One picture into its files and the sheet; made in `steps` predictions, 0: without the network. */
 static int put(struct work *w, struct ex_sheet *sheet, int column, const char *name, const char *label,
-               const diffc_tensor *picture)
+               const diffc_tensor *picture, int steps)
 {
     const struct ex_result result = {
-        name, picture, 0, w->studio.prompts.value[0], &w->stage, 0, diffc_sampler_steps(w->stage.sampler)
+        name, picture, 0, steps ? w->studio.prompts.value[0] : "", steps ? &w->stage : NULL, 0, steps
     };
     ex_sheet_column(sheet, column, "%s", label);
     ex_sheet_put(sheet, 0, column, picture, 0);
@@ -85,25 +88,25 @@ static int show(struct work *w)
 {
     struct ex_sheet sheet;
     char name[32], label[32];
-    int column = w->frame_count;
+    int column = w->frame_count, steps = diffc_sampler_steps(w->stage.sampler);
     int code = ex_sheet_open(&sheet, &w->studio, "Iterative denoising", 1, column + 4, w->stage.height,
                              w->stage.width);
     for (int i = 0; i < w->frame_count && !code; i++) {
         snprintf(name, sizeof name, "step-%g", (double)w->frame_time[i]);
         snprintf(label, sizeof label, "t = %g", (double)w->frame_time[i]);
-        code = put(w, &sheet, i, name, label, w->frame[i]);
+        code = put(w, &sheet, i, name, label, w->frame[i], i ? steps : 0);
     }
     if (!code)
-        code = put(w, &sheet, column, "result", "result", w->result);
+        code = put(w, &sheet, column, "result", "result", w->result, steps);
     if (!code)
-        code = put(w, &sheet, column + 1, "one-step", "one step", w->one_step);
+        code = put(w, &sheet, column + 1, "one-step", "one step", w->one_step, 1);
     snprintf(label, sizeof label, "blur %d, %g", w->blur.kernel, w->blur.sigma);
     if (!code)
-        code = put(w, &sheet, column + 2, "blur", label, w->blur.image);
+        code = put(w, &sheet, column + 2, "blur", label, w->blur.image, 0);
     if (!code) {
         ex_sheet_column(&sheet, column + 3, "clean");
         ex_sheet_put(&sheet, 0, column + 3, w->clean, 0);
-        ex_metric(w->studio.metrics, "psnr_noisy", ex_psnr(w->noisy, 0, w->clean));
+        ex_metric(w->studio.metrics, "psnr_noisy", ex_psnr(w->frame[0], 0, w->clean));
         ex_metric(w->studio.metrics, "psnr_iterative", ex_psnr(w->result, 0, w->clean));
         ex_metric(w->studio.metrics, "psnr_one_step", ex_psnr(w->one_step, 0, w->clean));
         ex_metric(w->studio.metrics, "psnr_blur", w->blur.best);
@@ -111,20 +114,30 @@ static int show(struct work *w)
     return ex_sheet_close(&sheet, &w->studio, code, "iterative.png");
 }
 
+/* What can be wrong with the options, before the network is there. */
+static int check(struct work *w)
+{
+    struct ex_stage trial;
+    int code = ex_picture_check(w->studio.context, w->image);
+    if (code)
+        return code;
+    code = ex_stage_try(&w->studio, 1, ex_studio_steps(&w->studio), &trial);
+    if (!code && w->start >= trial.steps)
+        code = ex_error(EX_USAGE, "--start", "%d, but the loop has %d steps", w->start, trial.steps);
+    ex_stage_close(&trial);
+    return code;
+}
+
 static int run(struct work *w)
 {
     const int prompt = 0;
-    int code = ex_picture_check(w->studio.context, w->image);
-    if (!code)
-        code = ex_stage_try_steps(&w->studio, ex_studio_steps(&w->studio), NULL);
+    int code = check(w);
     if (!code)
         code = ex_studio_encode(&w->studio);
     if (!code)
         code = ex_stage_open(&w->studio, 1, 1, 1, 0, 0, &w->stage);
     if (!code)
         code = ex_stage_steps(&w->stage, ex_studio_steps(&w->studio));
-    if (!code && w->start >= w->stage.steps)
-        code = ex_error(EX_USAGE, "--start", "%d, but the loop has %d steps", w->start, w->stage.steps);
     if (!code)
         code = ex_stage_prompts(&w->stage, &prompt, 1);
     if (!code)
@@ -149,7 +162,7 @@ int main(int argc, char **argv)
         .unused = "model2 guidance2 noise-level",
     };
     w.image = ex_drawings[0];
-    w.studio.guidance = 1;
+    w.studio.guidance = w.studio.guidance2 = 1; /* there is no stage II */
     ex_begin();
     int code = ex_studio_read(&w.studio, &program, argc, argv);
     if (code >= 0)

@@ -106,13 +106,20 @@ static int show_results(diffc_context *context, const struct settings *s, const 
 {
     struct ex_mnist mnist;
     struct denoise_show show = {
-        .context = context, .mnist = &mnist, .out = out, .seed = s->common.seed, .count = s->count
+        .context = context,
+        .mnist = &mnist,
+        .out = out,
+        .numerics = s->common.numerics,
+        .precision = s->common.precision,
+        .seed = s->common.seed,
+        .count = s->count,
     };
     diffc_model *model = NULL;
     int with_model = !strcmp(s->common.command, "show");
     int code = ex_mnist_open(context, s->common.data, 0, 1, &mnist);
     if (code)
         return code;
+    ex_cancel_on_signal(context);
     if (with_model)
         code = ex_model_open(context, s->common.weights, run_name(s), "denoise|noise", &model);
     if (!code)
@@ -126,6 +133,7 @@ static int show_results(diffc_context *context, const struct settings *s, const 
             code = ex_metrics_save(metrics, out);
         json_decref(metrics);
     }
+    ex_cancel_on_signal(NULL);
     diffc_release(&model);
     ex_mnist_close(&mnist);
     return code;
@@ -172,10 +180,12 @@ int main(int argc, char **argv)
         .own_count = sizeof own / sizeof own[0],
         .unused = "time timesteps guidance",
         .unused_by = { { "train", "count" },
-                       { "show|test|noise", "epochs lr width resume sigma ema limit show" } },
+                       { "show|test|noise", "epochs batch lr width resume sigma ema limit show" },
+                       { "test|noise", "count" },
+                       { "noise", "weights precision numerics memory pure-noise" } },
     };
     int code = ex_options_read(&s.common, &program, argc, argv);
-    if (code >= 0)
+    if (code >= 0 || (code = ex_check_whole("--show", &s.show)))
         return code;
     set_defaults(&s);
     const char *command = s.common.command;

@@ -208,7 +208,7 @@ static int run(int argc, char **argv)
                        { "test", "timesteps guidance samples clip" } },
     };
     int code = ex_options_read(&s.common, &program, argc, argv);
-    if (code >= 0)
+    if (code >= 0 || (code = ex_check_whole("--show", &s.show)))
         return code;
     if (s.common.guidance.count > 1)
         return ex_error(EX_USAGE, "--guidance", "one value, please (mnist_eval takes a list)");

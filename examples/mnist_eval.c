@@ -88,6 +88,7 @@ static int judge(diffc_context *context, const struct settings *s, const char *o
     int code = ex_mnist_open(context, s->common.data, s->limit, 1, &mnist);
     if (code)
         return code;
+    ex_cancel_on_signal(context);
     code = ex_model_open(context, s->classifier, "lenet", "classify", &classifier);
     if (!code && s->common.weights)
         code = ex_model_open(context, s->common.weights, "", "ddpm|flow", &model);
@@ -102,6 +103,7 @@ static int judge(diffc_context *context, const struct settings *s, const char *o
             code = ex_metrics_save(work.metrics, out);
         json_decref(work.metrics);
     }
+    ex_cancel_on_signal(NULL);
     diffc_release(&classifier);
     diffc_release(&model);
     ex_mnist_close(&mnist);

@@ -1,7 +1,6 @@
 /* What a model is made of, without loading it: architecture, parameters, tensors, and how much memory it
  * would take. */
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "common/arguments.h"
 #include "common/stages.h"
 
 struct request {
@@ -17,39 +17,22 @@ struct request {
     int json, batch;
 };
 
-static int usage(FILE *stream, int code)
-{
-    fprintf(stream,
-            "usage: model_info [--json] [--variant fp16] [--batch N] DIR|FILE\n"
-            "Describes a safetensors file, a folder with config.json and weights, or a whole pipeline,\n"
-            "without loading weights. The memory is that of N pictures with guidance (default 1).\n");
-    return code;
-}
-
 static int read_request(struct request *request, int argc, char **argv)
 {
-    static const struct option options[] = { { "json", 0, NULL, 'j' },    { "variant", 1, NULL, 'v' },
-                                             { "batch", 1, NULL, 'b' },   { "help", 0, NULL, 'h' },
-                                             { "version", 0, NULL, 'V' }, { NULL, 0, NULL, 0 } };
-    char *end = NULL;
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        switch (option) {
-        case 'j': request->json = 1; break;
-        case 'v': request->variant = optarg; break;
-        case 'b':
-            request->batch = (int)strtol(optarg, &end, 10);
-            if (end == optarg || *end || request->batch < 1 || request->batch > 4096)
-                return ex_error(EX_USAGE, "--batch", "\"%s\" is not in 1 .. 4096", optarg);
-            break;
-        case 'h': exit(usage(stdout, 0));
-        case 'V': printf("model_info (libdiffc) %s\n", diffc_version()); exit(0);
-        default: return usage(stderr, EX_USAGE);
-        }
-    }
-    if (optind != argc - 1)
-        return usage(stderr, EX_USAGE);
-    request->path = argv[optind];
-    return 0;
+    const struct ex_option options[] = {
+        { "json", EX_FLAG, &request->json, 0, 0, NULL, "one object, with all tensors" },
+        { "variant", EX_TEXT, &request->variant, 0, 0, "NAME", "of the weights, such as fp16" },
+        { "batch", EX_INT, &request->batch, 1, 4096, "N",
+          "the memory is that of so many pictures with guidance (default 1)" },
+    };
+    const struct ex_program program = {
+        .about = "Describes a safetensors file, a folder with config.json and weights, or a whole pipeline, "
+                 "without\n"
+                 "loading weights.",
+        .operand = "DIR|FILE",
+        .operand_target = &request->path,
+    };
+    return ex_arguments_read(&program, options, sizeof options / sizeof options[0], NULL, argc, argv);
 }
 
 static const char *dtype_name(int dtype)
@@ -294,13 +277,14 @@ int main(int argc, char **argv)
 {
     struct request request = { .batch = 1 };
     diffc_context *context = NULL;
+    ex_begin();
     int code = read_request(&request, argc, argv);
+    if (code >= 0)
+        return code;
+    json_t *info = NULL;
+    code = ex_context_create(0, 0, &context);
     if (code)
         return code;
-    int status = diffc_context_create(NULL, &context);
-    if (status)
-        return ex_failed("context", status);
-    json_t *info;
     if (is_pipeline(request.path)) {
         json_t *components = json_array();
         code = describe_all(context, &request, components);
@@ -313,5 +297,5 @@ int main(int argc, char **argv)
         code = print(&request, info);
     json_decref(info);
     diffc_release(&context);
-    return code;
+    return ex_end(code, NULL);
 }

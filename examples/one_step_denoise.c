@@ -87,13 +87,16 @@ int main(int argc, char **argv)
         .own_count = sizeof own / sizeof own[0],
         .unused = "model2 guidance2 steps loop step noise-level",
     };
-    studio.guidance = 1;
+    studio.guidance = studio.guidance2 = 1; /* there is no stage II */
+    studio.levels_only = 1;
     ex_begin();
     int code = ex_studio_read(&studio, &program, argc, argv);
     if (code >= 0)
         return code;
     ex_studio_prompts(&studio, course_prompt, 1);
     code = ex_studio_open(&studio);
+    if (!code)
+        code = ex_levels_check(&studio);
     if (!code)
         code = ex_picture_check(studio.context, image);
     if (!code)

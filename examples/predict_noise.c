@@ -85,9 +85,12 @@ static int load(struct run *run, const struct request *request)
         return ex_failed(request->text, status);
     if (request->labels && (status = diffc_npy_read(run->context, request->labels, &run->labels)))
         return ex_failed(request->labels, status);
-    if (diffc_tensor_ndim(run->x) != 4 || diffc_tensor_ndim(run->text) != 3)
-        return ex_error(EX_FAILED, "predict_noise",
-                        "the sample must be [N, C, H, W], the text [N, tokens, width]");
+    if (diffc_tensor_ndim(run->x) != 4)
+        return ex_error(EX_FAILED, request->sample, "has %d dimensions, a sample is [N, C, H, W]",
+                        diffc_tensor_ndim(run->x));
+    if (diffc_tensor_ndim(run->text) != 3)
+        return ex_error(EX_FAILED, request->text, "has %d dimensions, text is [N, tokens, width]",
+                        diffc_tensor_ndim(run->text));
     return 0;
 }
 
@@ -136,13 +139,11 @@ int main(int argc, char **argv)
 {
     struct request request = { .threads = 0 };
     struct run run = { NULL };
-    diffc_context_options options = DIFFC_CONTEXT_OPTIONS;
     int code = read_request(&request, argc, argv);
     if (code >= 0)
         return code;
-    options.threads = request.threads;
-    int status = diffc_context_create(&options, &run.context);
-    code = status ? ex_failed("context", status) : load(&run, &request);
+    code = ex_context_create(request.threads, 0, &run.context);
+    code = code ? code : load(&run, &request);
     code = code ? code : prepare(&run, &request);
     code = code ? code : evaluate(&run, &request);
     diffc_release(&run.y);

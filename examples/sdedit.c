@@ -53,15 +53,25 @@ static int first_step(const struct settings *s, const struct ex_stage *stage, co
     return s->levels == &s->starts ? (int)level : diffc_sampler_strength(stage->sampler, level);
 }
 
+static int starts(void *opaque, const struct ex_stage *stage, const struct ex_job *job)
+{
+    const struct settings *s = opaque;
+    const int first = first_step(s, stage, job);
+    if (first < stage->steps)
+        return 0;
+    if (stage->number == 2)
+        return ex_error(EX_USAGE, "--strength2", "%g leaves no step", s->strength2);
+    if (s->levels == &s->strengths)
+        return ex_error(EX_USAGE, "--strength", "%g leaves no step", s->levels->value[job->level]);
+    return ex_error(EX_USAGE, "--start", "step %d, but the loop has %d steps", first, stage->steps);
+}
+
 static int arrange(void *opaque, struct ex_stage *stage, const struct ex_job *job,
                    diffc_sample_options *options)
 {
     const struct settings *s = opaque;
     diffc_tensor *picture = NULL;
     options->first_step = first_step(s, stage, job);
-    if (options->first_step >= stage->steps)
-        return ex_error(EX_USAGE, s->levels == &s->starts ? "--start" : "--strength",
-                        "step %d, but the loop has %d steps", options->first_step, stage->steps);
     int code = ex_picture_open(s->studio.context, s->images.value[job->image], stage->height, stage->width,
                                &picture);
     options->image = picture;
@@ -100,7 +110,7 @@ int main(int argc, char **argv)
 {
     struct settings s = { .studio = ex_studio_defaults("out/a1.7-sdedit"), .strength2 = 0.8 };
     struct ex_cascade cascade = {
-        .studio = &s.studio, .opaque = &s, .plan = plan, .arrange = arrange, .show = show
+        .studio = &s.studio, .opaque = &s, .plan = plan, .starts = starts, .arrange = arrange, .show = show
     };
     const struct ex_option own[] = {
         { "image", EX_STRINGS, &s.images, 0, 0, "FILE",
@@ -117,7 +127,7 @@ int main(int argc, char **argv)
     };
     ex_begin();
     int code = ex_studio_read(&s.studio, &program, argc, argv);
-    if (code >= 0)
+    if (code >= 0 || (code = ex_check_whole("--start", &s.starts)))
         return code;
     ex_studio_prompts(&s.studio, course_prompt, 1);
     for (int i = 0; !s.images.count && i < EX_DRAWINGS; i++)

@@ -29,11 +29,12 @@ static int plan(void *opaque, struct ex_cascade *cascade)
     int numbers = columns(s), code = ex_cascade_jobs(cascade, 1, s->count, numbers);
     for (int i = 0; i < cascade->job_count && !code; i++) {
         struct ex_job *job = &cascade->jobs[i];
-        int made = 0;
+        struct ex_stage trial;
         job->steps = (int)s->studio.steps.value[i % numbers];
-        code = ex_stage_try_steps(&s->studio, job->steps, &made);
+        code = ex_stage_try(&s->studio, 1, job->steps, &trial);
         snprintf(job->name, sizeof job->name, "prompt%d-steps%d", i / numbers + 1,
-                 job->steps ? job->steps : made);
+                 job->steps ? job->steps : diffc_sampler_steps(trial.sampler));
+        ex_stage_close(&trial);
     }
     return code;
 }

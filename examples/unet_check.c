@@ -292,8 +292,10 @@ int main(int argc, char **argv)
     ex_begin();
     code = ex_context_open(&c.common, &c.context);
     if (!code) {
+        ex_cancel_on_signal(c.context);
         c.metrics = json_object();
         code = run(&c);
+        ex_cancel_on_signal(NULL);
         json_decref(c.metrics);
     }
     for (int i = 0; i < c.input_count; i++)

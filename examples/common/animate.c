@@ -118,15 +118,15 @@ void ex_animation_add(struct ex_animation *animation, cairo_surface_t *surface, 
     free(data);
 }
 
-int ex_animation_close(struct ex_animation *animation)
+int ex_animation_close(struct ex_animation *animation, int code)
 {
     put_chunk(animation, "IEND", NULL, 0);
     if (fclose(animation->file) && !animation->failed)
         animation->failed = errno;
-    if (!animation->failed && rename(animation->temporary, animation->path))
+    if (!code && !animation->failed && rename(animation->temporary, animation->path))
         animation->failed = errno;
-    if (!animation->failed)
+    if (!code && !animation->failed)
         return 0;
     remove(animation->temporary);
-    return ex_error(EX_FAILED, animation->path, "%s", strerror(animation->failed));
+    return code ? code : ex_error(EX_FAILED, animation->path, "%s", strerror(animation->failed));
 }

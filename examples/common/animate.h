@@ -18,7 +18,8 @@ int ex_animation_open(struct ex_animation *animation, const char *path, int fram
 /* Adds one, shown for `milliseconds`. Gives the surface back. */
 void ex_animation_add(struct ex_animation *animation, cairo_surface_t *surface, int milliseconds);
 
-/* Ends the file and gives it its name; reports what failed on the way. */
-int ex_animation_close(struct ex_animation *animation);
+/* Ends the file and gives it its name, unless `code` says that a frame is missing; reports what failed on the
+ * way. */
+int ex_animation_close(struct ex_animation *animation, int code);
 
 #endif

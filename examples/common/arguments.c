@@ -121,10 +121,19 @@ static int read_value(const struct ex_option *option, const char *text)
     return 0;
 }
 
+int ex_check_whole(const char *option, const struct ex_reals *list)
+{
+    for (int i = 0; i < list->count; i++)
+        if (list->value[i] != floor(list->value[i]))
+            return ex_error(EX_USAGE, option, "%g is not a whole number", list->value[i]);
+    return 0;
+}
+
 static void print_help(const struct ex_program *program, const struct ex_option *list, int count)
 {
-    const char *command = program->commands ? " [COMMAND]" : "";
-    printf("usage: %s%s [OPTIONS]\n%s\n", program_invocation_short_name, command, program->about);
+    const char *command = program->commands ? " [COMMAND]" : "", *operand = program->operand;
+    printf("usage: %s%s [OPTIONS]%s%s\n%s\n", program_invocation_short_name, command, operand ? " " : "",
+           operand ? operand : "", program->about);
     if (program->commands)
         printf("\ncommands: %s (the first one is the default)\n", program->commands);
     printf("\noptions:\n");
@@ -183,15 +192,21 @@ static int read_all(const struct ex_program *program, const struct ex_option *li
         }
         if (got == ':')
             return ex_error(EX_USAGE, argv[optind - 1], "needs a value");
-        if (got == '?')
-            return ex_error(EX_USAGE, argv[optind - 1],
+        if (got == '?') { /* optopt: of a long option that takes no value, or a single letter */
+            const char letter[3] = { '-', (char)optopt, '\0' };
+            return ex_error(EX_USAGE, optopt > 0 && optopt < 256 ? letter : argv[optind - 1],
                             optopt >= 256 ? "takes no value" : "unknown option (see --help)");
+        }
         const struct ex_option *option = &list[got - 256];
         int code = read_value(option, optarg);
         if (code)
             return code;
         given[got - 256] = 1;
     }
+    if (program->operand && optind == argc)
+        return ex_error(EX_USAGE, program->operand, "must be given (see --help)");
+    if (program->operand)
+        *program->operand_target = argv[optind++];
     if (optind < argc)
         return ex_error(EX_USAGE, argv[optind], "one argument too many (see --help)");
     return -1;

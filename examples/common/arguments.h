@@ -10,7 +10,7 @@ struct ex_reals { /* a list such as 0,1,2.5 */
     double value[EX_REALS_MAX];
 };
 
-#define EX_UNUSED_MAX 3
+#define EX_UNUSED_MAX 4
 #define EX_STRINGS_MAX 64
 
 struct ex_strings { /* of an option that may be given several times */
@@ -35,6 +35,8 @@ struct ex_option {
 struct ex_program {
     const char *about;    /* first lines of the help */
     const char *commands; /* "train|sample", NULL if there are none; the first one is the default */
+    const char *operand;  /* the help's name of an argument that must be there and is no option; NULL: none */
+    const char **operand_target;
     const struct ex_option *own;
     int own_count;
     const char *unused; /* names of common options that have no effect in it: "width time" */
@@ -48,6 +50,9 @@ struct ex_program {
  * otherwise the exit code (0 after --help and --version). `command` may be NULL for a program without. */
 int ex_arguments_read(const struct ex_program *program, const struct ex_option *common, int common_count,
                       const char **command, int argc, char **argv);
+
+/* Refuses a list that is not of whole numbers. */
+int ex_check_whole(const char *option, const struct ex_reals *list);
 
 /* Is `word` one of the words of `list`, which `divider` stands between? */
 int ex_holds(const char *list, char divider, const char *word);

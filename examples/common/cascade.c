@@ -96,12 +96,23 @@ static int check_model(const struct ex_cascade *cascade, const char *folder)
     return cascade->fits ? cascade->fits(cascade->opaque, options.image_height, options.image_width) : 0;
 }
 
+static int check_start(const struct ex_cascade *cascade, const struct ex_job *job, int number)
+{
+    struct ex_stage trial;
+    int code = ex_stage_try(cascade->studio, number, job->steps, &trial);
+    if (!code && cascade->starts)
+        code = cascade->starts(cascade->opaque, &trial, job);
+    ex_stage_close(&trial);
+    return code;
+}
+
 /* What can be wrong is better said now than after an hour of work. */
 static int check_all(const struct ex_cascade *cascade)
 {
+    const int stages = cascade->studio->model2 ? 2 : 1;
     int code = 0;
-    for (int i = 0; i < cascade->job_count && !code; i++)
-        code = ex_stage_try_steps(cascade->studio, cascade->jobs[i].steps, NULL);
+    for (int i = 0; i < cascade->job_count * stages && !code; i++)
+        code = check_start(cascade, &cascade->jobs[i / stages], 1 + i % stages);
     if (!code)
         code = check_model(cascade, cascade->studio->model);
     if (!code && cascade->studio->model2)

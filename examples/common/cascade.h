@@ -30,6 +30,8 @@ struct ex_cascade {
     int (*plan)(void *opaque, struct ex_cascade *cascade); /* makes the jobs: ex_cascade_jobs() */
     /* Can pictures of this size be made? Asked for each stage before any work; may be NULL. */
     int (*fits)(void *opaque, int64_t height, int64_t width);
+    /* Can a job start as it is to? Asked with ex_stage_try() before any work; may be NULL. */
+    int (*starts)(void *opaque, const struct ex_stage *trial, const struct ex_job *job);
     ex_arrange_fn arrange;
     int (*show)(void *opaque,
                 struct ex_cascade *cascade); /* what is to be made of the pictures beside the files */

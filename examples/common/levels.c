@@ -9,6 +9,12 @@ static int read_levels(const struct ex_studio *studio, struct ex_levels *levels)
                                         text, EX_LEVELS);
 }
 
+int ex_levels_check(const struct ex_studio *studio)
+{
+    struct ex_levels levels;
+    return read_levels(studio, &levels);
+}
+
 static int open_schedule(const struct ex_studio *studio, diffc_schedule **schedule)
 {
     char path[EX_PATH];

@@ -14,6 +14,9 @@ struct ex_levels {
     diffc_tensor *clean, *noisy[EX_LEVELS]; /* [1, 3, H, W] */
 };
 
+/* Is --timesteps a list of numbers? To be asked before long work. */
+int ex_levels_check(const struct ex_studio *studio);
+
 /* The timesteps are those of --timesteps, or 250, 500 and 750; the schedule that of the model, or without a
  * model squaredcos_cap_v2. */
 int ex_levels_open(struct ex_studio *studio, const char *image, int64_t height, int64_t width,

@@ -35,6 +35,13 @@ static int read_pair(diffc_context *context, const char *folder, const char *par
         return ex_failed(label_path, status);
     if (diffc_tensor_ndim(*images) != 3)
         return ex_error(EX_FAILED, path, "has %d dimensions, images have 3", diffc_tensor_ndim(*images));
+    if (diffc_tensor_ndim(*labels) != 1)
+        return ex_error(EX_FAILED, label_path, "has %d dimensions, labels have 1",
+                        diffc_tensor_ndim(*labels));
+    if (diffc_tensor_dim(*images, 0) != diffc_tensor_dim(*labels, 0))
+        return ex_error(EX_FAILED, path, "%lld images, but %s has %lld labels",
+                        (long long)diffc_tensor_dim(*images, 0), label_path,
+                        (long long)diffc_tensor_dim(*labels, 0));
     return 0;
 }
 

@@ -190,14 +190,10 @@ int ex_stage_steps(struct ex_stage *stage, int steps)
                                        "the course's loop needs two timesteps");
 }
 
-int ex_stage_try_steps(struct ex_studio *studio, int steps, int *made)
+int ex_stage_try(struct ex_studio *studio, int number, int steps, struct ex_stage *trial)
 {
-    struct ex_stage trial = { .studio = studio, .number = 1 };
-    int code = ex_stage_steps(&trial, steps);
-    if (!code && made)
-        *made = diffc_sampler_steps(trial.sampler);
-    diffc_release(&trial.sampler);
-    return code;
+    *trial = (struct ex_stage) { .studio = studio, .number = number };
+    return ex_stage_steps(trial, steps);
 }
 
 /* ---- the loop ---- */

@@ -38,9 +38,8 @@ void ex_stage_close(struct ex_stage *stage);
 /* Makes the sampler for `steps` timesteps (0: the default of the loop), or for --timesteps. */
 int ex_stage_steps(struct ex_stage *stage, int steps);
 
-/* Would ex_stage_steps() of stage I succeed? Needs no network. `made` (may be NULL) gets the number of
- * timesteps. */
-int ex_stage_try_steps(struct ex_studio *studio, int steps, int *made);
+/* A stage without its network, whose steps are made: what is wrong with them can be told before any work. */
+int ex_stage_try(struct ex_studio *studio, int number, int steps, struct ex_stage *trial);
 
 /* Prompts numbered `prompts` become the conditions 0, 1, ... and the negative one DIFFC_UNCONDITIONAL. */
 int ex_stage_prompts(struct ex_stage *stage, const int *prompts, int count);

@@ -39,16 +39,14 @@ static int check_texts(const struct ex_studio *s)
 
 static int check_steps(const struct ex_studio *s)
 {
-    for (int i = 0; i < s->steps.count; i++) {
-        if (s->steps.value[i] != (int)s->steps.value[i])
-            return ex_error(EX_USAGE, "--steps", "%g is not a whole number", s->steps.value[i]);
-        for (int k = 0; k < i; k++)
+    int code = ex_check_whole("--steps", &s->steps);
+    for (int i = 0; i < s->steps.count && !code; i++)
+        for (int k = 0; k < i && !code; k++)
             if (s->steps.value[k] == s->steps.value[i])
-                return ex_error(EX_USAGE, "--steps", "%g is there twice", s->steps.value[i]);
-    }
-    if (s->steps.count > 1 && !s->many_steps)
+                code = ex_error(EX_USAGE, "--steps", "%g is there twice", s->steps.value[i]);
+    if (!code && s->steps.count > 1 && !s->many_steps)
         return ex_error(EX_USAGE, "--steps", "one number, please (text_to_image takes a list)");
-    return 0;
+    return code;
 }
 
 static int check(struct ex_studio *s)
@@ -67,6 +65,9 @@ static int check(struct ex_studio *s)
 int ex_studio_read(struct ex_studio *studio, const struct ex_program *program, int argc, char **argv)
 {
     struct ex_studio *s = studio;
+    char level_help[64], out_help[96];
+    snprintf(level_help, sizeof level_help, "of what stage II is shown (default %d)", s->noise_level);
+    snprintf(out_help, sizeof out_help, "folder for all results (default: %s)", s->default_out);
     const struct ex_option common[] = {
         { "model", EX_TEXT, &s->model, 0, 0, "DIR",
           "folder of the model: unet/, scheduler/, text_encoder/ ...; or one that holds both stages" },
@@ -79,11 +80,13 @@ int ex_studio_read(struct ex_studio *studio, const struct ex_program *program, i
         { "guidance2", EX_REAL, &s->guidance2, -1000, 1000, "X", "the same of stage II (default 4)" },
         { "steps", EX_REALS, &s->steps, 1, 1000, "N", "timesteps of the loop" },
         { "timesteps", EX_TEXT, &s->timesteps, 0, 0, "LIST|NAME",
-          "990,960,...,0 or a spacing such as strided, smart50" },
+          s->levels_only ? "at most 6, such as 250,500,750"
+                         : "990,960,...,0 or a spacing such as strided, smart50" },
         { "loop", EX_CHOICE, &s->loop, 0, 0, "course|pipeline",
-          "the course's strided loop, or the model's own scheduler (default with --rng torch)" },
+          "the course's strided loop, or the model's own scheduler (default with --rng torch and in "
+          "text_to_image)" },
         { "step", EX_TEXT, &s->step, 0, 0, "NAME", "another step rule: ddim, dpmsolver++, euler ..." },
-        { "noise-level", EX_INT, &s->noise_level, 0, 999, "T", "of what stage II is shown (default 250)" },
+        { "noise-level", EX_INT, &s->noise_level, 0, 999, "T", level_help },
         { "seed", EX_SEED, &s->seed, 0, 0, "N", "of all random numbers (default 180)" },
         { "rng", EX_CHOICE, &s->rng, 0, 0, "philox|torch",
           "torch: the numbers of PyTorch, in diffusers' order" },
@@ -95,7 +98,7 @@ int ex_studio_read(struct ex_studio *studio, const struct ex_program *program, i
         { "embeddings", EX_TEXT, &s->embeddings, 0, 0, "FILE",
           "states of the prompts, instead of text_encoder/" },
         { "clean", EX_FLAG, &s->clean, 0, 0, NULL, "clean the prompts as the pipelines' clean_caption does" },
-        { "out", EX_TEXT, &s->out, 0, 0, "DIR", "folder for all results (default: out/NAME-OF-THE-PROGRAM)" },
+        { "out", EX_TEXT, &s->out, 0, 0, "DIR", out_help },
         { "save-npy", EX_FLAG, &s->save_npy, 0, 0, NULL,
           "also write each picture as it is, float32 [3, H, W]" },
         { "no-text", EX_FLAG, &s->no_text, 0, 0, NULL, "no prompt, seed and model in the PNG files" },
@@ -104,7 +107,7 @@ int ex_studio_read(struct ex_studio *studio, const struct ex_program *program, i
     int code = ex_arguments_read(program, common, (int)(sizeof common / sizeof common[0]), NULL, argc, argv);
     if (code >= 0)
         return code;
-    if (!s->model && !ex_holds(program->unused, ' ', "model"))
+    if (!s->model && !s->without_model)
         return ex_error(EX_USAGE, "--model", "must be given");
     s->out = s->out ? s->out : s->default_out;
     return check(s);
@@ -149,7 +152,9 @@ int ex_studio_open(struct ex_studio *studio)
     studio->began = ex_seconds();
     studio->metrics = json_object();
     studio->images = json_array();
-    int code = choose_models(studio);
+    int code = ex_check_folder(studio->out);
+    if (!code)
+        code = choose_models(studio);
     if (!code)
         code = ex_context_create(studio->threads, studio->memory, &studio->context);
     if (!code)

@@ -18,6 +18,8 @@ struct ex_studio {
     double guidance, guidance2;
     struct ex_reals steps; /* one number, or with many_steps a list */
     int many_steps;
+    int levels_only;   /* --timesteps takes no name of a spacing */
+    int without_model; /* the program can do without one */
     const char *timesteps, *loop, *step;
     int noise_level;
     uint64_t seed;
@@ -26,7 +28,7 @@ struct ex_studio {
     const char *precision, *numerics, *out, *embeddings;
     int clean, save_npy, no_text, quiet;
 
-    const char *default_out; /* out/NAME-OF-THE-PROGRAM */
+    const char *default_out;
     diffc_context *context;
     diffc_generator *generator; /* --rng torch: see ex_studio_noise() */
     int drawn;                  /* tensors of noise so far */

@@ -38,9 +38,12 @@ static int find_all(struct ex_studio *s)
 static void say_dropped(const struct ex_studio *s, const int64_t *dropped)
 {
     for (int i = 0; i < text_count(s); i++)
-        if (dropped[i])
+        if (dropped[i] && i < s->prompts.count)
             fprintf(stderr, "%s: note: prompt %d is too long: its last %lld tokens are cut off\n",
                     program_invocation_short_name, i + 1, (long long)dropped[i]);
+        else if (dropped[i])
+            fprintf(stderr, "%s: note: --negative is too long: its last %lld tokens are cut off\n",
+                    program_invocation_short_name, (long long)dropped[i]);
 }
 
 static int run_encoder(struct ex_studio *s, diffc_text_encoder *encoder, const diffc_tokenizer *tokenizer)

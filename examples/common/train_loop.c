@@ -74,7 +74,7 @@ static int draw_losses(const struct ex_training *run, const struct ex_log *log, 
 static int is_shown(const struct ex_training *run, int epoch)
 {
     for (int i = 0; i < run->show.count; i++)
-        if ((int)run->show.value[i] == epoch)
+        if (run->show.value[i] == epoch)
             return 1;
     return epoch == run->options->epochs;
 }

@@ -9,6 +9,12 @@ check shape forward/noisy-250.npy 3,64,64
 check noisy forward/noisy-0.npy 750 forward/noisy-750.npy 0.05
 check noisy forward/noisy-0.npy 250 forward/noisy-250.npy 0.05
 is_png forward/forward.png forward/noisy-250.png
+# (the schedule is the model's, where one is given)
+expect 0 forward_process --model model --size 64 --timesteps 750 --save-npy --out of-model
+[ ! -s stderr ] || die "forward_process says something about --model"
+! cmp -s of-model/noisy-750.npy forward/noisy-750.npy || die "--model does not change the schedule"
+expect 2 forward_process --timesteps smart50 --out made
+one_line forward_process --timesteps
 expect 0 forward_process --size 64 --timesteps 250 --save-npy --rng torch --out torch
 check noisy forward/noisy-0.npy 250 torch/noisy-250.npy 0.05
 
@@ -50,6 +56,16 @@ expect 2 predict_noise --model model/unet --sample x.npy --timestep 690 --text t
 one_line predict_noise '--out: needed'
 check one_step x.npy eps.npy 690 iterative/one-step.npy 1e-4
 
+expect 0 iterative_denoise --model model --loop pipeline --step euler --steps 20 --start 5 --save-npy --quiet --out euler
+step=$(ls euler/step-*.npy | sort -t- -k2 -rn | head -n 1)
+level=${step##*step-}
+"$check_npy" batch "$step" x.npy # what the network sees, not x_0 + sigma noise
+expect 0 predict_noise --model model/unet --sample x.npy --timestep "${level%.npy}" --text text.npy --out eps.npy
+check one_step x.npy eps.npy "${level%.npy}" euler/one-step.npy 2e-3
+expect 2 iterative_denoise --model model --start 40 --out made
+one_line iterative_denoise --start
+no_file made
+
 # ---- SDEdit: levels, pictures and prompts; the bits are those of the picture alone
 expect 0 sdedit --model model --image drawing:house --image drawing:boat --prompt dog --prompt cat --start 1,7 --steps 10 \
     --save-npy --quiet --out sdedit
@@ -64,6 +80,24 @@ check near clean/noisy-0.npy near/prompt1-image1-level1.npy 0.1
 expect 0 sdedit --model model --model2 model2 --image drawing:boat --strength 0.5 --steps 4 --loop pipeline --save-npy \
     --quiet --out strength
 check shape strength/prompt1-image1-level1-stage2.npy 3,32,32
+
+# what cannot start is told before any picture is made
+expect 2 sdedit --model model --steps 10 --out made
+one_line sdedit --start
+expect 2 sdedit --model model --start 1.5 --out made
+one_line sdedit 'not a whole number'
+expect 2 sdedit --model model --model2 model2 --strength2 0.001 --out made
+one_line sdedit --strength2
+expect 2 inpaint --model model --model2 model2 --strength2 0.001 --out made
+one_line inpaint --strength2
+expect 2 anagram --model model --reduction median --out made
+one_line anagram --reduction
+expect 2 hybrid --model model --kernel 199 --out made
+one_line hybrid --kernel
+no_file made
+touch plain-file
+expect 1 sdedit --model model --out plain-file/inside
+one_line sdedit plain-file
 
 # ---- inpainting: outside the mask the picture stays, to the bit with the rule clean
 expect 0 inpaint --model model --image drawing:boat --rule clean --count 1 --steps 5 --save-npy --quiet --out clean-rule

@@ -59,6 +59,29 @@ for command in 'mnist_denoise noise' 'mnist_diffusion train' 'mnist_eval train';
     no_file made
 done
 
+# Labels of another number: without training images they were once cut to the images' number.
+write_data odd 20 3
+printf '\3' >>odd/t10k-labels-idx1-ubyte
+printf '\0\0\010\001\0\0\0\025' | dd of=odd/t10k-labels-idx1-ubyte conv=notrunc status=none
+for command in 'mnist_denoise noise' 'mnist_denoise train'; do
+    expect 1 $command --data odd --out made
+    one_line mnist_denoise '20 images, but .*odd/t10k-labels-idx1-ubyte has 21 labels'
+    no_file made
+done
+write_data lonely 1 3
+expect 1 mnist_eval judge --data lonely --classifier "$tests/../../examples/models/lenet.safetensors" --out made
+one_line mnist_eval 'needs two'
+no_file made
+
+# A signal ends what has no loop of its own, too.
+"$PROGRAMS/mnist_denoise" show --weights "$tests/../../examples/models/b1.2-denoise.safetensors" --count 1000 --out shown \
+    2>stderr >stdout &
+sleep 0.3
+kill -TERM $!
+code=0
+wait $! || code=$?
+[ $code -eq 143 ] || die "exit code $code of mnist_denoise show after SIGTERM, expected 143"
+
 # Fewer images than a picture has room for are enough.
 write_data few 4 3
 expect 0 mnist_denoise noise --data few --out noise

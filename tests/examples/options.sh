@@ -38,6 +38,9 @@ for program in mnist_denoise mnist_diffusion mnist_eval; do
 done
 wrong --objective mnist_diffusion train --objective ddpn
 wrong --guidance mnist_diffusion sample --guidance 1,2
+wrong --show mnist_denoise train --show 1.5
+wrong --show mnist_diffusion train --show 1,2.5
+wrong '-x: unknown' mnist_eval -xyz
 wrong --weights unet_check
 wrong --adam-steps unet_check --weights w --x x --adam-steps 3
 expect 2 mnist_denoise train --epochs
@@ -45,6 +48,10 @@ one_line mnist_denoise --epochs
 # An option that counts in another command only: a note, and the work is done.
 expect 0 mnist_denoise noise --epochs 2 --sigma 1 --out noted
 for option in epochs sigma; do
+    grep -q "note: --$option has no effect here" stderr || die "nothing said about --$option"
+done
+expect 0 mnist_denoise noise --weights none --precision bf16 --count 3 --out noted
+for option in weights precision count; do
     grep -q "note: --$option has no effect here" stderr || die "nothing said about --$option"
 done
 expect 0 mnist_denoise noise --quiet --out noted
