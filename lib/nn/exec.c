@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/float_mode.h"
 #include "nn/node.h"
 
 #define MAX_SAMPLES (1 << 24) /* of parts: their numbers are values of a graph, and exact in float */
@@ -92,9 +93,12 @@ void dfi_exec_destroy(struct dfi_exec *exec)
 
 void dfi_exec_refresh(struct dfi_exec *exec)
 {
+    struct dfi_float_mode mode;
+    dfi_float_enter(&mode, 1);
     for (int i = 0; i < exec->graph->count; i++)
         if (dfi_node(exec, i)->kind->refresh)
             dfi_node(exec, i)->kind->refresh(exec, i);
+    dfi_float_leave(&mode);
 }
 
 void dfi_exec_set_size(struct dfi_exec *exec, int batch, int conditions)
@@ -178,25 +182,31 @@ static int end_run(struct dfi_exec *exec)
 
 int dfi_exec_forward(struct dfi_exec *exec, int batch_statistics)
 {
+    struct dfi_float_mode mode;
     exec->batch_statistics = batch_statistics;
     begin_run(exec);
+    dfi_float_enter(&mode, 1);
     for (int i = 0; i < exec->graph->count && !has_ended(exec); i++)
         dfi_node(exec, i)->kind->forward(exec, i);
+    dfi_float_leave(&mode);
     return end_run(exec);
 }
 
 int dfi_exec_backward(struct dfi_exec *exec, int accumulate)
 {
     const int last = exec->graph->count - 1;
+    struct dfi_float_mode mode;
     exec->accumulate = accumulate;
     memset(exec->written, 0, (size_t)exec->graph->count);
     exec->written[last] = 1;
     begin_run(exec);
+    dfi_float_enter(&mode, 1);
     for (int i = last; i >= 0 && !has_ended(exec); i--) {
         const struct dfi_node *node = dfi_node(exec, i);
         if (node->gradient && exec->written[i] && node->kind->backward)
             node->kind->backward(exec, i);
     }
+    dfi_float_leave(&mode);
     return end_run(exec);
 }
 

@@ -386,12 +386,20 @@ static void group_pack_piece(struct dfi_exec *exec, int number, int index, int w
                   dfi_worker(exec, worker));
 }
 
+/* So few channels that they would be summed in another way are never left over. */
+static int next_group(const struct state *state, int left)
+{
+    const int rest = left - state->group;
+    if (rest <= 0)
+        return left;
+    return rest <= DFI_NARROW ? state->group - GROUP_STEP / 2 : state->group;
+}
+
 static void forward_groups(struct dfi_exec *exec, int number, struct state *state)
 {
     const struct dfi_node *node = dfi_node(exec, number);
-    for (state->first = 0; state->first < node->c; state->first += state->group) {
-        const int left = node->c - state->first;
-        state->part = part_of(&state->conv, left < state->group ? left : state->group);
+    for (state->first = 0; state->first < node->c; state->first += state->part.cout) {
+        state->part = part_of(&state->conv, next_group(state, node->c - state->first));
         dfi_node_parallel(exec, number, widen_piece, widen_pieces(exec, node, state->part.cout));
         dfi_node_parallel(exec, number, group_pack_piece,
                           dfi_conv_pack_pieces(&state->part, DFI_CONV_FORWARD));

@@ -285,11 +285,15 @@ static ptrdiff_t all_columns(const struct dfi_node *node)
     return (ptrdiff_t)node->c * node->h * node->w;
 }
 
-/* Rows of a worker's scratch: those of a piece of samples, or of a lane and of the lanes' sums. */
+/* Rows of a worker's scratch: those of a piece of samples, or of a lane and of the sums of the lanes here.
+ * With ranks a lane is a larger part of the samples here, and there are fewer: one rank or as many as lanes
+ * need most. */
 static int scratch_rows(const struct dfi_node *input, const struct dfi_exec_sizes *sizes)
 {
-    const int lane = sizes->samples / DFI_LANES + 1, sums = lane + DFI_LANES * input->c;
-    return sizes->backward && sums > ROWS_PER_PIECE ? sums : ROWS_PER_PIECE;
+    const int one = sizes->samples / DFI_LANES + 1 + DFI_LANES * input->c,
+              most = sizes->samples + 1 + input->c;
+    const int sums = !sizes->backward ? 0 : one > most ? one : most;
+    return sums > ROWS_PER_PIECE ? sums : ROWS_PER_PIECE;
 }
 
 static int unflatten_need(const struct dfi_graph *graph, const struct dfi_node *node,

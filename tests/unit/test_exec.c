@@ -1,5 +1,7 @@
 /* The bits of a run depend on neither threads nor neighbours; and what a graph and a plan refuse. */
 
+#include <fenv.h>
+
 #include "graph_case.h"
 #include "model/architectures.h"
 #include "model/session.h"
@@ -149,6 +151,55 @@ static void test_batches(void **unused)
             assert_same_samples(&all, first, &some, 0, split[s]);
         }
         close_pair(&pair);
+    }
+}
+
+/* Nor do they depend on how the caller rounds, which once reached the folded norms. */
+static void test_rounding_mode(void **unused)
+{
+    static const struct dfi_exec_options options = { 2, 1, 0, .frozen = 1 };
+    (void)unused;
+    for (int i = 0; i < DFI_COUNT(masks); i++) {
+        struct pair pair;
+        open_pair(&pair, 0, &options, &options, masks[i]);
+        const struct dfi_block nearest = run_evaluation(&pair.whole, pair.out, 2, 1, 0, 0);
+        assert_int_equal(fesetround(FE_UPWARD), 0);
+        dfi_exec_refresh(pair.part.exec);
+        dfi_exec_set_size(pair.part.exec, 2, 1);
+        net_write_inputs(&pair.part, 0, 0);
+        const int status = dfi_exec_forward(pair.part.exec, 0), mode = fegetround();
+        assert_int_equal(fesetround(FE_TONEAREST), 0);
+        assert_int_equal(status, DIFFC_OK);
+        assert_int_equal(mode, FE_UPWARD);
+        const struct dfi_block upward = dfi_exec_value(pair.part.exec, pair.out);
+        assert_same_samples(&nearest, 0, &upward, 0, 2);
+        close_pair(&pair);
+    }
+}
+
+/* Weights of 19 MB go in groups of 64 channels at most, and of the 66 here two are not left over. */
+static void test_groups_of_channels(void **unused)
+{
+    (void)unused;
+    for (int i = 1; i <= DFI_COUNT(masks); i++) { /* plain C takes long, and has one way to sum */
+        const enum dfi_precision precision = i < DFI_COUNT(masks) ? DFI_PRECISION_F32 : DFI_PRECISION_BF16;
+        struct diffc_context *own = open_context(2, i < DFI_COUNT(masks) ? masks[i] : 0);
+        struct dfi_block y[2];
+        struct net net[2];
+        for (int stream = 0; stream < 2; stream++) {
+            const struct dfi_exec_options options = {
+                1, 1, 0, .frozen = 1, .stream = stream, .precision = precision
+            };
+            net_open(&net[stream], own, DIFFC_F32);
+            const int x = dfi_graph_input(net[stream].graph, "x", 8192, 3, 3, 0);
+            const int out = dfi_conv2d(net[stream].graph, x, "a", 66, 3, 2, 1);
+            net_plan(&net[stream], &options);
+            y[stream] = run_evaluation(&net[stream], out, 1, 1, 0, 0);
+        }
+        assert_same_samples(&y[0], 0, &y[1], 0, 1);
+        for (int stream = 0; stream < 2; stream++)
+            net_close(&net[stream]);
+        diffc_release(&own);
     }
 }
 
@@ -386,6 +437,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads),        cmocka_unit_test(test_rounds),
         cmocka_unit_test(test_batches),        cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_rounding_mode),  cmocka_unit_test(test_groups_of_channels),
         cmocka_unit_test(test_conditions),     cmocka_unit_test(test_session_in_training),
         cmocka_unit_test(test_refused_graphs), cmocka_unit_test(test_shared_parameters),
         cmocka_unit_test(test_refused_plans),

@@ -262,6 +262,20 @@ static void test_extremes(void **unused)
         args.mask = not_second;
         tables[t]->attend(&args);
         assert_true(fabsf(y[0] - 3.7310586f) < 1e-5f);
+        const float unclear[4] = { 1, NAN, 1, 1 };
+        args.mask = unclear; /* takes a key out as a zero does */
+        tables[t]->attend(&args);
+        assert_true(fabsf(y[0] - 3.7310586f) < 1e-5f);
+        for (int sign = -1; sign <= 1; sign += 2) { /* scores without an end say nothing */
+            float row[4], scores[4];
+            for (int i = 0; i < 4; i++)
+                row[i] = scores[i] = sign * INFINITY;
+            args.part[0].k = row;
+            args.mask = NULL;
+            tables[t]->attend(&args);
+            tables[t]->attention_softmax(scores, 4, 1, 4, 1, NULL, 0, NULL);
+            assert_true(isnan(y[0]) && isnan(scores[0]) && isnan(scores[3]));
+        }
         args.part[0].k = unknown;
         args.mask = NULL;
         tables[t]->attend(&args);

@@ -252,6 +252,25 @@ static void nor_with_ranks_that_have_no_sample(void **state)
     check_same_bits(&job);
 }
 
+/* A lane is a larger part of what a rank has: its rows were once written behind a worker's scratch. */
+static void nor_with_large_batches(void **state)
+{
+    (void)state;
+    struct job job = small_job("ddpm");
+    struct outcome alone[CC_RANKS], outcomes[CC_RANKS];
+    job.options.batch = 4096;
+    job.options.epochs = 1;
+    job.samples = 4096;
+    job.steps = 1;
+    run(&job, 0, 2, alone);
+    for (int size = 2; size <= 8; size *= 2) {
+        run(&job, size, 2, outcomes);
+        expect_same(alone, outcomes, size);
+        free_outcomes(outcomes);
+    }
+    free_outcomes(alone);
+}
+
 static void other_rank_counts_resume(void **state)
 {
     static const int sizes[][2] = { { 1, 2 }, { 2, 4 }, { 4, 1 }, { 8, 0 }, { 0, 8 }, { 4, 2 } };
@@ -503,6 +522,7 @@ int main(void)
         cmocka_unit_test(ranks_leave_no_trace),
         cmocka_unit_test(nor_when_gradients_accumulate),
         cmocka_unit_test(nor_with_ranks_that_have_no_sample),
+        cmocka_unit_test(nor_with_large_batches),
         cmocka_unit_test(other_rank_counts_resume),
         cmocka_unit_test(cancels_concern_all_ranks),
         cmocka_unit_test(trouble_of_one_ends_the_step_of_all),

@@ -2,6 +2,7 @@
  * as they are, the softmax needs no sum over lanes, and products take the register tile of tile.h. */
 
 #include <diffc/tensor.h>
+#include <math.h>
 
 #include "kernel/x86/activation.h"
 #include "kernel/x86/tile.h"
@@ -110,14 +111,15 @@ static const float *useful_mask(const float *mask_row, int keys)
 static void take_out(const struct work *w)
 {
     for (int k = 0; k < w->keys; k++)
-        for (int v = 0; w->mask[k] <= 0 && v < w->vectors; v++)
+        for (int v = 0; !(w->mask[k] > 0) && v < w->vectors; v++)
             store(w->scores + k * QUERIES + v * LANES, set(NEVER));
 }
 
 /* Largest scores of the queries of a vector. */
 static vec largest(const struct work *w, int v)
 {
-    vec best[4] = { set(NEVER), set(NEVER), set(NEVER), set(NEVER) };
+    const vec least = set(w->mask ? NEVER : -INFINITY);
+    vec best[4] = { least, least, least, least };
     const float *x = w->scores + v * LANES;
     for (int k = 0; k < w->keys; k++, x += QUERIES)
         best[k % 4] = maximum(load(x), best[k % 4]);
@@ -132,10 +134,11 @@ static vec exponentials(const struct work *w, int v, int first, int end, vec bes
     for (int k = first; k < end; k++) {
         float *x = w->scores + k * QUERIES + v * LANES;
         const vec value = load(x);
-        vec power = exponential(subtract(value, best));
+        const vec away = subtract(value, best);
+        vec power = exponential(away);
         if (w->mask)
             power = unless_negative(subtract(value, none), power);
-        power = keep_nan(value, power);
+        power = keep_nan(away, power);
         store(x, power);
         sum = add(sum, power);
     }

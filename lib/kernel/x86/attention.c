@@ -1,5 +1,7 @@
 /* The softmax of attention, row by row. Sums are float within a run of 64 vectors, then double. */
 
+#include <math.h>
+
 #include "kernel/x86/activation.h"
 
 #define RUN (64 * LANES)
@@ -27,13 +29,14 @@ DFI_INLINE vec masked(vec score, const float *mask_row, int i, int n)
 
 static float scale_and_mask(float *x, int c, float scale, const float *bias, const float *mask_row)
 {
-    vec best = set(NEVER);
+    const vec least = set(mask_row ? NEVER : -INFINITY);
+    vec best = least;
     for (int i = 0; i < c; i += LANES) {
         const int n = lanes_left(c, i);
         const vec b = bias ? load_upto(bias + i, n) : zero();
         const vec score = masked(madd(load_upto(x + i, n), set(scale), b), mask_row, i, n);
         store_upto(x + i, n, score);
-        best = maximum(first_or(score, n, set(NEVER)), best);
+        best = maximum(first_or(score, n, least), best);
     }
     float lanes[LANES], largest;
     store(lanes, best);
@@ -52,9 +55,9 @@ static double exponentials(float *x, int c, float best)
         vec sum = zero();
         for (int i = first; i < c && i < first + RUN; i += LANES) {
             const int n = lanes_left(c, i);
-            const vec score = load_upto(x + i, n);
-            vec value = unless_negative(subtract(score, none), exponential(subtract(score, origin)));
-            value = first_or(keep_nan(score, value), n, zero());
+            const vec score = load_upto(x + i, n), away = subtract(score, origin);
+            vec value = unless_negative(subtract(score, none), exponential(away));
+            value = first_or(keep_nan(away, value), n, zero());
             store_upto(x + i, n, value);
             sum = add(sum, value);
         }
