@@ -81,7 +81,7 @@ DIFFC_API int diffc_context_create(const diffc_context_options *options, diffc_c
 DIFFC_API void diffc_context_cancel(diffc_context *context);
 
 /* Number of workers; instruction sets in use (DIFFC_CPU_...); name of the kernel set that matrix products
- * use, e.g. "blis-haswell", "blis+diffc-avx512" (recorded in checkpoints: the same name means the same bits).
+ * use, e.g. "blis-skx", "blis+diffc-avx512" (recorded in checkpoints: the same name means the same bits).
  * Since 0.1. */
 DIFFC_API int diffc_context_threads(const diffc_context *context);
 DIFFC_API uint32_t diffc_context_cpu_flags(const diffc_context *context);

@@ -6,7 +6,8 @@
 #include <diffc/tensor.h>
 
 #define BLOCK_BYTES \
-    (512 * 1024)      /* of a block's values: shares a second-level cache of 1 MB with the weights */
+    (512 * 1024) /* of a block's values, which share a second-level cache of 1 MB with the weights; with one \
+                    of 512 KB smaller blocks are no faster */
 #define MOST_GROUPS 4 /* of tiles in a block */
 /* Where fewer than so many groups fit, the weights, read anew for every block, would cost more than values
  * that leave that cache: then a block has so many, if there are enough blocks to share among threads. */

@@ -6,8 +6,8 @@
 
 /* C[m][n] = A[m][k] B[k][n] (+ C if accumulate), row and column strides in elements for each.
  * Single-threaded, never the same sums in another order for other m: a row of C has the same bits alone as
- * among others. dtype F32 runs in BLIS, with our own micro-kernel where BLIS does not know the CPU; F64 is
- * plain loops. */
+ * among others. dtype F32 runs in BLIS, with its own micro-kernels on CPUs with AVX-512 that it knows, with
+ * ours on others; F64 is plain loops. */
 struct dfi_gemm {
     size_t m, n, k;
     const void *a;
@@ -20,7 +20,7 @@ struct dfi_gemm {
 };
 void dfi_gemm(uint32_t cpu_flags, int dtype, const struct dfi_gemm *args);
 
-/* Warms BLIS up (its first calls allocate) and names the kernels in use: "blis-zen3", "blis+diffc-avx512". */
+/* Warms BLIS up (its first calls allocate) and names the kernels in use: "blis-skx", "blis+diffc-avx2". */
 const char *dfi_gemm_prepare(uint32_t cpu_flags);
 
 #endif

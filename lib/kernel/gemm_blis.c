@@ -1,7 +1,7 @@
-/* BLIS as a framework: its packing and loops, its own micro-kernels where it knows the CPU, ours where it
- * falls back to its generic ones (BLIS 0.9 knows no CPU of AMD's after Zen 3). A private context carries our
- * micro-kernels and block sizes; nothing of BLIS's own state is changed, and every call runs on the calling
- * thread alone. */
+/* BLIS as a framework: its packing and loops, its own micro-kernels where all instruction sets are in use and
+ * it knows the CPU (BLIS 0.9 knows no CPU of AMD's with AVX-512), ours elsewhere. A private context carries
+ * our micro-kernels and block sizes; nothing of BLIS's own state is changed, and every call runs on the
+ * calling thread alone. */
 
 #include <blis.h>
 #include <diffc/context.h>

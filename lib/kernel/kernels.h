@@ -15,8 +15,8 @@ enum dfi_act { DFI_ACT_NONE = 0, DFI_ACT_GELU, DFI_ACT_SILU, DFI_ACT_RELU, DFI_A
 
 /* A convolution seen as a list of taps: y[p][o] = bias[o] + sum over taps t and channels i of
  * x[base(p) + offset[t] + i] * w[t][i][o], for width x rows output pixels p. The input is packed so that no
- * tap leaves it. Each output value is one chain of fused multiply-adds in the order taps, channels: the same
- * bits wherever the tile borders lie. */
+ * tap leaves it. Each output value is one chain of fused multiply-adds in the order taps, channels, or with
+ * at most DFI_NARROW output channels a few chains: the same bits wherever the tile borders lie. */
 struct dfi_winograd;
 
 struct dfi_taps_args {

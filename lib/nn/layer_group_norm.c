@@ -117,7 +117,7 @@ static void group_statistics(const struct dfi_exec *exec, const struct dfi_node 
     state->inverse[group] = 1 / sqrt((squares > 0 ? squares / count : squares * 0) + node->epsilon);
 }
 
-/* weight * (1 + scale) of a channel, and the factor itself. */
+/* 1 + scale of a channel, that of the weight. */
 static double factor_of(const struct dfi_exec *exec, const void *emb, size_t channel)
 {
     return emb ? 1 + dfi_get(exec, emb, channel) : 1;

@@ -2,28 +2,10 @@
 
 #include "nn/build.h"
 
-static size_t pixels_of(const struct dfi_block *block)
-{
-    return (size_t)block->h * (size_t)block->w;
-}
-
-static const void *ones(const struct dfi_exec *exec)
-{
-    return exec->block + exec->plan.ones_offset;
-}
-
 /* `count` channels of a sample of `block`, from pixels of its type to `to`. */
 static void copy_pixels(const struct dfi_block *block, const void *x, ptrdiff_t ldx, void *to, int count)
 {
-    block->kernels->affine_act(x, ldx, to, block->ld, pixels_of(block), count, NULL, NULL, DFI_ACT_NONE);
-}
-
-/* Writes or adds `g` to sample n of an input's gradient. */
-static void give_gradient(const struct dfi_exec *exec, int input, int n, const void *g, ptrdiff_t ldg)
-{
-    const struct dfi_block dx = dfi_exec_gradient_of(exec, input);
-    dx.kernels->affine2(g, ldg, NULL, 0, dfi_sample(&dx, n), dx.ld, pixels_of(&dx), dx.c, ones(exec), NULL,
-                        NULL, dfi_gradient_adds(exec, input));
+    block->kernels->affine_act(x, ldx, to, block->ld, dfi_pixels(block), count, NULL, NULL, DFI_ACT_NONE);
 }
 
 static void forward_samples(struct dfi_exec *exec, int number, dfi_node_task piece)
@@ -48,7 +30,7 @@ static void activation_piece(struct dfi_exec *exec, int number, int index, int w
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    x.kernels->affine_act(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, pixels_of(&y), y.c, NULL,
+    x.kernels->affine_act(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, dfi_pixels(&y), y.c, NULL,
                           NULL, node->act);
 }
 
@@ -63,9 +45,9 @@ static void activation_backward_piece(struct dfi_exec *exec, int number, int ind
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
     void *g = dfi_sample(&dy, index);
-    x.kernels->affine_act_backward(dfi_sample(&x, index), x.ld, g, dy.ld, g, dy.ld, pixels_of(&dy), dy.c,
+    x.kernels->affine_act_backward(dfi_sample(&x, index), x.ld, g, dy.ld, g, dy.ld, dfi_pixels(&dy), dy.c,
                                    NULL, NULL, node->act, NULL, NULL);
-    give_gradient(exec, node->input[0], index, g, dy.ld);
+    dfi_give_gradient(exec, node->input[0], index, g, dy.ld);
 }
 
 static void activation_backward(struct dfi_exec *exec, int number)
@@ -89,7 +71,7 @@ static void softmax_piece(struct dfi_exec *exec, int number, int index, int work
     (void)worker;
     const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
     const struct dfi_block y = dfi_exec_value(exec, number);
-    exec->kernels->softmax(dfi_sample(&x, index), dfi_sample(&y, index), pixels_of(&y), y.c);
+    exec->kernels->softmax(dfi_sample(&x, index), dfi_sample(&y, index), dfi_pixels(&y), y.c);
 }
 
 static void softmax_forward(struct dfi_exec *exec, int number)
@@ -102,8 +84,8 @@ static void softmax_backward_piece(struct dfi_exec *exec, int number, int index,
     (void)worker;
     const struct dfi_block y = dfi_exec_value(exec, number), dy = dfi_exec_gradient_of(exec, number);
     void *g = dfi_sample(&dy, index);
-    exec->kernels->softmax_backward(dfi_sample(&y, index), g, g, pixels_of(&y), y.c);
-    give_gradient(exec, dfi_node(exec, number)->input[0], index, g, dy.ld);
+    exec->kernels->softmax_backward(dfi_sample(&y, index), g, g, dfi_pixels(&y), y.c);
+    dfi_give_gradient(exec, dfi_node(exec, number)->input[0], index, g, dy.ld);
 }
 
 static void softmax_backward(struct dfi_exec *exec, int number)
@@ -129,7 +111,7 @@ static void flatten_piece(struct dfi_exec *exec, int number, int index, int work
     (void)worker;
     const struct dfi_block x = dfi_exec_value(exec, dfi_node(exec, number)->input[0]);
     const struct dfi_block y = dfi_exec_value(exec, number);
-    transpose(exec, dfi_sample(&x, index), dfi_sample(&y, index), pixels_of(&x), (size_t)x.c);
+    transpose(exec, dfi_sample(&x, index), dfi_sample(&y, index), dfi_pixels(&x), (size_t)x.c);
 }
 
 static void flatten_forward(struct dfi_exec *exec, int number)
@@ -150,8 +132,8 @@ static void flatten_backward_piece(struct dfi_exec *exec, int number, int index,
     const int input = dfi_node(exec, number)->input[0];
     const struct dfi_block x = dfi_exec_value(exec, input), dy = dfi_exec_gradient_of(exec, number);
     void *g = dfi_worker(exec, worker);
-    transpose(exec, dfi_sample(&dy, index), g, (size_t)x.c, pixels_of(&x));
-    give_gradient(exec, input, index, g, x.c);
+    transpose(exec, dfi_sample(&dy, index), g, (size_t)x.c, dfi_pixels(&x));
+    dfi_give_gradient(exec, input, index, g, x.c);
 }
 
 static void flatten_backward(struct dfi_exec *exec, int number)
@@ -175,7 +157,7 @@ static int add_need(const struct dfi_graph *graph, const struct dfi_node *node,
 
 static const void *add_factors(const struct dfi_exec *exec, int number)
 {
-    return dfi_node(exec, number)->factor == 1 ? ones(exec) : dfi_state(exec, number);
+    return dfi_node(exec, number)->factor == 1 ? dfi_ones(exec) : dfi_state(exec, number);
 }
 
 static void add_refresh(struct dfi_exec *exec, int number)
@@ -192,7 +174,7 @@ static void add_piece(struct dfi_exec *exec, int number, int index, int worker)
     const struct dfi_block a = dfi_exec_value(exec, node->input[0]), b = dfi_exec_value(exec, node->input[1]);
     const struct dfi_block y = dfi_exec_value(exec, number);
     y.kernels->affine2(dfi_sample(&a, index), a.ld, dfi_sample(&b, index), b.ld, dfi_sample(&y, index), y.ld,
-                       pixels_of(&y), y.c, add_factors(exec, number), add_factors(exec, number), NULL, 0);
+                       dfi_pixels(&y), y.c, add_factors(exec, number), add_factors(exec, number), NULL, 0);
 }
 
 static void add_forward(struct dfi_exec *exec, int number)
@@ -205,7 +187,7 @@ static void give_term(struct dfi_exec *exec, int number, int slot, int n)
 {
     const int input = dfi_node(exec, number)->input[slot];
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number), dx = dfi_exec_gradient_of(exec, input);
-    dy.kernels->affine2(dfi_sample(&dy, n), dy.ld, NULL, 0, dfi_sample(&dx, n), dx.ld, pixels_of(&dx), dx.c,
+    dy.kernels->affine2(dfi_sample(&dy, n), dy.ld, NULL, 0, dfi_sample(&dx, n), dx.ld, dfi_pixels(&dx), dx.c,
                         add_factors(exec, number), NULL, NULL, dfi_gradient_adds(exec, input));
 }
 
@@ -213,8 +195,8 @@ static void give_term(struct dfi_exec *exec, int number, int slot, int n)
 static void pass_gradient(struct dfi_exec *exec, int number, int slot, int channel, int n)
 {
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
-    give_gradient(exec, dfi_node(exec, number)->input[slot], n, dfi_pixel(&dy, dfi_sample(&dy, n), channel),
-                  dy.ld);
+    dfi_give_gradient(exec, dfi_node(exec, number)->input[slot], n,
+                      dfi_pixel(&dy, dfi_sample(&dy, n), channel), dy.ld);
 }
 
 static void add_first_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -324,7 +306,7 @@ static void modulate_piece(struct dfi_exec *exec, int number, int index, int wor
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    x.kernels->affine_act(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, pixels_of(&y), y.c,
+    x.kernels->affine_act(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, dfi_pixels(&y), y.c,
                           factor(exec, node, node->scale_slot, index),
                           factor(exec, node, node->shift_slot, index), DFI_ACT_NONE);
 }
@@ -369,15 +351,15 @@ static void modulate_backward_piece(struct dfi_exec *exec, int number, int index
     double *sums = dfi_worker(exec, worker);
     void *g = dfi_sample(&dy, index);
     memset(sums, 0, 2 * (size_t)node->c * sizeof(*sums));
-    x.kernels->affine_act_backward(dfi_sample(&x, index), x.ld, g, dy.ld, g, dy.ld, pixels_of(&dy), dy.c,
+    x.kernels->affine_act_backward(dfi_sample(&x, index), x.ld, g, dy.ld, g, dy.ld, dfi_pixels(&dy), dy.c,
                                    NULL, NULL, DFI_ACT_NONE, sums, sums + node->c);
     give_factor(exec, number, node->shift_slot, index, sums);
     give_factor(exec, number, node->scale_slot, index, sums + node->c);
     if (dfi_wants_gradient(exec, node->input[0])) {
         const struct dfi_block dx = dfi_exec_gradient_of(exec, node->input[0]);
         const void *scale = factor(exec, node, node->scale_slot, index);
-        dx.kernels->affine2(g, dy.ld, NULL, 0, dfi_sample(&dx, index), dx.ld, pixels_of(&dx), dx.c,
-                            scale ? scale : ones(exec), NULL, NULL, modulate_adds(exec, number)[0]);
+        dx.kernels->affine2(g, dy.ld, NULL, 0, dfi_sample(&dx, index), dx.ld, dfi_pixels(&dx), dx.c,
+                            scale ? scale : dfi_ones(exec), NULL, NULL, modulate_adds(exec, number)[0]);
     }
 }
 
@@ -436,10 +418,10 @@ static void channels_backward_piece(struct dfi_exec *exec, int number, int index
     const struct dfi_block dx = dfi_exec_gradient_of(exec, node->input[0]);
     void *to = dfi_sample(&dx, index);
     if (!dfi_gradient_adds(exec, node->input[0]))
-        for (size_t p = 0; p < pixels_of(&dx); p++)
+        for (size_t p = 0; p < dfi_pixels(&dx); p++)
             memset(dfi_pixel(&dx, to, (ptrdiff_t)p * dx.ld), 0, (size_t)dx.c * dx.kernels->pixel);
     dx.kernels->affine2(dfi_sample(&dy, index), dy.ld, NULL, 0, dfi_pixel(&dx, to, node->first), dx.ld,
-                        pixels_of(&dy), dy.c, ones(exec), NULL, NULL, 1);
+                        dfi_pixels(&dy), dy.c, dfi_ones(exec), NULL, NULL, 1);
 }
 
 static void channels_backward(struct dfi_exec *exec, int number)

@@ -5,16 +5,6 @@
 
 #include "nn/build.h"
 
-static size_t pixels_of(const struct dfi_block *block)
-{
-    return (size_t)block->h * (size_t)block->w;
-}
-
-static const void *ones(const struct dfi_exec *exec)
-{
-    return exec->block + exec->plan.ones_offset;
-}
-
 static int vector_rows_need(const struct dfi_graph *graph, const struct dfi_node *node,
                             const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
@@ -45,7 +35,7 @@ static void layer_norm_piece(struct dfi_exec *exec, int number, int index, int w
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    exec->kernels->layer_norm(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, pixels_of(&y), y.c,
+    exec->kernels->layer_norm(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, dfi_pixels(&y), y.c,
                               dfi_param_value(exec, node, 0), dfi_param_value(exec, node, 1), node->epsilon);
 }
 
@@ -77,7 +67,7 @@ static struct norm_sample norm_sample_at(const struct dfi_exec *exec, int number
                                   x.ld,
                                   dy.ld,
                                   dx.ld,
-                                  pixels_of(&dy),
+                                  dfi_pixels(&dy),
                                   row };
 }
 
@@ -138,7 +128,7 @@ static void rms_norm_piece(struct dfi_exec *exec, int number, int index, int wor
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    exec->kernels->rms_norm(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, pixels_of(&y), y.c,
+    exec->kernels->rms_norm(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, dfi_pixels(&y), y.c,
                             dfi_param_value(exec, node, 0), node->epsilon);
 }
 
@@ -180,20 +170,13 @@ static void offset_piece(struct dfi_exec *exec, int number, int index, int worke
     (void)worker;
     const struct dfi_node *node = dfi_node(exec, number);
     const struct dfi_block x = dfi_exec_value(exec, node->input[0]), y = dfi_exec_value(exec, number);
-    exec->kernels->affine_act(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, pixels_of(&y), y.c,
+    exec->kernels->affine_act(dfi_sample(&x, index), x.ld, dfi_sample(&y, index), y.ld, dfi_pixels(&y), y.c,
                               NULL, dfi_param_value(exec, node, 0), DFI_ACT_NONE);
 }
 
 static void offset_forward(struct dfi_exec *exec, int number)
 {
     dfi_node_parallel(exec, number, offset_piece, dfi_samples(exec, number));
-}
-
-static void give_rows(const struct dfi_exec *exec, int input, int n, const void *g, ptrdiff_t ldg)
-{
-    const struct dfi_block dx = dfi_exec_gradient_of(exec, input);
-    exec->kernels->affine2(g, ldg, NULL, 0, dfi_sample(&dx, n), dx.ld, pixels_of(&dx), dx.c, ones(exec), NULL,
-                           NULL, dfi_gradient_adds(exec, input));
 }
 
 static void offset_backward_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -203,9 +186,9 @@ static void offset_backward_piece(struct dfi_exec *exec, int number, int index, 
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
     double *row = (double *)dfi_shared(exec) + (size_t)index * 2 * (size_t)dy.c;
     memset(row, 0, 2 * (size_t)dy.c * sizeof(*row));
-    exec->kernels->moments(dfi_sample(&dy, index), dy.ld, pixels_of(&dy), dy.c, row, NULL);
+    exec->kernels->moments(dfi_sample(&dy, index), dy.ld, dfi_pixels(&dy), dy.c, row, NULL);
     if (dfi_wants_gradient(exec, input))
-        give_rows(exec, input, index, dfi_sample(&dy, index), dy.ld);
+        dfi_give_gradient(exec, input, index, dfi_sample(&dy, index), dy.ld);
 }
 
 static void offset_backward(struct dfi_exec *exec, int number)
@@ -248,7 +231,7 @@ static void concat_piece(struct dfi_exec *exec, int number, int index, int worke
     const struct dfi_block x = dfi_exec_value(exec, node->input[slot]);
     exec->kernels->affine_act(dfi_sample(&x, n), x.ld,
                               dfi_at(exec, dfi_sample(&y, n), first_token(exec, number, slot) * y.ld), y.ld,
-                              pixels_of(&x), x.c, NULL, NULL, DFI_ACT_NONE);
+                              dfi_pixels(&x), x.c, NULL, NULL, DFI_ACT_NONE);
 }
 
 static void concat_forward(struct dfi_exec *exec, int number)
@@ -259,8 +242,8 @@ static void concat_forward(struct dfi_exec *exec, int number)
 static void concat_gradient(const struct dfi_exec *exec, int number, int slot, int n)
 {
     const struct dfi_block dy = dfi_exec_gradient_of(exec, number);
-    give_rows(exec, dfi_node(exec, number)->input[slot], n,
-              dfi_at(exec, dfi_sample(&dy, n), first_token(exec, number, slot) * dy.ld), dy.ld);
+    dfi_give_gradient(exec, dfi_node(exec, number)->input[slot], n,
+                      dfi_at(exec, dfi_sample(&dy, n), first_token(exec, number, slot) * dy.ld), dy.ld);
 }
 
 static void concat_first_piece(struct dfi_exec *exec, int number, int index, int worker)

@@ -225,6 +225,26 @@ static inline int dfi_gradient_adds(const struct dfi_exec *exec, int value)
     return exec->written[value] == 2;
 }
 
+static inline size_t dfi_pixels(const struct dfi_block *block)
+{
+    return (size_t)block->h * (size_t)block->w;
+}
+
+/* As many as any node has channels. */
+static inline const void *dfi_ones(const struct dfi_exec *exec)
+{
+    return exec->block + exec->plan.ones_offset;
+}
+
+/* Writes or adds `g` to sample n of an input's gradient. */
+static inline void dfi_give_gradient(const struct dfi_exec *exec, int input, int n, const void *g,
+                                     ptrdiff_t ldg)
+{
+    const struct dfi_block dx = dfi_exec_gradient_of(exec, input);
+    dx.kernels->affine2(g, ldg, NULL, 0, dfi_sample(&dx, n), dx.ld, dfi_pixels(&dx), dx.c, dfi_ones(exec),
+                        NULL, NULL, dfi_gradient_adds(exec, input));
+}
+
 /* Lanes that this rank holds: DFI_LANES, unless there is a communicator. */
 static inline int dfi_lanes(const struct dfi_exec *exec)
 {

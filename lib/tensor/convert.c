@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/bf16.h"
+#include "base/f16.h"
 #include "tensor/tensor.h"
 
 /* The pairs that move weights and images have loops of their own, which compilers vectorise. All others go
@@ -33,15 +34,6 @@ static inline uint16_t float_to_f16(float value)
     const uint32_t bounded = magnitude >= 0x47800000u || finite > 0x7c00u ? 0x7c00u : finite;
     const uint32_t nan = 0x7e00u | (magnitude >> 13 & 0x3ffu);
     return (uint16_t)(sign | (magnitude > 0x7f800000u ? nan : bounded));
-}
-
-static inline float f16_to_float(uint16_t half)
-{
-    const uint32_t magnitude = half & 0x7fffu, sign = (uint32_t)(half & 0x8000u) << 16;
-    const uint32_t tiny = float_bits((float)(int32_t)magnitude * 0x1p-24f);
-    const uint32_t normal = (magnitude << 13) + (112u << 23);
-    const uint32_t special = (magnitude << 13) + (224u << 23);
-    return bits_float(sign | (magnitude < 0x400u ? tiny : magnitude >= 0x7c00u ? special : normal));
 }
 
 /* Rounding to odd: an inexact result gets its last bit set, so that rounding it once more, to a format at
@@ -110,7 +102,7 @@ static void load_doubles(int dtype, const void *source, double *destination, siz
 {
     switch (dtype) {
     case DIFFC_F32: LOOP(float, double, in[i]); break;
-    case DIFFC_F16: LOOP(uint16_t, double, f16_to_float(in[i])); break;
+    case DIFFC_F16: LOOP(uint16_t, double, dfi_f16_widen(in[i])); break;
     case DIFFC_BF16: LOOP(uint16_t, double, dfi_bf16_widen(in[i])); break;
     default: memcpy(destination, source, count * sizeof(*destination)); break;
     }
@@ -172,7 +164,7 @@ void dfi_convert(int from, const void *source, int to, void *destination, size_t
     case PAIR(DIFFC_F32, DIFFC_BF16): LOOP(float, uint16_t, dfi_bf16_round(in[i])); break;
     case PAIR(DIFFC_BF16, DIFFC_F32): LOOP(uint16_t, float, dfi_bf16_widen(in[i])); break;
     case PAIR(DIFFC_F32, DIFFC_F16): LOOP(float, uint16_t, float_to_f16(in[i])); break;
-    case PAIR(DIFFC_F16, DIFFC_F32): LOOP(uint16_t, float, f16_to_float(in[i])); break;
+    case PAIR(DIFFC_F16, DIFFC_F32): LOOP(uint16_t, float, dfi_f16_widen(in[i])); break;
     case PAIR(DIFFC_F32, DIFFC_F64): LOOP(float, double, in[i]); break;
     case PAIR(DIFFC_F64, DIFFC_F32): LOOP(double, float, in[i]); break;
     case PAIR(DIFFC_U8, DIFFC_F32): LOOP(uint8_t, float, in[i]); break;

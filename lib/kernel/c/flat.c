@@ -1,30 +1,15 @@
 #include <diffc/common.h>
 
+#include "base/bf16.h"
+#include "base/f16.h"
 #include "kernel/c/real.h"
-
-static float widen_half(uint32_t half)
-{
-    const uint32_t magnitude = half & 0x7fffu, sign = (half & 0x8000u) << 16;
-    const float tiny = (float)(int32_t)magnitude * 0x1p-24f;
-    uint32_t bits = (magnitude << 13) + ((magnitude >= 0x7c00u ? 224u : 112u) << 23);
-    float value;
-    if (magnitude < 0x400u)
-        memcpy(&bits, &tiny, sizeof(bits));
-    bits |= sign;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
 
 void KERNEL(widen)(int dtype, const void *x_, void *y_, size_t n)
 {
     const uint16_t *x = x_;
     real *y = y_;
-    for (size_t i = 0; i < n; i++) {
-        const uint32_t bits = (uint32_t)x[i] << 16;
-        float value;
-        memcpy(&value, &bits, sizeof(value));
-        y[i] = (real)(dtype == DIFFC_BF16 ? value : widen_half(x[i]));
-    }
+    for (size_t i = 0; i < n; i++)
+        y[i] = (real)(dtype == DIFFC_BF16 ? dfi_bf16_widen(x[i]) : dfi_f16_widen(x[i]));
 }
 
 void KERNEL(axpby)(size_t n, double a_, const void *x_, double b_, void *y_)

@@ -1,30 +1,15 @@
 #include <diffc/tensor.h>
 
+#include "base/bf16.h"
+#include "base/f16.h"
 #include "kernel/c/real.h"
-
-static float from_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
-
-/* Exponents of half precision are 112 less than those of float; its denormals are multiples of 2^-24. */
-static float from_f16(uint16_t half)
-{
-    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16, magnitude = half & 0x7FFFu;
-    if (magnitude < 0x400u)
-        return (sign ? -1.0f : 1.0f) * (float)magnitude * 0x1p-24f;
-    const uint32_t exponent = magnitude >= 0x7C00u ? 0x7F800000u - (0x7C00u << 13) : 112u << 23;
-    return from_bits(sign | ((magnitude << 13) + exponent));
-}
 
 static real stored(const void *w, int dtype, ptrdiff_t at)
 {
     if (dtype == DIFFC_F32)
         return ((const float *)w)[at];
     const uint16_t bits = ((const uint16_t *)w)[at];
-    return dtype == DIFFC_F16 ? from_f16(bits) : from_bits((uint32_t)bits << 16);
+    return dtype == DIFFC_F16 ? dfi_f16_widen(bits) : dfi_bf16_widen(bits);
 }
 
 void KERNEL(widen_panel)(const void *w, int dtype, ptrdiff_t ld, int rows, size_t k, int width, void *panel_)

@@ -5,12 +5,11 @@
 #include <math.h>
 
 #include "kernel/x86/activation.h"
+#include "kernel/x86/mask.h"
 #include "kernel/x86/tile.h"
 
 #define QUERIES DFI_ATTEND_QUERIES
-#define KEYS 64          /* of a block whose exponentials stay in the first-level cache */
-#define NEVER (-3.0e38f) /* the score of a key that takes no part */
-
+#define KEYS 64 /* of a block whose exponentials stay in the first-level cache */
 struct work {
     const struct dfi_attend_args *args;
     int keys, vectors; /* of both parts; of queries */
@@ -97,15 +96,6 @@ static void add_bias(const struct work *w)
     for (int k = 0; k < w->keys; k++)
         for (int n = 0; n < args->queries; n++)
             w->scores[k * QUERIES + n] += ((const float *)args->bias)[n * args->ldb + k];
-}
-
-/* The mask, or NULL if it would leave nothing. */
-static const float *useful_mask(const float *mask_row, int keys)
-{
-    for (int i = 0; mask_row && i < keys; i++)
-        if (mask_row[i] > 0)
-            return mask_row;
-    return NULL;
 }
 
 static void take_out(const struct work *w)

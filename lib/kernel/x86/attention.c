@@ -3,23 +3,13 @@
 #include <math.h>
 
 #include "kernel/x86/activation.h"
+#include "kernel/x86/mask.h"
 
 #define RUN (64 * LANES)
 
 DFI_INLINE int lanes_left(int c, int i)
 {
     return c - i < LANES ? c - i : LANES;
-}
-
-#define NEVER (-3.0e38f) /* the score of a key that takes no part */
-
-/* The mask, or NULL if it would leave nothing. */
-static const float *useful_mask(const float *mask_row, int c)
-{
-    for (int i = 0; mask_row && i < c; i++)
-        if (mask_row[i] > 0)
-            return mask_row;
-    return NULL;
 }
 
 DFI_INLINE vec masked(vec score, const float *mask_row, int i, int n)
