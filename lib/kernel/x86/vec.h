@@ -233,14 +233,25 @@ DFI_INLINE vec multiply(vec a, vec b)
     return a * b;
 }
 
-/* Part `index` of `parts` of what will be wanted, into the second-level cache: a few lines at a time keep the
- * fill buffers free for the work beside it. */
-DFI_INLINE void prefetch_part(const struct dfi_prefetch *next, int index, int parts)
+/* What will be wanted, on its way into the second-level cache. */
+struct fetch {
+    const char *at;
+    ptrdiff_t step;
+    int count, bytes, due;
+};
+
+DFI_INLINE struct fetch fetch_begin(const struct dfi_prefetch *next)
 {
-    const int end = (int)((int64_t)next->count * (index + 1) / parts);
-    for (int run = (int)((int64_t)next->count * index / parts); run < end; run++)
+    return (struct fetch) { next->from, next->step, next->count, next->bytes, 0 };
+}
+
+/* The share of one of `parts` calls: a few lines at a time keep the fill buffers free for the work beside it.
+ */
+DFI_INLINE void fetch_part(struct fetch *next, int parts)
+{
+    for (next->due += next->count; next->due >= parts; next->due -= parts, next->at += next->step)
         for (int byte = 0; byte < next->bytes; byte += 64)
-            _mm_prefetch((const char *)next->from + run * next->step + byte, _MM_HINT_T1);
+            _mm_prefetch(next->at + byte, _MM_HINT_T1);
 }
 
 /* The lanes added in order: one fixed sum. */

@@ -141,12 +141,18 @@ DFI_INLINE void load_column(const struct dfi_winograd_args *args, const struct p
             x[i] = zero();
 }
 
-DFI_INLINE void store_value(const struct dfi_winograd_args *args, ptrdiff_t at, int channels, vec value)
+/* Values for products of bfloat16 only exist where there are such products. */
+DFI_INLINE void store_value(void *values, enum dfi_winograd_store type, ptrdiff_t at, int channels, vec value)
 {
-    if (args->store)
-        store_bf16_upto((uint16_t *)args->values + at, channels, value);
-    else
-        store_upto((float *)args->values + at, channels, value);
+#ifdef __AVX512BF16__
+    if (type != DFI_WINOGRAD_FLOATS) {
+        store_bf16_upto((uint16_t *)values + at, channels, value);
+        return;
+    }
+#else
+    (void)type;
+#endif
+    store_upto((float *)values + at, channels, value);
 }
 
 /* One tile, LANES channels: its values go to args->values, or, unless NULL, to `kept`. All but the first
@@ -158,6 +164,10 @@ DFI_INLINE void gather_vector(const struct dfi_winograd_args *args, const struct
 {
     const int n = has_zero + 2 * pairs + 1, left = whole ? LANES : args->channels - channel;
     vec half[N][N], x[N], y[N];
+    /* Copies: a vector that is stored might be part of the arguments, for all that the compiler knows. */
+    void *const to = args->values;
+    const enum dfi_winograd_store type = (enum dfi_winograd_store)args->store;
+    const ptrdiff_t position = args->position;
     for (int j = 0; j < size; j++) {
         load_column(args, place, channel, j, size, whole, x);
         if (direction == INPUT)
@@ -173,13 +183,13 @@ DFI_INLINE void gather_vector(const struct dfi_winograd_args *args, const struct
             input_1d(c, has_zero, pairs, half[i], y);
         else
             gradient_1d(c, has_zero, pairs, m, half[i], y);
-        const ptrdiff_t at = values + i * n * args->position + channel;
+        const ptrdiff_t at = values + i * n * position + channel;
 #pragma GCC unroll 9
         for (int j = 0; j < n; j++)
             if (kept)
                 store(kept + (i * n + j) * LANES, y[j]);
             else
-                store_value(args, at + j * args->position, left, y[j]);
+                store_value(to, type, at + j * position, left, y[j]);
     }
 }
 
@@ -260,11 +270,13 @@ DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struc
     const int n = has_zero + 2 * pairs + 1, left = args->channels - channel;
     const vec bias = args->bias ? load_upto((const float *)args->bias + channel, left) : zero();
     const vec scale = args->scale ? load_upto((const float *)args->scale + channel, left) : set(1);
-    vec half[M][N], x[N], y[M];
+    const ptrdiff_t position = args->position;
+    vec half[M][N];
     for (int j = 0; j < n; j++) {
+        vec x[N], y[M];
 #pragma GCC unroll 9
         for (int i = 0; i < n; i++)
-            x[i] = load_upto(values + (i * n + j) * args->position + channel, left);
+            x[i] = load_upto(values + (i * n + j) * position + channel, left);
         output_1d(c, has_zero, pairs, m, x, y);
 #pragma GCC unroll 7
         for (int i = 0; i < m; i++)
@@ -272,6 +284,7 @@ DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struc
     }
     for (int i = 0; i < place->bottom; i++) {
         pixel *at = place->first + i * args->tiles.row + channel;
+        vec y[M];
         output_1d(c, has_zero, pairs, m, half[i], y);
 #pragma GCC unroll 7
         for (int k = 0; base && k < m; k++)
@@ -281,8 +294,12 @@ DFI_INLINE void scatter_vector(const struct dfi_winograd_args *args, const struc
 #pragma GCC unroll 7
         for (int k = 0; k < m; k++)
             y[k] = madd(y[k], scale, bias);
-        if (args->act != DFI_ACT_NONE)
-            activate_row(y, m, args->act);
+        if (args->act != DFI_ACT_NONE) {
+            vec kept[M]; /* y itself stays in registers */
+            memcpy(kept, y, (size_t)m * sizeof(vec));
+            activate_row(kept, m, args->act);
+            memcpy(y, kept, (size_t)m * sizeof(vec));
+        }
 #pragma GCC unroll 7
         for (int j = 0; j < m; j++, at += args->tiles.pixel) {
             if (j >= place->right)

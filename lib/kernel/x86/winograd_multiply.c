@@ -14,11 +14,12 @@ static const float *factors(const void *values, ptrdiff_t at)
 #define MULTIPLY(vectors) \
     static DFI_NOINLINE void multiply_##vectors(const struct dfi_winograd_multiply_args *args) \
     { \
+        const int calls = args->positions * args->groups; \
+        struct fetch next[2] = { fetch_begin(&args->next[0]), fetch_begin(&args->next[1]) }; \
         for (int p = 0; p < args->positions; p++) \
             for (int g = 0; g < args->groups; g++) { \
-                const int call = p * args->groups + g, calls = args->positions * args->groups; \
-                prefetch_part(&args->next[0], call, calls); \
-                prefetch_part(&args->next[1], call, calls); \
+                fetch_part(&next[0], calls); \
+                fetch_part(&next[1], calls); \
                 run_tile(factors(args->a, g * args->a_group + p * args->a_position), \
                          args->a_tile / FACTOR_VALUES, 1, factors(args->b, p * args->b_position), \
                          vectors * LANES, (float *)args->c + g * args->c_group + p * args->c_position, \
@@ -28,11 +29,11 @@ static const float *factors(const void *values, ptrdiff_t at)
 
 #define OUTER(vectors) \
     static DFI_NOINLINE void outer_##vectors(const struct dfi_winograd_outer_args *args, const float *a, \
-                                             const float *b, float *c, int call, int calls) \
+                                             const float *b, float *c, struct fetch next[2], int calls) \
     { \
-        for (int i = 0; i < args->rows; i += ROWS, call++) { \
-            prefetch_part(&args->next[0], call, calls); \
-            prefetch_part(&args->next[1], call, calls); \
+        for (int i = 0; i < args->rows; i += ROWS) { \
+            fetch_part(&next[0], calls); \
+            fetch_part(&next[1], calls); \
             run_tile(a + i, 1, args->lda, b, args->ldb, c + i * args->ldc, args->ldc, \
                      args->tiles / FACTOR_VALUES, args->accumulate, ROWS, vectors); \
         } \
@@ -60,14 +61,14 @@ void PRODUCT_KERNEL(winograd_multiply)(const struct dfi_winograd_multiply_args *
 }
 
 static void outer(const struct dfi_winograd_outer_args *args, int vectors, const float *a, const float *b,
-                  float *c, int call, int calls)
+                  float *c, struct fetch next[2], int calls)
 {
     switch (vectors) {
-    case 1: outer_1(args, a, b, c, call, calls); break;
-    case 2: outer_2(args, a, b, c, call, calls); break;
+    case 1: outer_1(args, a, b, c, next, calls); break;
+    case 2: outer_2(args, a, b, c, next, calls); break;
 #if TILE_VECTORS == 4
-    case 3: outer_3(args, a, b, c, call, calls); break;
-    case 4: outer_4(args, a, b, c, call, calls); break;
+    case 3: outer_3(args, a, b, c, next, calls); break;
+    case 4: outer_4(args, a, b, c, next, calls); break;
 #endif
     default: break;
     }
@@ -77,13 +78,13 @@ void PRODUCT_KERNEL(winograd_outer)(const struct dfi_winograd_outer_args *args)
 {
     const int row_tiles = (args->rows + ROWS - 1) / ROWS, step = TILE_VECTORS * LANES;
     const int calls = args->positions * ((args->width + step - 1) / step) * row_tiles;
-    int call = 0;
+    struct fetch next[2] = { fetch_begin(&args->next[0]), fetch_begin(&args->next[1]) };
     for (int p = 0; p < args->positions; p++)
-        for (int j = 0; j < args->width; j += step, call += row_tiles) {
+        for (int j = 0; j < args->width; j += step) {
             const int left = (args->width - j) / LANES;
             outer(args, left < TILE_VECTORS ? left : TILE_VECTORS,
                   (const float *)args->a + p * args->a_position,
                   (const float *)args->b + p * args->b_position + j,
-                  (float *)args->c + p * args->c_position + j, call, calls);
+                  (float *)args->c + p * args->c_position + j, next, calls);
         }
 }
