@@ -35,7 +35,8 @@ typedef struct diffc_image_options {
  * grid, filled row by row; C is 1, 3 or 4; F32, any strides. Values are clamped, rounded half to even; NaN
  * becomes black, and the call then still writes the file but returns ERR_NONFINITE with the count in the
  * message. ERR_ARG (also for an empty image), ERR_LIMIT (image_width, image_height), ERR_IO (then `path` is
- * what it was), ERR_NOMEM. Since 0.1. */
+ * what it was, unless the message says that the folder cannot be synced: then it is the new file), ERR_NOMEM.
+ * Since 0.1. */
 DIFFC_API int diffc_image_write(const diffc_tensor *image, const char *path,
                                 const diffc_image_options *options);
 

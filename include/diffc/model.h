@@ -78,7 +78,8 @@ DIFFC_API int diffc_model_describe(const diffc_model *model, const char **archit
                                    diffc_model_options *options);
 
 /* Metadata strings that are saved with the model: the value of a key, valid until it is set again, or NULL.
- * set: value NULL removes. ERR_ARG, ERR_NOMEM. Since 0.1. */
+ * set: value NULL removes; keys that the library writes itself (architecture, width, config, ...) are
+ * refused. ERR_ARG, ERR_NOMEM. Since 0.1. */
 DIFFC_API const char *diffc_model_metadata(const diffc_model *model, const char *key);
 DIFFC_API int diffc_model_set_metadata(diffc_model *model, const char *key, const char *value);
 

@@ -97,16 +97,25 @@ static int open_file(struct diffc_context *context, const char *folder, const ch
     return status;
 }
 
-/* Adds the tensors of a file, which keep its memory. One that is there already belongs to another file by the
- * index, or lies in both: the first stays. */
-static int add_tensors(const struct diffc_archive *from, struct diffc_archive *to)
+/* By the index, in another file than this one? */
+static int lies_elsewhere(struct json_t *weight_map, const char *name, const char *file)
+{
+    const char *home = weight_map ? dfi_json_string(dfi_json_get(weight_map, name)) : NULL;
+    return home && strcmp(home, file) != 0;
+}
+
+/* Adds the tensors of a file, which keep its memory. Of one that lies in several files, and in none of them
+ * by an index, the first stays. */
+static int add_tensors(struct json_t *weight_map, const char *file, const struct diffc_archive *from,
+                       struct diffc_archive *to)
 {
     for (int i = 0; i < from->count; i++) {
         struct diffc_tensor *tensor = NULL;
-        if (dfi_archive_find(to, from->entries[i].name) >= 0)
+        const char *name = from->entries[i].name;
+        if (lies_elsewhere(weight_map, name, file) || dfi_archive_find(to, name) >= 0)
             continue;
         DFI_TRY(dfi_archive_get(from, i, &tensor));
-        const int status = dfi_archive_add(to, from->entries[i].name, tensor);
+        const int status = dfi_archive_add(to, name, tensor);
         dfi_release(tensor);
         DFI_TRY(status);
     }
@@ -135,7 +144,7 @@ static int open_files(struct diffc_context *context, const char *folder, const s
         DFI_TRY(open_file(context, folder, files->names[i], map, &part));
         int status = check_index(weight_map, folder, files->names[i], part);
         if (status == DIFFC_OK)
-            status = add_tensors(part, whole);
+            status = add_tensors(weight_map, files->names[i], part, whole);
         dfi_release(part);
         DFI_TRY(status);
     }

@@ -1,5 +1,6 @@
 /* Writing weights in the layout that dfi_folder_weights() reads. */
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -106,15 +107,31 @@ static int append_index(const struct diffc_archive *archive, const struct names 
     return append_text(file, "\n  }\n}\n");
 }
 
+static char *index_path(struct diffc_context *context, const char *folder, const struct names *names)
+{
+    char name[256];
+    (void)snprintf(name, sizeof(name), "%.80s.safetensors.index%s%.80s.json", names->stem, names->dot,
+                   names->variant);
+    return dfi_folder_path(context, folder, name);
+}
+
+/* An index of an earlier save would lead past the one file. */
+static int remove_index(struct diffc_context *context, const char *folder, const struct names *names)
+{
+    char *path = index_path(context, folder, names);
+    int status = path ? DIFFC_OK : DIFFC_ERR_NOMEM;
+    if (path && dfi_file_calls()->unlink(path) != 0 && errno != ENOENT)
+        status = dfi_fail(DIFFC_ERR_IO, "%s: cannot be removed: %s", path, strerror(errno));
+    dfi_free(context, path);
+    return status;
+}
+
 static int save_index(const struct diffc_archive *archive, const char *folder, const struct names *names,
                       uint64_t shard)
 {
     struct diffc_context *context = archive->object.context;
     struct dfi_atomic_file file;
-    char name[256];
-    (void)snprintf(name, sizeof(name), "%.80s.safetensors.index%s%.80s.json", names->stem, names->dot,
-                   names->variant);
-    char *path = dfi_folder_path(context, folder, name);
+    char *path = index_path(context, folder, names);
     if (!path)
         return DIFFC_ERR_NOMEM;
     int status = dfi_atomic_begin(context, path, 0, &file);
@@ -148,5 +165,6 @@ int dfi_folder_save(const struct diffc_archive *archive, const char *folder, con
         dfi_free(context, path);
         DFI_TRY(status);
     }
-    return names.shards > 1 ? save_index(archive, folder, &names, shard) : DIFFC_OK;
+    return names.shards > 1 ? save_index(archive, folder, &names, shard)
+                            : remove_index(context, folder, &names);
 }

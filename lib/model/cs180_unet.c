@@ -143,5 +143,6 @@ const struct dfi_architecture dfi_architecture_cs180_unet = {
     build,
     infer,
     { "x", "t", "class" },
-    { "out" }
+    { "out" },
+    0
 };

@@ -41,6 +41,11 @@ static int check_memory(struct diffc_context *context, const char *folder,
     return DIFFC_OK;
 }
 
+static int in_folder(const char *folder, int status)
+{
+    return status < 0 ? dfi_fail_in(status, "%s", folder) : status;
+}
+
 static int open_component(struct diffc_context *context, const char *folder,
                           const struct dfi_folder_options *options, const struct dfi_model_config *fallback,
                           struct diffc_model **model)
@@ -54,15 +59,15 @@ static int open_component(struct diffc_context *context, const char *folder,
     config.json = text;
     config.without_weights = 1; /* they stay where the file has them */
     if (status == DIFFC_OK)
-        status = dfi_model_new(context, &dfi_architecture_if_unet, &config, &made);
+        status = in_folder(folder, dfi_model_new(context, &dfi_architecture_if_unet, &config, &made));
     if (status == DIFFC_OK && !fallback->without_weights)
         status = check_memory(context, folder, options);
     if (status == DIFFC_OK && !fallback->without_weights)
         status = dfi_folder_weights(context, folder, options->variant, options->map, &archive);
-    if (status == DIFFC_OK && archive && options->finite && (status = dfi_archive_check_finite(archive)) < 0)
-        status = dfi_fail_in(status, "%s", folder);
+    if (status == DIFFC_OK && archive && options->finite)
+        status = in_folder(folder, dfi_archive_check_finite(archive));
     if (status == DIFFC_OK && !fallback->without_weights)
-        status = dfi_model_adopt(made, archive);
+        status = in_folder(folder, dfi_model_adopt(made, archive));
     if (status == DIFFC_OK)
         made->config.without_weights = fallback->without_weights;
     dfi_release(archive);

@@ -6,7 +6,7 @@
 #include "base/registry.h"
 #include "base/status.h"
 
-enum { MAX_CHANNELS = 65536, MAX_LAYERS = 64, MAX_SAMPLE = 16384 };
+enum { MAX_CHANNELS = 65536, MAX_LAYERS = 64, MAX_ALL_LAYERS = 256, MAX_SAMPLE = 16384 };
 
 /* Keys one after another: the first failure stays, later reads do nothing. */
 struct keys {
@@ -207,6 +207,12 @@ static void read_blocks_and_sizes(struct keys *keys, struct dfi_if_config *confi
         config->channels[i] = integer_of(keys, name, dfi_json_at(channels, (size_t)i), 1, MAX_CHANNELS, 0);
     }
     read_integers(keys, "layers_per_block", 2, MAX_LAYERS, config->levels, config->layers);
+    int all = 0;
+    for (int i = 0; i < config->levels; i++)
+        all += config->layers[i];
+    if (all > MAX_ALL_LAYERS && keys->status == DIFFC_OK)
+        keys->status = dfi_fail(DIFFC_ERR_LIMIT, "%s: layers_per_block: %d layers in all levels, at most %d",
+                                keys->path, all, MAX_ALL_LAYERS);
     read_integers(keys, "attention_head_dim", 8, MAX_CHANNELS, config->levels, config->head_width);
     read_only_cross(keys, config);
 }

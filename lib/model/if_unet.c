@@ -303,7 +303,8 @@ static int check(struct dfi_model_config *config)
     config->image_width = unet->sample_width ? unet->sample_width : 64;
     config->condition = "text";
     config->text_tokens = 77;
-    return dfi_if_check_size(unet, config->image_height, config->image_width);
+    const int status = dfi_if_check_size(unet, config->image_height, config->image_width);
+    return status == DIFFC_ERR_ARG ? dfi_fail_in(DIFFC_ERR_CONFIG, "config.json: sample_size") : status;
 }
 
 /* Weights alone do not tell everything: a file needs its config beside it or in its metadata. */
@@ -321,5 +322,6 @@ const struct dfi_architecture dfi_architecture_if_unet = {
     build,
     infer,
     { "x", "t", "class", "text" },
-    { "out" }
+    { "out" },
+    1
 };

@@ -55,5 +55,6 @@ const struct dfi_architecture dfi_architecture_lenet = {
     build,
     infer,
     { "x" },
-    { "logits", "features" }
+    { "logits", "features" },
+    0
 };

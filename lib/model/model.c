@@ -70,11 +70,26 @@ static int check_config(const struct dfi_architecture *architecture, struct dfi_
 
 static int keep_json(struct diffc_model *model)
 {
+    if (!model->architecture->has_config)
+        model->config.json = NULL;
     if (!model->config.json)
         return DIFFC_OK;
     model->json = dfi_strdup(model->object.context, model->config.json);
     model->config.json = model->json;
     return model->json ? DIFFC_OK : DIFFC_ERR_NOMEM;
+}
+
+int dfi_model_allocate(struct diffc_model *model, int draws)
+{
+    const int64_t limit = model->object.context->limits.memory;
+    if (model->params.value_count > (size_t)limit / sizeof(float))
+        return dfi_fail(DIFFC_ERR_LIMIT,
+                        "%s has %zu parameters, more than the memory limit of %lld bytes holds",
+                        model->architecture->entry.name, model->params.value_count, (long long)limit);
+    DFI_TRY(dfi_params_allocate(&model->params));
+    if (draws)
+        dfi_params_draw(&model->params, model->config.seed);
+    return DIFFC_OK;
 }
 
 int dfi_model_new(struct diffc_context *context, const struct dfi_architecture *architecture,
@@ -93,13 +108,8 @@ int dfi_model_new(struct diffc_context *context, const struct dfi_architecture *
         status = build_graph(made, 0, &made->graph, &made->values);
     if (status == DIFFC_OK)
         status = build_graph(made, 1, &made->loss_graph, &made->loss_values);
-    if (status == DIFFC_OK && !config->without_weights &&
-        made->params.value_count > (size_t)context->limits.memory / sizeof(float))
-        status = dfi_fail(
-            DIFFC_ERR_LIMIT, "%s has %zu parameters, more than the memory limit of %lld bytes holds",
-            architecture->entry.name, made->params.value_count, (long long)context->limits.memory);
     if (status == DIFFC_OK && !config->without_weights)
-        status = dfi_params_allocate(&made->params, config->seed);
+        status = dfi_model_allocate(made, 1);
     if (status < 0) {
         dfi_release(made);
         return status;
@@ -113,16 +123,20 @@ int dfi_model_clone(const struct diffc_model *model, struct diffc_model **copy)
     struct diffc_model *made = NULL;
     if (model->config.without_weights)
         return dfi_fail(DIFFC_ERR_STATE, "the model was opened without its weights");
-    DFI_TRY(dfi_model_new(model->object.context, model->architecture, &model->config, &made));
-    if (model->params.borrowed) {
-        dfi_release(made);
+    if (model->params.borrowed)
         return dfi_fail(DIFFC_ERR_STATE, "the weights are where the file has them: for evaluation only");
+    struct dfi_model_config config = model->config;
+    config.without_weights = 1;
+    DFI_TRY(dfi_model_new(model->object.context, model->architecture, &config, &made));
+    made->config.without_weights = 0;
+    int status = dfi_model_allocate(made, 0);
+    if (status == DIFFC_OK) {
+        memcpy(made->params.values, model->params.values, model->params.value_count * sizeof(float));
+        memcpy(made->params.stats, model->params.stats, model->params.stat_count * sizeof(float));
     }
-    memcpy(made->params.values, model->params.values, model->params.value_count * sizeof(float));
-    memcpy(made->params.stats, model->params.stats, model->params.stat_count * sizeof(float));
-    int status = DIFFC_OK;
+    struct dfi_metadata **end = &made->metadata;
     for (const struct dfi_metadata *entry = model->metadata; entry && status == DIFFC_OK; entry = entry->next)
-        status = dfi_model_set_metadata(made, entry->key, entry->value);
+        status = dfi_model_append_metadata(made, entry->key, entry->value, &end);
     if (status < 0) {
         dfi_release(made);
         return status;
@@ -153,16 +167,10 @@ static void remove_metadata(struct diffc_model *model, const char *key)
     dfi_free(model->object.context, entry);
 }
 
-int dfi_model_set_metadata(struct diffc_model *model, const char *key, const char *value)
+int dfi_model_append_metadata(struct diffc_model *model, const char *key, const char *value,
+                              struct dfi_metadata ***end)
 {
     struct diffc_context *context = model->object.context;
-    char text[80];
-    if (!value) {
-        remove_metadata(model, key);
-        return DIFFC_OK;
-    }
-    if (!dfi_utf8_valid(key, strlen(key)) || !dfi_utf8_valid(value, strlen(value)))
-        return dfi_fail(DIFFC_ERR_ARG, "metadata \"%s\" is not UTF-8", dfi_clip(key, text, sizeof(text)));
     struct dfi_metadata *entry = dfi_calloc(context, 1, sizeof(*entry));
     if (!entry)
         return DIFFC_ERR_NOMEM;
@@ -174,10 +182,29 @@ int dfi_model_set_metadata(struct diffc_model *model, const char *key, const cha
         dfi_free(context, entry);
         return DIFFC_ERR_NOMEM;
     }
-    remove_metadata(model, key);
-    struct dfi_metadata **link = &model->metadata;
-    while (*link)
-        link = &(*link)->next;
-    *link = entry;
+    **end = entry;
+    *end = &entry->next;
+    return DIFFC_OK;
+}
+
+int dfi_model_set_metadata(struct diffc_model *model, const char *key, const char *value)
+{
+    char text[80];
+    if (dfi_model_owns_key(key))
+        return dfi_fail(DIFFC_ERR_ARG, "metadata \"%s\" is the library's own",
+                        dfi_clip(key, text, sizeof(text)));
+    if (!value) {
+        remove_metadata(model, key);
+        return DIFFC_OK;
+    }
+    if (!dfi_utf8_valid(key, strlen(key)) || !dfi_utf8_valid(value, strlen(value)))
+        return dfi_fail(DIFFC_ERR_ARG, "metadata \"%s\" is not UTF-8", dfi_clip(key, text, sizeof(text)));
+    const int was_there = dfi_model_metadata(model, key) != NULL;
+    struct dfi_metadata **end = &model->metadata;
+    while (*end)
+        end = &(*end)->next;
+    DFI_TRY(dfi_model_append_metadata(model, key, value, &end));
+    if (was_there)
+        remove_metadata(model, key); /* the first one: the old value is lost only now */
     return DIFFC_OK;
 }

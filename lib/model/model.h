@@ -44,6 +44,7 @@ struct dfi_architecture {
     int (*infer)(const struct diffc_archive *archive, struct dfi_model_config *config);
     /* Names of public inputs and outputs. */
     const char *inputs[4], *outputs[4];
+    int has_config; /* 1: its settings are those of a config.json */
 };
 
 const struct dfi_architecture *dfi_architecture_at(int index);          /* NULL past the end */
@@ -68,9 +69,16 @@ struct diffc_model {
 
 int dfi_model_new(struct diffc_context *context, const struct dfi_architecture *architecture,
                   const struct dfi_model_config *config, struct diffc_model **model);
+/* The memory of parameters, up to now without; draws their initial values if `draws`. */
+int dfi_model_allocate(struct diffc_model *model, int draws);
 int dfi_model_clone(const struct diffc_model *model, struct diffc_model **copy);
 
+/* Keys that describe the model itself are written anew; all others travel with it. */
+int dfi_model_owns_key(const char *key);
 const char *dfi_model_metadata(const struct diffc_model *model, const char *key);
 int dfi_model_set_metadata(struct diffc_model *model, const char *key, const char *value); /* NULL removes */
+/* A key that is not there yet, behind the last entry, which *end points to the link of. */
+int dfi_model_append_metadata(struct diffc_model *model, const char *key, const char *value,
+                              struct dfi_metadata ***end);
 
 #endif

@@ -91,18 +91,35 @@ static const char *expected_text(const struct dfi_param *param, char *text, size
     return dfi_tensor_text(&like, text, size);
 }
 
-static int read_tensor(const struct diffc_archive *archive, const struct dfi_param *param, float *values)
+static int check_tensor(const struct dfi_archive_entry *entry, const struct dfi_param *param)
 {
     char found[96], expected[96];
-    struct diffc_tensor *tensor = NULL;
+    struct diffc_tensor like = { .dtype = entry->dtype, .ndim = entry->ndim };
+    memcpy(like.shape, entry->shape, sizeof(like.shape));
+    if (shape_matches(&like, param))
+        return DIFFC_OK;
+    return dfi_fail(DIFFC_ERR_CONFIG, "tensor %s is %s, expected %s", param->name,
+                    dfi_tensor_text(&like, found, sizeof(found)),
+                    expected_text(param, expected, sizeof(expected)));
+}
+
+static const struct dfi_archive_entry *entry_of(const struct diffc_archive *archive,
+                                                const struct dfi_param *param)
+{
+    const int position = dfi_archive_find(archive, param->name);
+    return position < 0 ? NULL : dfi_archive_entry(archive, position);
+}
+
+/* Of any strides: the archive may be the caller's. */
+static int read_tensor(const struct diffc_archive *archive, const struct dfi_param *param, float *values)
+{
+    struct diffc_tensor *tensor = NULL, *target = NULL;
     DFI_TRY(dfi_archive_get(archive, dfi_archive_find(archive, param->name), &tensor));
-    int status = DIFFC_OK;
-    if (shape_matches(tensor, param))
-        dfi_convert(tensor->dtype, tensor->data, DIFFC_F32, values + param->offset, param->count);
-    else
-        status = dfi_fail(DIFFC_ERR_CONFIG, "tensor %s is %s, expected %s", param->name,
-                          dfi_tensor_text(tensor, found, sizeof(found)),
-                          expected_text(param, expected, sizeof(expected)));
+    int status = dfi_tensor_over(archive->object.context, DIFFC_F32, param->ndim, param->shape,
+                                 values + param->offset, archive, &target);
+    if (status == DIFFC_OK)
+        dfi_tensor_copy(tensor, target);
+    dfi_release(target);
     dfi_release(tensor);
     return status;
 }
@@ -150,36 +167,38 @@ static int note_unused(struct diffc_model *model, const struct diffc_archive *ar
     return DIFFC_OK;
 }
 
+/* Everything that the model needs is there, in its shapes. */
+static int check_tensors(const struct diffc_model *model, const struct diffc_archive *archive)
+{
+    const struct dfi_params *params = &model->params;
+    DFI_TRY(check_missing(params, archive));
+    for (int i = 0; i < params->count; i++)
+        DFI_TRY(check_tensor(entry_of(archive, &params->list[i]), &params->list[i]));
+    for (int i = 0; i < params->stat_entries; i++) {
+        const struct dfi_archive_entry *entry = entry_of(archive, &params->stat_list[i]);
+        if (entry)
+            DFI_TRY(check_tensor(entry, &params->stat_list[i]));
+    }
+    return DIFFC_OK;
+}
+
 int dfi_model_read_tensors(struct diffc_model *model, const struct diffc_archive *archive)
 {
     struct dfi_params *params = &model->params;
-    DFI_TRY(check_missing(params, archive));
+    DFI_TRY(check_tensors(model, archive));
     DFI_TRY(note_unused(model, archive));
     for (int i = 0; i < params->count; i++)
         DFI_TRY(read_tensor(archive, &params->list[i], params->values));
     for (int i = 0; i < params->stat_entries; i++)
-        if (dfi_archive_find(archive, params->stat_list[i].name) >= 0)
+        if (entry_of(archive, &params->stat_list[i]))
             DFI_TRY(read_tensor(archive, &params->stat_list[i], params->stats));
     return DIFFC_OK;
-}
-
-static int check_tensor(const struct dfi_archive_entry *entry, const struct dfi_param *param)
-{
-    char found[96], expected[96];
-    struct diffc_tensor like = { .dtype = entry->dtype, .ndim = entry->ndim };
-    memcpy(like.shape, entry->shape, sizeof(like.shape));
-    if (shape_matches(&like, param))
-        return DIFFC_OK;
-    return dfi_fail(DIFFC_ERR_CONFIG, "tensor %s is %s, expected %s", param->name,
-                    dfi_tensor_text(&like, found, sizeof(found)),
-                    expected_text(param, expected, sizeof(expected)));
 }
 
 static const void *find_tensor(void *opaque, const struct dfi_param *param, int *dtype)
 {
     const struct diffc_archive *archive = opaque;
-    const struct dfi_archive_entry *entry = dfi_archive_entry(archive,
-                                                              dfi_archive_find(archive, param->name));
+    const struct dfi_archive_entry *entry = entry_of(archive, param);
     if (check_tensor(entry, param) < 0)
         return NULL;
     *dtype = entry->dtype;
@@ -219,8 +238,7 @@ int dfi_model_gather(struct diffc_model *model)
     return DIFFC_OK;
 }
 
-/* Keys that describe the model itself are written anew; all others travel with it. */
-static int is_own_key(const char *key)
+int dfi_model_owns_key(const char *key)
 {
     static const char *const names[] = { "architecture", "condition",       "time_mode", "objective",
                                          "format",       "library_version", "config" };
@@ -234,11 +252,14 @@ static int is_own_key(const char *key)
            strncmp(key, "crc32", 5) == 0; /* a checkpoint opened as a model */
 }
 
+/* No key is there twice, in an archive and so in the model. */
 static int copy_metadata(const struct diffc_archive *archive, struct diffc_model *model)
 {
+    struct dfi_metadata **end = &model->metadata;
     for (int i = 0; i < archive->metadata_count; i++)
-        if (!is_own_key(archive->metadata[i].key))
-            DFI_TRY(dfi_model_set_metadata(model, archive->metadata[i].key, archive->metadata[i].value));
+        if (!dfi_model_owns_key(archive->metadata[i].key))
+            DFI_TRY(
+                dfi_model_append_metadata(model, archive->metadata[i].key, archive->metadata[i].value, &end));
     return DIFFC_OK;
 }
 
@@ -249,8 +270,15 @@ int dfi_model_load(const struct diffc_archive *archive, const struct dfi_model_c
     const struct dfi_architecture *architecture = NULL;
     struct diffc_model *made = NULL;
     DFI_TRY(find_architecture(archive, &config, &architecture));
+    const int without_weights = config.without_weights;
+    config.without_weights = 1; /* before memory is taken, the tensors must be there */
     DFI_TRY(dfi_model_new(archive->object.context, architecture, &config, &made));
-    int status = made->config.without_weights ? DIFFC_OK : dfi_model_read_tensors(made, archive);
+    made->config.without_weights = without_weights;
+    int status = without_weights ? DIFFC_OK : check_tensors(made, archive);
+    if (status == DIFFC_OK && !without_weights)
+        status = dfi_model_allocate(made, 0);
+    if (status == DIFFC_OK && !without_weights)
+        status = dfi_model_read_tensors(made, archive);
     if (status == DIFFC_OK)
         status = copy_metadata(archive, made);
     if (status < 0) {
@@ -299,7 +327,7 @@ static int store_metadata(const struct diffc_model *model, struct diffc_archive 
         DFI_TRY(dfi_archive_set_metadata(archive, number_keys[i].key, text));
     }
     for (const struct dfi_metadata *entry = model->metadata; entry; entry = entry->next)
-        DFI_TRY(dfi_archive_set_metadata(archive, entry->key, entry->value));
+        DFI_TRY(dfi_archive_append_metadata(archive, entry->key, entry->value));
     return DIFFC_OK;
 }
 

@@ -161,7 +161,8 @@ void dfi_build_param(struct dfi_graph *graph, struct dfi_node *node, int slot, i
 
 void dfi_build_widens(struct dfi_graph *graph, const struct dfi_node *node)
 {
-    if (graph->status == DIFFC_OK)
+    /* Not written again: sessions of several threads may build graphs over one model's parameters. */
+    if (graph->status == DIFFC_OK && !graph->params->list[node->param[0]].widens)
         graph->params->list[node->param[0]].widens = 1;
 }
 

@@ -80,18 +80,22 @@ static void initialise(const struct dfi_params *params, const struct dfi_param *
     }
 }
 
-int dfi_params_allocate(struct dfi_params *params, uint64_t seed)
+int dfi_params_allocate(struct dfi_params *params)
 {
     const size_t size = dfi_dtype_size(params->dtype);
     params->values = dfi_calloc(params->context, params->value_count + 1, size);
     params->stats = dfi_calloc(params->context, params->stat_count + 1, size);
     if (!params->values || !params->stats)
         return DIFFC_ERR_NOMEM;
+    for (int i = 0; i < params->stat_entries; i++)
+        initialise(params, &params->stat_list[i], 0, params->stats, 0);
+    return DIFFC_OK;
+}
+
+void dfi_params_draw(struct dfi_params *params, uint64_t seed)
+{
     for (int i = 0; i < params->count; i++)
         initialise(params, &params->list[i], i, params->values, seed);
-    for (int i = 0; i < params->stat_entries; i++)
-        initialise(params, &params->stat_list[i], 0, params->stats, seed);
-    return DIFFC_OK;
 }
 
 /* Layers widen halves where they use them; what is in another dtype is converted once. */

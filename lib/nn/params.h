@@ -43,8 +43,10 @@ void dfi_params_clear(struct dfi_params *params);
 /* Appends a specification; returns its number or a negative status. */
 int dfi_params_add(struct dfi_params *params, int trainable, const char *name, int ndim, const int64_t *shape,
                    enum dfi_init init, int64_t fan_in);
-/* Allocates the arrays and draws initial values: parameter number p from Philox stream (INIT, p). */
-int dfi_params_allocate(struct dfi_params *params, uint64_t seed);
+/* Allocates the arrays: parameters are 0, running statistics 0 and 1. */
+int dfi_params_allocate(struct dfi_params *params);
+/* Draws initial values: parameter number p from Philox stream (INIT, p). */
+void dfi_params_draw(struct dfi_params *params, uint64_t seed);
 
 /* Instead of dfi_params_allocate(), for parameters that are only read: the values stay where a file has them.
  * find(opaque, param, &dtype) gives the contiguous values of a parameter in the reference layout, which must

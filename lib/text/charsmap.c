@@ -68,7 +68,13 @@ struct walk {
     size_t depth;
 };
 
-#define MAX_DEPTH 4096 /* bytes of the longest key */
+#define MAX_DEPTH 4096       /* bytes of the longest key */
+#define MAX_REPLACEMENT 1024 /* and of what stands for it */
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
 
 static int fail(const struct walk *walk, size_t unit, const char *what)
 {
@@ -82,6 +88,8 @@ static int check_leaf(const struct walk *walk, size_t unit, size_t base)
     const uint32_t value = leaf_value(map->units[base]);
     if (value >= map->pool_size)
         return fail(walk, unit, "its replacement lies beyond the strings");
+    if (!memchr(map->pool + value, 0, smaller(map->pool_size - value, MAX_REPLACEMENT + 1)))
+        return fail(walk, unit, "a replacement of more than 1024 bytes");
     if ((map->pool[value] & 0xC0) == 0x80)
         return fail(walk, unit, "its replacement begins inside a character");
     return DIFFC_OK;

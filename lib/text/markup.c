@@ -52,6 +52,14 @@ int dfi_markup_unquote(const unsigned char *text, size_t size, struct dfi_bytes 
     }
 }
 
+/* What HTML takes the numbers 0x80 to 0x9F for: characters of Windows-1252 (HTML Living Standard, numeric
+ * character reference end state). */
+static const uint16_t windows_1252[32] = {
+    0x20AC, 0x81,   0x201A, 0x192,  0x201E, 0x2026, 0x2020, 0x2021, 0x2C6,  0x2030, 0x160,
+    0x2039, 0x152,  0x8D,   0x17D,  0x8F,   0x90,   0x2018, 0x2019, 0x201C, 0x201D, 0x2022,
+    0x2013, 0x2014, 0x2DC,  0x2122, 0x161,  0x203A, 0x153,  0x9D,   0x17E,  0x178,
+};
+
 /* &#123; and &#x7B;: the character, or 0. `used`: what it takes with its ampersand. */
 static uint32_t numeric(const uint32_t *text, size_t count, size_t *used)
 {
@@ -68,6 +76,8 @@ static uint32_t numeric(const uint32_t *text, size_t count, size_t *used)
     if (at == first)
         return 0;
     *used = at + (at < count && text[at] == ';');
+    if (value >= 0x80 && value < 0xA0)
+        return windows_1252[value - 0x80];
     return value == 0 || value > 0x10FFFF || (value >= 0xD800 && value < 0xE000) ? REPLACEMENT : value;
 }
 

@@ -36,6 +36,8 @@ static void destroy(void *handle)
     dfi_object_free(tokenizer);
 }
 
+#define SELF_TEST_MOST 1024
+
 struct parse {
     const char *name;
     struct diffc_tokenizer *tokenizer;
@@ -44,6 +46,7 @@ struct parse {
     int byte_fallback;
     const unsigned char *charsmap;
     size_t charsmap_size;
+    size_t self_test_left; /* bytes of samples that are tried: a hostile file could make each take long */
 };
 
 static int fail_piece(const struct parse *parse, const struct dfi_wire_field *field, int status,
@@ -321,15 +324,16 @@ static int reproduces(const unsigned char *text, const size_t *starts, size_t co
     return at == expected->size;
 }
 
-static int check_sample(const struct parse *parse, const struct dfi_wire_field *input,
+static int check_sample(struct parse *parse, const struct dfi_wire_field *input,
                         const struct dfi_wire_field *expected)
 {
     const struct diffc_tokenizer *tokenizer = parse->tokenizer;
     struct diffc_context *context = tokenizer->object.context;
     unsigned char *text = NULL;
     size_t size = 0, count = 0;
-    if (input->size > (size_t)context->limits.text_bytes)
+    if (input->size > (size_t)context->limits.text_bytes || input->size > parse->self_test_left)
         return DIFFC_OK;
+    parse->self_test_left -= input->size;
     DFI_TRY(dfi_normalize(tokenizer, input->data, input->size, &text, &size));
     int32_t *ids = dfi_calloc(context, size + 1, sizeof(*ids));
     size_t *starts = dfi_calloc(context, size + 2, sizeof(*starts));
@@ -343,8 +347,7 @@ static int check_sample(const struct parse *parse, const struct dfi_wire_field *
     return status;
 }
 
-static int read_sample(const struct parse *parse, const struct dfi_wire *wire,
-                       const struct dfi_wire_field *message)
+static int read_sample(struct parse *parse, const struct dfi_wire *wire, const struct dfi_wire_field *message)
 {
     struct dfi_wire_field field, parts[3] = { { 0 } };
     struct dfi_wire inner;
@@ -358,7 +361,7 @@ static int read_sample(const struct parse *parse, const struct dfi_wire *wire,
     return more < 0 ? more : check_sample(parse, &parts[SAMPLE_INPUT], &parts[SAMPLE_EXPECTED]);
 }
 
-static int self_test(const struct parse *parse, struct dfi_wire wire)
+static int self_test(struct parse *parse, struct dfi_wire wire)
 {
     struct dfi_wire_field field, sample;
     struct dfi_wire inner;
@@ -412,9 +415,13 @@ int dfi_tokenizer_parse(struct diffc_context *context, const char *name, const v
     made->add_dummy_prefix = made->remove_extra_whitespaces = made->escape_whitespaces = 1;
     /* Defaults of TrainerSpec: unk_id 0, eos_id 2, pad_id -1, model_type unigram. What is recorded is
      * checked, what is not is not. */
-    struct parse parse = {
-        .name = name, .tokenizer = made, .unk = -1, .eos = -1, .pad = -1, .model_type = UNIGRAM
-    };
+    struct parse parse = { .name = name,
+                           .tokenizer = made,
+                           .unk = -1,
+                           .eos = -1,
+                           .pad = -1,
+                           .model_type = UNIGRAM,
+                           .self_test_left = SELF_TEST_MOST };
     const int status = read_model(&parse, &wire);
     if (status < 0) {
         dfi_release(made);

@@ -58,7 +58,7 @@ static inline void net_plan(struct net *net, const struct dfi_exec_options *opti
     uint64_t state = dt_seed("parameters");
     if (dfi_graph_finish(net->graph) < 0)
         fail_msg("%s", diffc_message());
-    assert_int_equal(dfi_params_allocate(&net->params, 1), DIFFC_OK);
+    assert_int_equal(dfi_params_allocate(&net->params), DIFFC_OK);
     for (int p = 0; p < net->params.count; p++) {
         const struct dfi_param *param = &net->params.list[p];
         const double offset = param->init == DFI_INIT_ONE ? 0.7 : 0;

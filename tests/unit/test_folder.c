@@ -4,6 +4,7 @@
 #include "io_case.h"
 
 #include "io/folder.h"
+#include "io/safetensors.h"
 
 /* A file with tensors [2] of one value; `names` separated by spaces. */
 static void write_weights(const char *file, const char *names, float value)
@@ -97,6 +98,14 @@ static void test_shards(void **unused)
                "{\"metadata\": {\"total_size\": 9}, \"weight_map\": {"
                "\"a\": \"model-00002-of-00003.safetensors\", \"c\": \"model-00002-of-00003.safetensors\"}}");
     expect(NULL, 2, 3);
+    write_text("model.safetensors.index.json",
+               "{\"weight_map\": {\"b\": \"model-00003-of-00003.safetensors\", \"c\": "
+               "\"model-00002-of-00003.safetensors\", \"a\": \"model-00002-of-00003.safetensors\"}}");
+    write_weights("model-00003-of-00003.safetensors", "b a", 2); /* the a that the index does not mean */
+    expect(NULL, 3, 3);
+    write_text("model.safetensors.index.json",
+               "{\"metadata\": {\"total_size\": 9}, \"weight_map\": {"
+               "\"a\": \"model-00002-of-00003.safetensors\", \"c\": \"model-00002-of-00003.safetensors\"}}");
     write_weights("model.safetensors.index.fp16.json.safetensors", "z", 1); /* no index, for all its name */
     expect(NULL, 2, 3);
     write_weights("model-00004-of-00004.safetensors", "d", 4);
@@ -176,6 +185,25 @@ static void test_save(void **unused)
     }
 }
 
+/* Saved in shards, then whole: the index of the first save once led to the old weights. */
+static void test_save_again(void **unused)
+{
+    (void)unused;
+    io_empty_folder();
+    for (int i = 0; i < 3; i++) {
+        diffc_archive *archive = NULL;
+        write_weights("given.safetensors", "a b c", (float)i);
+        struct dfi_reader reader;
+        assert_int_equal(dfi_reader_open(&reader, io_context, io_path("given.safetensors")), DIFFC_OK);
+        assert_int_equal(dfi_safetensors_read(&reader, 0, &archive), DIFFC_OK);
+        dfi_reader_close(&reader);
+        assert_int_equal(dfi_folder_save(archive, io_folder, "diffusion_pytorch_model", NULL, i == 1 ? 0 : 8),
+                         DIFFC_OK);
+        diffc_release(&archive);
+        expect(NULL, 3, (float)i);
+    }
+}
+
 static void scenario(void)
 {
     diffc_archive *archive = NULL;
@@ -212,7 +240,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_variants),      cmocka_unit_test(test_shards),
         cmocka_unit_test(test_hostile_index), cmocka_unit_test(test_nothing_to_read),
-        cmocka_unit_test(test_save),          cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_save_again),    cmocka_unit_test(test_save),
+        cmocka_unit_test(test_allocations),
     };
     return cmocka_run_group_tests(tests, io_setup, io_teardown);
 }

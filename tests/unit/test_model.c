@@ -55,6 +55,60 @@ static void test_s11_tensors(void **state)
     diffc_release(&whole);
 }
 
+/* Views of any strides may be added; they were once read as if their values lay in a row. */
+static void test_strided_tensors(void **state)
+{
+    diffc_archive *whole = weights(), *odd = NULL;
+    diffc_tensor *plain = NULL, *turned = NULL, *view = NULL, *stored = NULL;
+    diffc_model *model = NULL;
+    (void)state;
+    int at = 0; /* a matrix with sides that differ */
+    for (;; at++) {
+        diffc_release(&plain);
+        tc_ok(diffc_archive_get(whole, diffc_archive_name(whole, at), &plain));
+        if (diffc_tensor_ndim(plain) == 2 && diffc_tensor_dim(plain, 0) != diffc_tensor_dim(plain, 1) &&
+            diffc_tensor_dim(plain, 0) > 1 && diffc_tensor_dim(plain, 1) > 1)
+            break;
+    }
+    const int64_t rows = diffc_tensor_dim(plain, 0), columns = diffc_tensor_dim(plain, 1);
+    const int64_t shape[2] = { columns, rows };
+    const int swap[2] = { 1, 0 };
+    tc_ok(diffc_tensor_create(context, DIFFC_F32, 2, shape, &turned));
+    tc_ok(diffc_tensor_permute(turned, swap, &view));
+    tc_ok(diffc_tensor_copy(plain, view)); /* the same matrix, by columns */
+    odd = without(whole, at, view);
+    tc_ok(diffc_model_from_archive(odd, NULL, &model));
+    for (int i = 0; i < diffc_model_tensor_count(model); i++) {
+        const char *name;
+        diffc_release(&stored);
+        tc_ok(diffc_model_tensor(model, i, &name, &stored, NULL));
+        if (strcmp(name, diffc_archive_name(whole, at)) == 0)
+            break;
+    }
+    assert_memory_equal(diffc_tensor_data(stored), diffc_tensor_data(plain),
+                        (size_t)(rows * columns) * sizeof(float));
+    diffc_release(&stored);
+    diffc_release(&model);
+    diffc_release(&odd);
+    diffc_release(&view);
+    diffc_release(&turned);
+    diffc_release(&plain);
+    diffc_release(&whole);
+}
+
+/* A file that asks for a model of gigabytes without its tensors is refused before they are taken. */
+static void test_large_settings_alone(void **state)
+{
+    diffc_archive *archive = NULL;
+    diffc_model *model = NULL;
+    (void)state;
+    tc_ok(diffc_archive_create(context, &archive));
+    tc_ok(diffc_archive_set_metadata(archive, "architecture", "cs180_unet"));
+    tc_ok(diffc_archive_set_metadata(archive, "width", "3000"));
+    tc_fails(diffc_model_from_archive(archive, NULL, &model), DIFFC_ERR_CONFIG, "tensors are missing");
+    diffc_release(&archive);
+}
+
 static void test_model_arguments(void **state)
 {
     diffc_model *model = tc_model(context, "ddpm"), *none = NULL;
@@ -68,6 +122,17 @@ static void test_model_arguments(void **state)
     tc_fails(diffc_model_set_metadata(model, "", "x"), DIFFC_ERR_ARG, "key is empty");
     tc_fails(diffc_model_set_metadata(model, "note", "\xff"), DIFFC_ERR_ARG, "\"note\" is not UTF-8");
     tc_fails(diffc_model_set_metadata(model, "\xff", "x"), DIFFC_ERR_ARG, "is not UTF-8");
+    /* They once replaced the library's own in the file, which then could not be opened. */
+    static const char *const own[] = { "architecture", "width", "config", "checkpoint.step" };
+    for (int i = 0; i < 4; i++)
+        tc_fails(diffc_model_set_metadata(model, own[i], "my net"), DIFFC_ERR_ARG, "is the library's own");
+    tc_ok(diffc_model_set_metadata(model, "note", "a"));
+    tc_ok(diffc_model_set_metadata(model, "other", "c"));
+    tc_ok(diffc_model_set_metadata(model, "note", "b"));
+    assert_string_equal(diffc_model_metadata(model, "note"), "b");
+    tc_ok(diffc_model_set_metadata(model, "note", NULL));
+    assert_null(diffc_model_metadata(model, "note"));
+    assert_string_equal(diffc_model_metadata(model, "other"), "c");
     assert_null(none);
     assert_null(tensor);
     diffc_release(&model);
@@ -116,8 +181,8 @@ static void test_session_arguments(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_s11_tensors),
-        cmocka_unit_test(test_model_arguments),
+        cmocka_unit_test(test_s11_tensors),          cmocka_unit_test(test_strided_tensors),
+        cmocka_unit_test(test_large_settings_alone), cmocka_unit_test(test_model_arguments),
         cmocka_unit_test(test_session_arguments),
     };
     context = tc_context(2);
