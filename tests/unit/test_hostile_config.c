@@ -160,6 +160,39 @@ static void test_no_file(void **state)
     }
 }
 
+/* A kilobyte that asks for tens of thousands of layers. */
+static void test_j4_layers(void **state)
+{
+    char text[4096] = "", down[1024] = "", up[1024] = "", channels[256] = "", heads[256] = "", only[256] = "";
+    void *handle = NULL;
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        const char *comma = i ? "," : "";
+        snprintf(down + strlen(down), sizeof(down) - strlen(down), "%s\"SimpleCrossAttnDownBlock2D\"", comma);
+        snprintf(up + strlen(up), sizeof(up) - strlen(up), "%s\"SimpleCrossAttnUpBlock2D\"", comma);
+        snprintf(channels + strlen(channels), sizeof(channels) - strlen(channels), "%s16", comma);
+        snprintf(heads + strlen(heads), sizeof(heads) - strlen(heads), "%s8", comma);
+        snprintf(only + strlen(only), sizeof(only) - strlen(only), "%strue", comma);
+    }
+    begin();
+    snprintf(
+        text, sizeof(text),
+        "{\"_class_name\":\"UNet2DConditionModel\",\"sample_size\":1024,\"in_channels\":6,\"out_channels\":6,"
+        "\"block_out_channels\":[%s],\"layers_per_block\":64,\"norm_num_groups\":8,"
+        "\"down_block_types\":[%s],\"up_block_types\":[%s],"
+        "\"mid_block_type\":\"UNetMidBlock2DSimpleCrossAttn\",\"cross_attention_dim\":32,\"act_fn\":\"gelu\","
+        "\"encoder_hid_dim\":8,\"addition_embed_type\":\"text\",\"addition_embed_type_num_heads\":2,"
+        "\"attention_head_dim\":[%s],\"only_cross_attention\":[%s],"
+        "\"resnet_time_scale_shift\":\"scale_shift\"}",
+        channels, down, up, heads, only);
+    struct bytes file = text_file(text, strlen(text));
+    bytes_save(&file, io_path("config.json"));
+    bytes_free(&file);
+    assert_int_equal(read_folder(io_context, UNET, &handle), DIFFC_ERR_LIMIT);
+    assert_non_null(strstr(diffc_message(), "layers_per_block: 512 layers"));
+    assert_null(handle);
+}
+
 static void keep_line(void *opaque, int level, const char *line)
 {
     (void)level;
@@ -192,9 +225,8 @@ static void test_j2_unknown_key(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_j1_syntax),
-        cmocka_unit_test(test_no_file),
+        cmocka_unit_test(test_damage),         cmocka_unit_test(test_j1_syntax),
+        cmocka_unit_test(test_no_file),        cmocka_unit_test(test_j4_layers),
         cmocka_unit_test(test_j2_unknown_key),
     };
     return cmocka_run_group_tests(tests, hostile_setup, hostile_teardown);

@@ -231,6 +231,16 @@ static void test_t5_charsmap(void **state)
     units[CHILD] = 'A' | 0x100u | 0x200u | (1u << 20) << 10;
     expect_model("T5 child outside", with_charsmap(make_charsmap(units, sizeof(units), "a", 2)),
                  DIFFC_ERR_FORMAT, "outside");
+    char strings[1026];
+    memset(strings, 'a', sizeof(strings));
+    for (int length = 1024; length <= 1025; length++) {
+        strings[length] = '\0';
+        make_units(units);
+        expect_model("T5 replacement",
+                     with_charsmap(make_charsmap(units, sizeof(units), strings, (size_t)length + 1)),
+                     length > 1024 ? DIFFC_ERR_FORMAT : DIFFC_OK, length > 1024 ? "1024 bytes" : NULL);
+        strings[length] = 'a';
+    }
     struct bytes large = { 0 };
     bytes_fill(&large, 0, (4 << 20) + 1);
     expect_model("T5 too large", with_charsmap(large), DIFFC_ERR_LIMIT, "charsmap");
@@ -249,6 +259,16 @@ static void test_t6_t7(void **state)
     model = make_model();
     add_self_test(&model, "", "");
     expect_model("T7 empty", model, DIFFC_OK, NULL);
+    /* Samples are tried as far as 1,024 bytes go: more could take minutes. */
+    char sample[1100];
+    memset(sample, 'a', sizeof(sample));
+    for (int left = 1018; left <= 1025; left += 7) { /* "aA b" has taken four, and "" none */
+        sample[left] = '\0';
+        model = make_model();
+        add_self_test(&model, sample, "wrong");
+        expect_model("T7 long", model, left > 1020 ? DIFFC_OK : DIFFC_ERR_FORMAT, "self_test_data");
+        sample[left] = 'a';
+    }
 }
 
 static void test_paths(void **state)
