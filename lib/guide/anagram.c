@@ -52,7 +52,7 @@ static int look(struct anagram *anagram, int view, const struct diffc_tensor *x,
     const int64_t *shape = x->shape;
     struct diffc_view *at = anagram->views[view];
     DFI_TRY(dfi_view_bind(at, image_channels, shape[2], shape[3]));
-    DFI_TRY(dfi_guide_room(anagram->context, x, &anagram->seen[view]));
+    DFI_TRY(dfi_guide_room(anagram->context, x->shape, &anagram->seen[view]));
     for (int64_t first = 0; first < shape[1];
          first += image_channels) { /* the picture, then what conditions */
         const int64_t channels = shape[1] - first < image_channels ? shape[1] - first : image_channels;
@@ -116,8 +116,8 @@ static int expand(void *opaque, int step, const diffc_tensor *x, diffc_query *qu
 
 static int reserve_parts(struct anagram *anagram, const struct diffc_tensor *out)
 {
-    DFI_TRY(dfi_guide_room(anagram->context, out, &anagram->part));
-    return dfi_guide_room(anagram->context, out, &anagram->turned);
+    DFI_TRY(dfi_guide_room(anagram->context, out->shape, &anagram->part));
+    return dfi_guide_room(anagram->context, out->shape, &anagram->turned);
 }
 
 static int combine(void *opaque, int step, const diffc_query *queries, int count, diffc_tensor *out)

@@ -133,13 +133,8 @@ int dfi_factor_new_own(struct diffc_context *context, const diffc_factorization_
 static int reserve_room(struct diffc_factorization *factors, const struct dfi_planes *planes)
 {
     const int64_t shape[4] = { planes->samples, planes->channels, planes->h, planes->w };
-    for (int i = 0; i < 2; i++) {
-        if (factors->room[i] && memcmp(factors->room[i]->shape, shape, sizeof(shape)) == 0)
-            continue;
-        dfi_release(factors->room[i]);
-        factors->room[i] = NULL;
-        DFI_TRY(dfi_tensor_create(factors->object.context, DIFFC_F32, 4, shape, &factors->room[i]));
-    }
+    for (int i = 0; i < 2; i++)
+        DFI_TRY(dfi_guide_room(factors->object.context, shape, &factors->room[i]));
     return DIFFC_OK;
 }
 
@@ -213,8 +208,6 @@ static int make_filters(struct diffc_factorization *factors)
     return DIFFC_OK;
 }
 
-#define TOLERANCE 1e-4 /* of the norm: what rounding may do in a caller's function */
-
 static int try_sum(struct diffc_factorization *factors, struct diffc_tensor *x, struct diffc_tensor *sum)
 {
     const int64_t n = dfi_tensor_count(x);
@@ -234,7 +227,7 @@ static int try_sum(struct diffc_factorization *factors, struct diffc_tensor *x, 
         norm += (double)values[i] * values[i];
         off += ((double)total[i] - values[i]) * ((double)total[i] - values[i]);
     }
-    if (!(sqrt(off) <= TOLERANCE * sqrt(norm)))
+    if (!(sqrt(off) <= DFI_OWN_TOLERANCE * sqrt(norm)))
         return dfi_fail(DIFFC_ERR_CONFIG,
                         "factorization \"%s\": its %d components miss the picture by %.3g of its norm, they "
                         "must sum to it",

@@ -69,10 +69,6 @@ int dfi_inner_expand(const struct diffc_guide *inner, int step, int32_t base, co
 int dfi_inner_combine(const struct diffc_guide *inner, int step, const diffc_query *queries, int count,
                       struct diffc_tensor *out);
 
-/* A tensor like `like`, kept in *kept from call to call. */
-int dfi_guide_room(struct diffc_context *context, const struct diffc_tensor *like,
-                   struct diffc_tensor **kept);
-
 /* total += part, or total = part if first. */
 void dfi_planes_add(const struct dfi_planes *part, const struct dfi_planes *total, int first);
 void dfi_planes_divide(const struct dfi_planes *planes, float divisor);

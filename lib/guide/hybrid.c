@@ -32,8 +32,8 @@ static int expand(void *opaque, int step, const diffc_tensor *x, diffc_query *qu
 static int reserve_parts(struct hybrid *hybrid, int32_t channels, const struct diffc_tensor *out)
 {
     DFI_TRY(dfi_factor_bind(hybrid->factors, channels, out->shape[2], out->shape[3]));
-    DFI_TRY(dfi_guide_room(hybrid->context, out, &hybrid->part));
-    return dfi_guide_room(hybrid->context, out, &hybrid->component);
+    DFI_TRY(dfi_guide_room(hybrid->context, out->shape, &hybrid->part));
+    return dfi_guide_room(hybrid->context, out->shape, &hybrid->component);
 }
 
 /* Adds component k of the prediction in `part` to out; the variance as it is. */

@@ -38,13 +38,13 @@ int dfi_inner_combine(const struct diffc_guide *inner, int step, const diffc_que
     return DIFFC_OK;
 }
 
-int dfi_guide_room(struct diffc_context *context, const struct diffc_tensor *like, struct diffc_tensor **kept)
+int dfi_guide_room(struct diffc_context *context, const int64_t shape[4], struct diffc_tensor **kept)
 {
-    if (*kept && memcmp((*kept)->shape, like->shape, 4 * sizeof(like->shape[0])) == 0)
+    if (*kept && memcmp((*kept)->shape, shape, 4 * sizeof(*shape)) == 0)
         return DIFFC_OK;
     dfi_release(*kept);
     *kept = NULL;
-    return dfi_tensor_create(context, DIFFC_F32, 4, like->shape, kept);
+    return dfi_tensor_create(context, DIFFC_F32, 4, shape, kept);
 }
 
 void dfi_planes_add(const struct dfi_planes *part, const struct dfi_planes *total, int first)

@@ -142,13 +142,8 @@ void dfi_planes_copy(const struct dfi_planes *from, const struct dfi_planes *to)
 static int reserve_room(struct diffc_view *view, int64_t samples, int64_t channels, int64_t h, int64_t w)
 {
     const int64_t shape[4] = { samples, channels, h, w };
-    for (int i = 0; i < 2; i++) {
-        if (view->room[i] && memcmp(view->room[i]->shape, shape, sizeof(shape)) == 0)
-            continue;
-        dfi_release(view->room[i]);
-        view->room[i] = NULL;
-        DFI_TRY(dfi_tensor_create(view->object.context, DIFFC_F32, 4, shape, &view->room[i]));
-    }
+    for (int i = 0; i < 2; i++)
+        DFI_TRY(dfi_guide_room(view->object.context, shape, &view->room[i]));
     return DIFFC_OK;
 }
 
@@ -233,8 +228,6 @@ static int bind_map(struct diffc_view *view, int h, int w)
     return status;
 }
 
-#define TOLERANCE 1e-4 /* of the norm: what rounding may do in a caller's function */
-
 struct trial { /* two random pictures, what is seen of them, of both together, and the way back */
     struct diffc_tensor *x, *y, *seen_x, *seen_y, *seen_both, *back;
 };
@@ -271,10 +264,10 @@ static int try_one(struct diffc_view *view, int inverse, const struct diffc_tens
 
 static int judge(const struct diffc_view *view, const struct trial *trial)
 {
-    const double norm = sqrt(product(trial->x, trial->x)), room = TOLERANCE * norm;
+    const double norm = sqrt(product(trial->x, trial->x)), room = DFI_OWN_TOLERANCE * norm;
     const double kept = product(trial->seen_x, trial->seen_x) / (norm * norm);
     const char *fault = NULL;
-    if (!(fabs(kept - 1) <= 2 * TOLERANCE))
+    if (!(fabs(kept - 1) <= 2 * DFI_OWN_TOLERANCE))
         return dfi_fail(DIFFC_ERR_CONFIG,
                         "view \"%s\" is not orthogonal: it multiplies the variance of noise by %.4g",
                         name_of(view), kept);

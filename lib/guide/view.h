@@ -48,6 +48,11 @@ static inline struct dfi_planes dfi_planes_of(const struct diffc_tensor *tensor,
     };
 }
 
+#define DFI_OWN_TOLERANCE 1e-4 /* of the norm: what rounding may do in a caller's function */
+
+/* An F32 tensor of this shape, kept in *kept from call to call. */
+int dfi_guide_room(struct diffc_context *context, const int64_t shape[4], struct diffc_tensor **kept);
+
 void dfi_planes_copy(const struct dfi_planes *from, const struct dfi_planes *to);
 
 enum dfi_view_way { DFI_VIEW_APPLY, DFI_VIEW_INVERT, DFI_VIEW_INVERT_VARIANCE };
