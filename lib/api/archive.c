@@ -6,15 +6,6 @@
 #include "io/npy.h"
 #include "io/safetensors.h"
 
-static int read_file(diffc_context *context, const char *path, int map, diffc_archive **archive)
-{
-    struct dfi_reader reader;
-    DFI_TRY(dfi_reader_open(&reader, context, path));
-    const int status = dfi_safetensors_read(&reader, map, archive);
-    dfi_reader_close(&reader);
-    return status;
-}
-
 int diffc_archive_open(diffc_context *context, const char *path, const diffc_archive_options *options,
                        diffc_archive **archive)
 {
@@ -27,7 +18,7 @@ int diffc_archive_open(diffc_context *context, const char *path, const diffc_arc
     if (read.map != 0 && read.map != 1)
         return dfi_fail(DIFFC_ERR_ARG, "options.map is %d, must be 0 or 1", (int)read.map);
     int status = dfi_is_folder(path) ? dfi_folder_weights(context, path, read.variant, read.map, &made)
-                                     : read_file(context, path, read.map, &made);
+                                     : dfi_safetensors_open(context, path, read.map, &made);
     if (status == DIFFC_OK && read.finite && (status = dfi_archive_check_finite(made)) < 0)
         status = dfi_fail_in(status, "%s", path);
     if (status < 0)

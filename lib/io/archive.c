@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "io/archive.h"
 #include "io/json.h"
 #include "io/safetensors.h"

@@ -85,14 +85,9 @@ static int open_file(struct diffc_context *context, const char *folder, const ch
                      struct diffc_archive **archive)
 {
     char *path = dfi_folder_path(context, folder, name);
-    struct dfi_reader reader;
     if (!path)
         return DIFFC_ERR_NOMEM;
-    int status = dfi_reader_open(&reader, context, path);
-    if (status == DIFFC_OK) {
-        status = dfi_safetensors_read(&reader, map, archive);
-        dfi_reader_close(&reader);
-    }
+    const int status = dfi_safetensors_open(context, path, map, archive);
     dfi_free(context, path);
     return status;
 }

@@ -22,7 +22,8 @@ int dfi_folder_has(const char *folder, const char *name);
  * freed with dfi_free(). */
 int dfi_folder_text(struct diffc_context *context, const char *folder, const char *name, char **text);
 
-/* Parses such a text, whose root must be an object, under the name of its file; freed with dfi_json_free(). */
+/* Parses such a text, whose root must be an object, under the name of its file; freed with dfi_json_free().
+ */
 int dfi_folder_parse(struct diffc_context *context, const char *folder, const char *name, const char *text,
                      struct json_t **root);
 
@@ -32,7 +33,7 @@ int dfi_folder_json(struct diffc_context *context, const char *folder, const cha
 
 /* The weights as one archive, in the stored dtypes, whatever number of files they are in. `variant` NULL: the
  * files without a variant. A variant that is not there gives way to the plain files, and those to any
- * variant, with a warning to the log when one was asked for. `map` as in dfi_safetensors_read(). ERR_IO where
+ * variant, with a warning to the log when one was asked for. `map` as in dfi_safetensors_open(). ERR_IO where
  * there are no weights, ERR_FORMAT for an index that does not fit its files, ERR_UNSUPPORTED where there are
  * only pickles. */
 int dfi_folder_weights(struct diffc_context *context, const char *folder, const char *variant, int map,

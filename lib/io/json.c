@@ -202,30 +202,3 @@ size_t dfi_json_quote(const char *text, char *out)
     }
     return put(out, n, "\"", 1);
 }
-
-/* Bytes of the well-formed sequence at `s` (Unicode standard, table 3-7), or 0. */
-static size_t sequence_length(const unsigned char *s, size_t left)
-{
-    if (s[0] < 0x80)
-        return 1;
-    const size_t length = s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : s[0] < 0xF5 ? 4 : 0;
-    if (length == 0 || length > left)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((s[i] & 0xC0) != 0x80)
-            return 0;
-    const int bad = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] > 0x9F) ||
-                    (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] > 0x8F);
-    return bad ? 0 : length;
-}
-
-int dfi_utf8_valid(const char *text, size_t length)
-{
-    size_t step;
-    for (size_t i = 0; i < length; i += step) {
-        step = sequence_length((const unsigned char *)text + i, length - i);
-        if (step == 0)
-            return 0;
-    }
-    return 1;
-}

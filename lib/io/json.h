@@ -59,7 +59,4 @@ const char *dfi_json_text(const struct json_t *value, char *text, size_t size);
  * NULL counts only. */
 size_t dfi_json_quote(const char *text, char *out);
 
-/* 1 if all of it is well-formed UTF-8 (no overlong forms, surrogates, or values over U+10FFFF). */
-int dfi_utf8_valid(const char *text, size_t length);
-
 #endif

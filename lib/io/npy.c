@@ -369,11 +369,6 @@ static size_t make_header(const struct diffc_tensor *tensor, const char *descr, 
     return used;
 }
 
-static int append_to_file(void *opaque, const void *data, size_t size)
-{
-    return dfi_atomic_append(opaque, data, size);
-}
-
 int dfi_npy_write(const struct diffc_tensor *tensor, const char *path)
 {
     const char *const descr = dtype_text(tensor->dtype);
@@ -385,7 +380,7 @@ int dfi_npy_write(const struct diffc_tensor *tensor, const char *path)
     DFI_TRY(dfi_atomic_begin(tensor->object.context, path, length + dfi_tensor_bytes(tensor), &file));
     int status = dfi_atomic_append(&file, header, length);
     if (!status)
-        status = dfi_tensor_stream(tensor, 1, append_to_file, &file);
+        status = dfi_tensor_append(tensor, &file);
     if (!status)
         status = dfi_atomic_commit(&file);
     dfi_atomic_abort(&file);

@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "base/utf8.h"
 #include "base/checked.h"
 #include "base/file.h"
 

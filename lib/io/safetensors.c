@@ -360,7 +360,7 @@ static int load_data(struct load *load, int map)
     return DIFFC_OK;
 }
 
-int dfi_safetensors_read(struct dfi_reader *reader, int map, struct diffc_archive **archive)
+static int read_all(struct dfi_reader *reader, int map, struct diffc_archive **archive)
 {
     struct load load = { .reader = reader, .context = reader->context };
     DFI_TRY(dfi_archive_new(load.context, &load.archive));
@@ -385,5 +385,15 @@ int dfi_safetensors_parse(struct diffc_context *context, const char *name, const
 {
     struct dfi_reader reader;
     dfi_reader_memory(&reader, context, name, data, size);
-    return dfi_safetensors_read(&reader, 0, archive);
+    return read_all(&reader, 0, archive);
+}
+
+int dfi_safetensors_open(struct diffc_context *context, const char *path, int map,
+                         struct diffc_archive **archive)
+{
+    struct dfi_reader reader;
+    DFI_TRY(dfi_reader_open(&reader, context, path));
+    const int status = read_all(&reader, map, archive);
+    dfi_reader_close(&reader);
+    return status;
 }

@@ -3,9 +3,10 @@
 
 #include "io/reader.h"
 
-/* Reads all of a safetensors file into a new archive. `map`: map it if the tensors lie aligned in it, else
- * read. */
-int dfi_safetensors_read(struct dfi_reader *reader, int map, struct diffc_archive **archive);
+/* Reads all of a safetensors file, or of its bytes in memory, into a new archive. `map`: map the file if the
+ * tensors lie aligned in it, else read. */
+int dfi_safetensors_open(struct diffc_context *context, const char *path, int map,
+                         struct diffc_archive **archive);
 int dfi_safetensors_parse(struct diffc_context *context, const char *name, const void *data, size_t size,
                           struct diffc_archive **archive);
 

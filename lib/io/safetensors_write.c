@@ -93,16 +93,11 @@ static int measure_data(const struct diffc_archive *archive, size_t *size)
     return DIFFC_OK;
 }
 
-static int append_to_file(void *opaque, const void *data, size_t size)
-{
-    return dfi_atomic_append(opaque, data, size);
-}
-
 static int write_entry(struct dfi_atomic_file *file, const struct diffc_archive *archive, int position)
 {
     struct diffc_tensor *tensor = NULL;
     DFI_TRY(dfi_archive_get(archive, position, &tensor));
-    const int status = dfi_tensor_stream(tensor, 1, append_to_file, file);
+    const int status = dfi_tensor_append(tensor, file);
     dfi_release(tensor);
     return status;
 }

@@ -3,6 +3,8 @@
 #include "io/reader.h"
 #include "io/stream.h"
 
+#include "base/file.h"
+
 enum { PIECE = 8192 };
 
 size_t dfi_tensor_bytes(const struct diffc_tensor *tensor)
@@ -93,4 +95,14 @@ int dfi_tensor_stream(const struct diffc_tensor *tensor, int little, dfi_sink_fn
         walk_next_row(&walk, width);
     }
     return flush_outlet(&outlet);
+}
+
+static int append(void *opaque, const void *data, size_t size)
+{
+    return dfi_atomic_append(opaque, data, size);
+}
+
+int dfi_tensor_append(const struct diffc_tensor *tensor, struct dfi_atomic_file *file)
+{
+    return dfi_tensor_stream(tensor, 1, append, file);
 }

@@ -9,6 +9,10 @@
 typedef int (*dfi_sink_fn)(void *opaque, const void *data, size_t size);
 int dfi_tensor_stream(const struct diffc_tensor *tensor, int little, dfi_sink_fn sink, void *opaque);
 
+/* The same into a file, little-endian. */
+struct dfi_atomic_file;
+int dfi_tensor_append(const struct diffc_tensor *tensor, struct dfi_atomic_file *file);
+
 size_t dfi_tensor_bytes(const struct diffc_tensor *tensor);
 
 #endif

@@ -1,3 +1,4 @@
+#include "base/utf8.h"
 #include "model/model.h"
 
 #include <string.h>

@@ -5,6 +5,7 @@
 
 #include "io/folder.h"
 #include "model/t5.h"
+#include "model/weights.h"
 
 static void destroy(void *handle)
 {
@@ -23,25 +24,6 @@ static int find_tensor(const struct diffc_archive *archive, const char *name)
     return position < 0 && strcmp(name, "shared.weight") == 0
                ? dfi_archive_find(archive, "encoder.embed_tokens.weight")
                : position;
-}
-
-static int check_missing(const struct dfi_params *params, const struct diffc_archive *archive)
-{
-    char names[3 * DFI_PARAM_NAME + 8] = "";
-    int missing = 0;
-    for (int i = 0; i < params->count; i++) {
-        if (find_tensor(archive, params->list[i].name) >= 0)
-            continue;
-        if (missing++ < 3) {
-            const size_t used = strlen(names);
-            (void)snprintf(names + used, sizeof(names) - used, "%s%s", used ? ", " : "",
-                           params->list[i].name);
-        }
-    }
-    if (missing)
-        return dfi_fail(DIFFC_ERR_CONFIG, "%d of %d tensors are missing: %s%s", missing, params->count, names,
-                        missing > 3 ? ", ..." : "");
-    return DIFFC_OK;
 }
 
 static const void *find_values(void *opaque, const struct dfi_param *param, int *dtype)
@@ -124,7 +106,7 @@ static int load(struct diffc_text_encoder *encoder, const char *folder,
     DFI_TRY(dfi_folder_weights(context, folder, config->variant, config->map, &encoder->weights));
     int status = config->finite ? dfi_archive_check_finite(encoder->weights) : DIFFC_OK;
     if (status == DIFFC_OK)
-        status = check_missing(&encoder->params, encoder->weights);
+        status = dfi_check_missing(&encoder->params, encoder->weights, find_tensor);
     if (status == DIFFC_OK)
         status = dfi_params_borrow(&encoder->params, find_values, encoder->weights);
     if (status == DIFFC_ERR_CONFIG || status == DIFFC_ERR_NONFINITE)

@@ -124,13 +124,13 @@ static int read_tensor(const struct diffc_archive *archive, const struct dfi_par
     return status;
 }
 
-/* ERR_CONFIG naming the first three parameters that the archive lacks. */
-static int check_missing(const struct dfi_params *params, const struct diffc_archive *archive)
+int dfi_check_missing(const struct dfi_params *params, const struct diffc_archive *archive,
+                      dfi_archive_finder find)
 {
     char names[3 * DFI_PARAM_NAME + 8] = "";
     int missing = 0;
     for (int i = 0; i < params->count; i++) {
-        if (dfi_archive_find(archive, params->list[i].name) >= 0)
+        if (find(archive, params->list[i].name) >= 0)
             continue;
         if (missing++ < 3) {
             const size_t used = strlen(names);
@@ -171,7 +171,7 @@ static int note_unused(struct diffc_model *model, const struct diffc_archive *ar
 static int check_tensors(const struct diffc_model *model, const struct diffc_archive *archive)
 {
     const struct dfi_params *params = &model->params;
-    DFI_TRY(check_missing(params, archive));
+    DFI_TRY(dfi_check_missing(params, archive, dfi_archive_find));
     for (int i = 0; i < params->count; i++)
         DFI_TRY(check_tensor(entry_of(archive, &params->list[i]), &params->list[i]));
     for (int i = 0; i < params->stat_entries; i++) {
@@ -207,7 +207,7 @@ static const void *find_tensor(void *opaque, const struct dfi_param *param, int 
 
 int dfi_model_adopt(struct diffc_model *model, struct diffc_archive *archive)
 {
-    DFI_TRY(check_missing(&model->params, archive));
+    DFI_TRY(dfi_check_missing(&model->params, archive, dfi_archive_find));
     DFI_TRY(note_unused(model, archive));
     model->archive = dfi_retain(archive);
     return dfi_params_borrow(&model->params, find_tensor, archive);

@@ -19,6 +19,11 @@ int dfi_model_adopt(struct diffc_model *model, struct diffc_archive *archive);
 /* Brings all parameters into one array of F32, if they are not there yet. */
 int dfi_model_gather(struct diffc_model *model);
 
+/* ERR_CONFIG naming the first three parameters that the archive lacks; `find` as dfi_archive_find(). */
+typedef int (*dfi_archive_finder)(const struct diffc_archive *archive, const char *name);
+int dfi_check_missing(const struct dfi_params *params, const struct diffc_archive *archive,
+                      dfi_archive_finder find);
+
 /* Fills the parameters and statistics of a model from an archive, names behind `prefix`. */
 int dfi_model_read_tensors(struct diffc_model *model, const struct diffc_archive *archive);
 

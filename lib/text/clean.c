@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "text/regex.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 struct rule {
     const char *pattern, *replacement;

@@ -1,7 +1,7 @@
 #include <string.h>
 
 #include "text/prepare.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 struct lower_range {
     uint32_t first, last;

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "text/prepare.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #include "text/entity_table.h"
 

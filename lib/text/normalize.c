@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "text/spiece.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #define GROWTH_MAX \
     64 /* bytes out per byte in, of all the text: U+FDFA, the longest in NFKC, makes 33 of 3 \

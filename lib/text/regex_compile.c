@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "text/regex_code.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 struct compiler {
     const unsigned char *at, *end;

@@ -2,7 +2,7 @@
  * EncodeOptimized() of unigram_model.cc). */
 
 #include "text/spiece.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 /* The best way to each byte position. */
 struct best {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/utf8.h"
+#include "base/utf8.h"
 #include "text/wire.h"
 
 #define PIECE_SIZE_MAX 4096

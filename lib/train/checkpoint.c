@@ -246,12 +246,8 @@ static int open_checkpoint(struct diffc_context *context, const char *path, stru
                            int64_t *step)
 {
     struct diffc_archive *made = NULL;
-    struct dfi_reader reader;
-    DFI_TRY(dfi_reader_open(&reader, context, path));
-    int status = dfi_safetensors_read(&reader, 0, &made);
-    dfi_reader_close(&reader);
-    DFI_TRY(status);
-    status = check_archive(made, path, step);
+    DFI_TRY(dfi_safetensors_open(context, path, 0, &made));
+    const int status = check_archive(made, path, step);
     if (status < 0) {
         dfi_release(made);
         return dfi_fail_in(status, "%s", path);

@@ -193,10 +193,8 @@ static void test_save_again(void **unused)
     for (int i = 0; i < 3; i++) {
         diffc_archive *archive = NULL;
         write_weights("given.safetensors", "a b c", (float)i);
-        struct dfi_reader reader;
-        assert_int_equal(dfi_reader_open(&reader, io_context, io_path("given.safetensors")), DIFFC_OK);
-        assert_int_equal(dfi_safetensors_read(&reader, 0, &archive), DIFFC_OK);
-        dfi_reader_close(&reader);
+        assert_int_equal(dfi_safetensors_open(io_context, io_path("given.safetensors"), 0, &archive),
+                         DIFFC_OK);
         assert_int_equal(dfi_folder_save(archive, io_folder, "diffusion_pytorch_model", NULL, i == 1 ? 0 : 8),
                          DIFFC_OK);
         diffc_release(&archive);

@@ -1,5 +1,5 @@
-#ifndef DFI_TEXT_UTF8_H
-#define DFI_TEXT_UTF8_H
+#ifndef DFI_BASE_UTF8_H
+#define DFI_BASE_UTF8_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -54,6 +54,11 @@ static inline size_t dfi_utf8_span(const unsigned char *p, size_t size)
     for (size_t step; at < size && (step = dfi_utf8_decode(p + at, size - at, &character)) > 0;)
         at += step;
     return at;
+}
+
+static inline int dfi_utf8_valid(const char *text, size_t length)
+{
+    return dfi_utf8_span((const unsigned char *)text, length) == length;
 }
 
 #endif
