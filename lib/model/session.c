@@ -184,7 +184,7 @@ void dfi_session_refresh(struct diffc_session *session)
         dfi_exec_refresh(session->prompts->exec);
 }
 
-/* Runs with the text bound as an input: it is prepared first, and forgotten afterwards. */
+/* Runs with the text bound as an input: it is prepared first, in place of that of the run before. */
 #define BOUND_TEXT (-2)
 #define MAX_BINDINGS 16
 
