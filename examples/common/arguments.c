@@ -10,6 +10,8 @@
 
 #define OPTIONS_MAX 48
 
+enum { FIRST = 256, HELP = FIRST + OPTIONS_MAX, VERSION }; /* above all letters: numbers of options */
+
 int ex_holds(const char *list, char divider, const char *word)
 {
     size_t length = strlen(word);
@@ -174,19 +176,19 @@ static int read_all(const struct ex_program *program, const struct ex_option *li
     struct option table[OPTIONS_MAX + 3] = { { 0 } };
     for (int i = 0; i < count; i++)
         table[i] = (struct option) { list[i].name, list[i].kind == EX_FLAG ? no_argument : required_argument,
-                                     NULL, 256 + i };
-    table[count] = (struct option) { "help", no_argument, NULL, 'h' };
-    table[count + 1] = (struct option) { "version", no_argument, NULL, 'v' };
+                                     NULL, FIRST + i };
+    table[count] = (struct option) { "help", no_argument, NULL, HELP };
+    table[count + 1] = (struct option) { "version", no_argument, NULL, VERSION };
     opterr = 0;
     for (;;) {
         int got = getopt_long(argc, argv, ":h", table, NULL);
         if (got == -1)
             break;
-        if (got == 'h') {
+        if (got == HELP) {
             print_help(program, list, count);
             return ex_end(0, NULL);
         }
-        if (got == 'v') {
+        if (got == VERSION) {
             printf("%s (libdiffc) %s\n", program_invocation_short_name, diffc_version());
             return ex_end(0, NULL);
         }
@@ -194,14 +196,14 @@ static int read_all(const struct ex_program *program, const struct ex_option *li
             return ex_error(EX_USAGE, argv[optind - 1], "needs a value");
         if (got == '?') { /* optopt: of a long option that takes no value, or a single letter */
             const char letter[3] = { '-', (char)optopt, '\0' };
-            return ex_error(EX_USAGE, optopt > 0 && optopt < 256 ? letter : argv[optind - 1],
-                            optopt >= 256 ? "takes no value" : "unknown option (see --help)");
+            return ex_error(EX_USAGE, optopt > 0 && optopt < FIRST ? letter : argv[optind - 1],
+                            optopt >= FIRST ? "takes no value" : "unknown option (see --help)");
         }
-        const struct ex_option *option = &list[got - 256];
+        const struct ex_option *option = &list[got - FIRST];
         int code = read_value(option, optarg);
         if (code)
             return code;
-        given[got - 256] = 1;
+        given[got - FIRST] = 1;
     }
     if (program->operand && optind == argc)
         return ex_error(EX_USAGE, program->operand, "must be given (see --help)");

@@ -79,7 +79,7 @@ int ex_studio_read(struct ex_studio *studio, const struct ex_program *program, i
         { "guidance", EX_REAL, &s->guidance, -1000, 1000, "X", "strength of classifier-free guidance" },
         { "guidance2", EX_REAL, &s->guidance2, -1000, 1000, "X", "the same of stage II (default 4)" },
         { "steps", EX_REALS, &s->steps, 1, 1000, "N", "timesteps of the loop" },
-        { "timesteps", EX_TEXT, &s->timesteps, 0, 0, "LIST|NAME",
+        { "timesteps", EX_TEXT, &s->timesteps, 0, 0, s->levels_only ? "LIST" : "LIST|NAME",
           s->levels_only ? "at most 6, such as 250,500,750"
                          : "990,960,...,0 or a spacing such as strided, smart50" },
         { "loop", EX_CHOICE, &s->loop, 0, 0, "course|pipeline",

@@ -29,8 +29,8 @@ typedef struct diffc_sampler_options {
     const char *step;       /* default: ddpm, or flow_euler for a flow schedule */
     const char *spacing;    /* default: full; of flow schedules: linspace */
     int32_t steps;          /* number of timesteps asked of the spacing, at most T (flows: any number);
-                               default min(50, T); T - 1 in place of T for both dpmsolver++; full and the named lists:
-                               0 or their own number */
+                               default min(50, T), of both dpmsolver++ by leading and linspace min(50, T - 1);
+                               full and the named lists: 0 or their own number */
     const float *timesteps; /* an explicit list in place of spacing and steps: strictly descending, whole
                                numbers in 0 .. T-1; euler: any reals there; flow_match: reals in (0, T];
                                flow: ascending in [0, 1) */

@@ -77,7 +77,7 @@ static int collect(struct anagram *anagram, int view, int32_t channels, int is_f
     const struct dfi_planes all = dfi_planes_of(anagram->turned, 0, out->shape[1]);
     const struct dfi_planes total = dfi_planes_of(out, 0, out->shape[1]);
     DFI_TRY(dfi_view_run(at, DFI_VIEW_INVERT, &part, &turned));
-    if (more > 0)
+    if (more > 0 && at->sign) /* else they stay as they are */
         DFI_TRY(check_group(at, more, channels));
     if (more > 0)
         DFI_TRY(dfi_view_run(at, DFI_VIEW_INVERT_VARIANCE, &variance, &turned_variance));
@@ -135,7 +135,7 @@ static int combine(void *opaque, int step, const diffc_query *queries, int count
     return DIFFC_OK;
 }
 
-/* For inner guides that keep something from expand to combine. */
+/* For inner guides that keep something from expand to combine, or have too many queries. */
 static int in_turn(void *opaque, const struct dfi_ask *ask)
 {
     struct anagram *anagram = opaque;

@@ -70,7 +70,7 @@ static int combine(void *opaque, int step, const diffc_query *queries, int count
     return DIFFC_OK;
 }
 
-/* For inner guides that keep something from expand to combine. */
+/* For inner guides that keep something from expand to combine, or have too many queries. */
 static int in_turn(void *opaque, const struct dfi_ask *ask)
 {
     struct hybrid *hybrid = opaque;

@@ -23,12 +23,12 @@ struct dfi_loop {
     int64_t shape[4];
     int64_t values;       /* of one sample */
     diffc_tensor *x;      /* the pictures, step by step */
-    diffc_tensor *scaled; /* as the network sees them */
+    diffc_tensor *scaled; /* as the network sees them; before that, the noised reference less x */
     diffc_tensor *input;  /* scaled with the picture that conditions behind; NULL without one */
     diffc_tensor *output, *x0;
     diffc_tensor *noise, **samples; /* samples[k]: view of sample k of noise */
     diffc_tensor *known, *mask;     /* outside of a mask, [N, C, H, W] both */
-    diffc_tensor *before;           /* x before the step, or the noised reference */
+    diffc_tensor *before;           /* what the mask puts back: x before the step, or the noised known */
     diffc_tensor *reference, *component;
     float *t; /* [N], all the same */
 };

@@ -243,7 +243,7 @@ static int create_edits(struct dfi_loop *loop)
         DFI_TRY(spread(loop, options->reference, &loop->reference));
         DFI_TRY(diffc_tensor_create(loop->context, DIFFC_F32, 4, loop->shape, &loop->component));
     }
-    if (options->mask || options->reference)
+    if (options->mask)
         DFI_TRY(diffc_tensor_create(loop->context, DIFFC_F32, 4, loop->shape, &loop->before));
     return DIFFC_OK;
 }

@@ -146,7 +146,8 @@ static int default_steps(const struct diffc_sampler *sampler)
 {
     const struct diffc_schedule *schedule = sampler->schedule;
     const int diffusion = schedule->rule->process == DFI_PROCESS_DIFFUSION;
-    const int most = schedule->options.train_steps - sampler->rule->skips_zero;
+    const int skips = sampler->rule->skips_zero && sampler->spacing->skips_zero;
+    const int all = schedule->options.train_steps, most = all > 1 ? all - skips : all;
     if (!sampler->spacing->free)
         return 0;
     return diffusion && most < 50 ? most : 50;

@@ -58,8 +58,9 @@ struct dfi_spacing_request {
 struct dfi_spacing {
     struct dfi_entry entry;
     int processes;
-    int from_top; /* 1: euler starts at the largest sigma of the schedule, as diffusers has it */
-    int free;     /* 1: the number of steps may be chosen */
+    int from_top;   /* 1: euler starts at the largest sigma of the schedule, as diffusers has it */
+    int free;       /* 1: the number of steps may be chosen */
+    int skips_zero; /* 1: heeds that of the request, and cannot place T steps then */
     const unsigned char *sections; /* counts per section, ending with 0; NULL: not a preset */
     int (*fill)(const struct dfi_spacing *spacing, const struct dfi_spacing_request *request, float *times);
 };

@@ -135,31 +135,33 @@ static const unsigned char super100[] = { 4, 4, 6, 6, 8, 8, 10, 10, 14, 30, 0 };
 
 #define PRESET(name, text) \
     { \
-        { #name, text }, DFI_PROCESS_DIFFUSION, 0, 0, name, fill_sections \
+        .entry = { #name, text }, .processes = DFI_PROCESS_DIFFUSION, .sections = name, \
+        .fill = fill_sections \
     }
 #define ALL_PROCESSES (DFI_PROCESS_DIFFUSION | DFI_PROCESS_FLOW | DFI_PROCESS_FLOW_MATCH)
 
 static const struct dfi_spacing spacings[] = {
-    { { "full", "every timestep" }, DFI_PROCESS_DIFFUSION, 0, 0, NULL, fill_full },
-    { { "strided", "multiples of T / steps rounded up, down to 0" },
-      DFI_PROCESS_DIFFUSION,
-      0,
-      1,
-      NULL,
-      fill_strided },
-    { { "leading", "multiples of T / steps rounded down, from steps - 1 to 0" },
-      DFI_PROCESS_DIFFUSION,
-      0,
-      1,
-      NULL,
-      fill_leading },
-    { { "trailing", "from T - 1 downwards by T / steps" }, DFI_PROCESS_DIFFUSION, 1, 1, NULL, fill_trailing },
-    { { "linspace", "evenly from T - 1 to 0; of flow schedules: from noise towards the image" },
-      ALL_PROCESSES,
-      1,
-      1,
-      NULL,
-      fill_linspace },
+    { .entry = { "full", "every timestep" }, .processes = DFI_PROCESS_DIFFUSION, .fill = fill_full },
+    { .entry = { "strided", "multiples of T / steps rounded up, down to 0" },
+      .processes = DFI_PROCESS_DIFFUSION,
+      .free = 1,
+      .fill = fill_strided },
+    { .entry = { "leading", "multiples of T / steps rounded down, from steps - 1 to 0" },
+      .processes = DFI_PROCESS_DIFFUSION,
+      .free = 1,
+      .skips_zero = 1,
+      .fill = fill_leading },
+    { .entry = { "trailing", "from T - 1 downwards by T / steps" },
+      .processes = DFI_PROCESS_DIFFUSION,
+      .from_top = 1,
+      .free = 1,
+      .fill = fill_trailing },
+    { .entry = { "linspace", "evenly from T - 1 to 0; of flow schedules: from noise towards the image" },
+      .processes = ALL_PROCESSES,
+      .from_top = 1,
+      .free = 1,
+      .skips_zero = 1,
+      .fill = fill_linspace },
     PRESET(fast27, "27 timesteps, dense at low noise (DeepFloyd IF)"),
     PRESET(smart27, "27 timesteps, dense at both ends (DeepFloyd IF)"),
     PRESET(smart50, "50 timesteps, dense at both ends (DeepFloyd IF)"),

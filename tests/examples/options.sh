@@ -41,6 +41,7 @@ wrong --guidance mnist_diffusion sample --guidance 1,2
 wrong --show mnist_denoise train --show 1.5
 wrong --show mnist_diffusion train --show 1,2.5
 wrong '-x: unknown' mnist_eval -xyz
+wrong '--help=3: takes no value' mnist_eval --help=3
 wrong --weights unet_check
 wrong --adam-steps unet_check --weights w --x x --adam-steps 3
 expect 2 mnist_denoise train --epochs
