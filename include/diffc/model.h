@@ -85,10 +85,11 @@ DIFFC_API int diffc_model_set_metadata(diffc_model *model, const char *key, cons
 
 /* Number of trainable values. Tensors by position: parameters in the order of the network, then running
  * statistics. `tensor` is a view of the model's memory, F32, of a model from a folder in the dtype of
- * its files, in the layout of PyTorch (O, I, H, W; transposed convolutions I, O, H, W); writing to it changes
- * the model. The first trainer of a model from a folder makes F32 of its weights, four bytes a value beside
- * diffc_trainer_bytes(): get tensors anew after it. `trainable` (may be NULL) tells parameters from
- * statistics. ERR_ARG (past the end), ERR_STATE (without weights), ERR_NOMEM. Since 0.1. */
+ * its files or, of norms and biases in halves, F32, in the layout of PyTorch (O, I, H, W; transposed
+ * convolutions I, O, H, W); writing to it changes the model. The first trainer of a model from a folder makes
+ * F32 of its weights, four bytes a value beside diffc_trainer_bytes(): get tensors anew after it. `trainable`
+ * (may be NULL) tells parameters from statistics. ERR_ARG (past the end), ERR_STATE (without weights),
+ * ERR_NOMEM. Since 0.1. */
 DIFFC_API int64_t diffc_model_parameter_count(const diffc_model *model);
 DIFFC_API int diffc_model_tensor_count(const diffc_model *model);
 DIFFC_API int diffc_model_tensor(const diffc_model *model, int position, const char **name,
@@ -132,7 +133,8 @@ typedef struct diffc_session_options {
 #define DIFFC_SESSION_OPTIONS DIFFC_OPTIONS_OF(diffc_session_options)
 
 /* Bytes a session would take (session may be NULL), and the session. Weights are packed when it is made: a
- * session need not see later changes of the model until diffc_session_refresh(). ERR_ARG, ERR_LIMIT (the
+ * session need not see later changes of the model until diffc_session_refresh(), which forgets the texts that
+ * were set: they were computed with the earlier weights. ERR_ARG, ERR_LIMIT (the
  * message says the smallest memory that works), ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_session_bytes(const diffc_model *model, const diffc_session_options *options,
                                   int64_t *bytes);

@@ -177,8 +177,8 @@ int diffc_embeddings_add(diffc_archive *archive, const char *prompt, const diffc
     }
     entry_name(-1 - known, name);
     int status = dfi_archive_add(archive, name, rows);
-    if (status == DIFFC_OK)
-        status = dfi_archive_set_metadata(archive, name, prompt);
+    if (status == DIFFC_OK && (status = dfi_archive_set_metadata(archive, name, prompt)) < 0)
+        dfi_archive_undo_add(archive);
     dfi_release(rows);
     return status;
 }

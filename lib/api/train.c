@@ -113,8 +113,7 @@ static void fill_report(const diffc_trainer *trainer, diffc_train_report *report
 int diffc_trainer_step(diffc_trainer *trainer, diffc_train_report *report)
 {
     DFI_REQUIRE(trainer);
-    DFI_TRY(check_report(report));
-    DFI_TRY(dfi_trainer_step(trainer));
+    DFI_TRY(dfi_trainer_step(trainer, check_report(report)));
     fill_report(trainer, report);
     return DIFFC_OK;
 }
@@ -128,20 +127,25 @@ int diffc_trainer_report(const diffc_trainer *trainer, diffc_train_report *repor
     return DIFFC_OK;
 }
 
+static int check_batch(const diffc_binding *inputs, const diffc_tensor *target)
+{
+    DFI_REQUIRE(inputs);
+    DFI_REQUIRE(target);
+    return DIFFC_OK;
+}
+
 int diffc_trainer_gradients(diffc_trainer *trainer, const struct diffc_binding *inputs, int input_count,
                             const diffc_tensor *target, diffc_tensor *output, double *loss)
 {
     DFI_REQUIRE(trainer);
-    DFI_REQUIRE(inputs);
-    DFI_REQUIRE(target);
-    return dfi_trainer_gradients(trainer, inputs, input_count, target, output, loss);
+    return dfi_trainer_gradients(trainer, inputs, input_count, target, output, loss,
+                                 check_batch(inputs, target));
 }
 
 int diffc_trainer_apply(diffc_trainer *trainer, diffc_train_report *report)
 {
     DFI_REQUIRE(trainer);
-    DFI_TRY(check_report(report));
-    DFI_TRY(dfi_trainer_apply(trainer));
+    DFI_TRY(dfi_trainer_apply(trainer, check_report(report)));
     fill_report(trainer, report);
     return DIFFC_OK;
 }
@@ -200,8 +204,7 @@ int diffc_trainer_save(const diffc_trainer *trainer, const char *directory, int 
 int diffc_trainer_resume(diffc_trainer *trainer, const char *directory)
 {
     DFI_REQUIRE(trainer);
-    DFI_TRY(check_directory(directory));
-    return dfi_trainer_resume(trainer, directory);
+    return dfi_trainer_resume(trainer, directory, check_directory(directory));
 }
 
 int diffc_checkpoint_verify(diffc_context *context, const char *path, int64_t *step)

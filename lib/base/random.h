@@ -18,7 +18,7 @@ float dfi_uniform_at(uint64_t seed, uint64_t stream, uint64_t index);
 enum dfi_stream {
     DFI_STREAM_INIT = 1,    /* which: parameter */
     DFI_STREAM_SHUFFLE = 2, /* which: epoch */
-    DFI_STREAM_TIME = 3,    /* which: update and sample in the batch */
+    DFI_STREAM_TIME = 3,    /* which: 0; by position in the run, as the two below */
     DFI_STREAM_NOISE = 4,
     DFI_STREAM_DROPOUT = 5,
     DFI_STREAM_SAMPLE_START = 6, /* which: sample */

@@ -81,7 +81,12 @@ int dfi_archive_append(struct diffc_archive *archive, const char *name, struct d
 int dfi_archive_append_metadata(struct diffc_archive *archive, const char *key, const char *value)
 {
     struct diffc_context *const context = archive->object.context;
+    const int64_t limit = context->limits.archive_tensors;
     void *items = archive->metadata;
+    if (archive->metadata_count >= limit)
+        return dfi_fail(DIFFC_ERR_LIMIT,
+                        "archive of more than limits.archive_tensors = %lld metadata strings",
+                        (long long)limit);
     const int status = reserve(context, &items, archive->metadata_count, archive->metadata_capacity,
                                sizeof(*archive->metadata), &archive->metadata_capacity);
     archive->metadata = items;
@@ -200,6 +205,17 @@ int dfi_archive_add(struct diffc_archive *archive, const char *name, const struc
     entry->data = dfi_tensor_is_contiguous(tensor) ? tensor->data : NULL;
     entry->tensor = dfi_retain(tensor);
     return DIFFC_OK;
+}
+
+void dfi_archive_undo_add(struct diffc_archive *archive)
+{
+    const int last = --archive->count;
+    int place = 0;
+    while (archive->order[place] != last)
+        place++;
+    memmove(archive->order + place, archive->order + place + 1, sizeof(int) * (size_t)(last - place));
+    dfi_free(archive->object.context, archive->entries[last].name);
+    dfi_release(archive->entries[last].tensor);
 }
 
 static struct dfi_archive_pair *find_metadata(const struct diffc_archive *archive, const char *key)

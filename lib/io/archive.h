@@ -55,6 +55,8 @@ const char *dfi_archive_metadata(const struct diffc_archive *archive, const char
 /* For the reader: room for one more at the end, with its own copy of the name; the rest of the entry is zero.
  * The caller makes sure that names are unique, and sorts when all are there. */
 int dfi_archive_append(struct diffc_archive *archive, const char *name, struct dfi_archive_entry **entry);
+/* Takes out what dfi_archive_add() put in last. */
+void dfi_archive_undo_add(struct diffc_archive *archive);
 int dfi_archive_append_metadata(struct diffc_archive *archive, const char *key, const char *value);
 int dfi_archive_sort(struct diffc_archive *archive);
 

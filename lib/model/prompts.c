@@ -139,6 +139,13 @@ int dfi_prompts_set(struct dfi_prompts *prompts, int condition, const struct dif
     return DIFFC_OK;
 }
 
+void dfi_prompts_clear(struct dfi_prompts *prompts)
+{
+    for (int i = 0; i < prompts->count; i++)
+        dfi_free(prompts->context, prompts->list[i].data);
+    prompts->count = 0;
+}
+
 const struct dfi_prompt *dfi_prompts_find(const struct dfi_prompts *prompts, int condition)
 {
     for (int i = 0; i < prompts->count; i++)

@@ -36,6 +36,9 @@ int dfi_prompts_bytes(const struct dfi_prompts *prompts, size_t *bytes);
  * failure. */
 int dfi_prompts_set(struct dfi_prompts *prompts, int condition, const struct diffc_tensor *text);
 
+/* Forgets all of them: they are of other weights. */
+void dfi_prompts_clear(struct dfi_prompts *prompts);
+
 const struct dfi_prompt *dfi_prompts_find(const struct dfi_prompts *prompts, int condition);
 
 /* Writes what belongs to a prompt into the inputs of the main graph, samples first .. first + count - 1. */

@@ -70,16 +70,17 @@ static int save_memory(const struct dfi_graph *graph, const struct dfi_session_c
     return DIFFC_OK;
 }
 
+/* `refuses`: more than may be taken is an error, not only a figure. */
 static int fit_memory(const struct diffc_model *model, const struct dfi_graph *graph,
-                      const struct dfi_session_config *config, size_t text, struct dfi_exec_options *options,
-                      size_t *bytes)
+                      const struct dfi_session_config *config, size_t text, int refuses,
+                      struct dfi_exec_options *options, size_t *bytes)
 {
     const size_t limit = (size_t)model->object.context->limits.memory, weights = weight_bytes(model);
     const size_t asked = (size_t)config->memory < limit ? (size_t)config->memory : limit;
     const size_t most = asked ? asked : limit > weights ? limit - weights : 0;
     const struct dfi_exec_options wanted = *options;
     DFI_TRY(save_memory(graph, config, most, text, options, bytes));
-    if (*bytes <= most || !config->memory)
+    if (*bytes <= most || !refuses)
         return DIFFC_OK;
     size_t least;
     do { /* with more memory larger tiles may be taken, which need more */
@@ -88,7 +89,10 @@ static int fit_memory(const struct diffc_model *model, const struct dfi_graph *g
         DFI_TRY(save_memory(graph, config, least, text, options, bytes));
     } while (*bytes > least);
     return dfi_fail(DIFFC_ERR_LIMIT, "%s is %zu bytes, a session for batch %d takes at least %zu",
-                    asked < limit ? "memory" : "limits.memory", most, wanted.batch, least);
+                    !asked          ? "limits.memory without the weights"
+                    : asked < limit ? "memory"
+                                    : "limits.memory",
+                    most, wanted.batch, least);
 }
 
 /* The model's settings with the sizes of a session. */
@@ -122,13 +126,13 @@ int dfi_session_plan_bytes(const struct diffc_model *model, const struct dfi_ses
     size_t text = 0, image = 0;
     DFI_TRY(session_settings(model, config, &settings));
     if (model->values.text < 0)
-        return fit_memory(model, model->graph, config, 0, &options, bytes);
+        return fit_memory(model, model->graph, config, 0, config->memory != 0, &options, bytes);
     /* The parameters are there already, so building adds none to the model. */
     DFI_TRY(
         dfi_prompts_create((struct diffc_model *)(uintptr_t)model, &settings, 0, &graph, &values, &prompts));
     int status = dfi_prompts_bytes(prompts, &text);
     if (status == DIFFC_OK)
-        status = fit_memory(model, graph, config, text, &options, &image);
+        status = fit_memory(model, graph, config, text, config->memory != 0, &options, &image);
     dfi_graph_destroy(graph);
     dfi_prompts_destroy(prompts);
     if (status == DIFFC_OK)
@@ -150,7 +154,7 @@ static int plan(struct diffc_session *session, const struct dfi_session_config *
     const struct dfi_graph *graph = session->graph ? session->graph : model->graph;
     if (session->prompts)
         DFI_TRY(dfi_prompts_bytes(session->prompts, &text));
-    DFI_TRY(fit_memory(model, graph, config, text, &options, &bytes));
+    DFI_TRY(fit_memory(model, graph, config, text, 1, &options, &bytes));
     session->conditions = options.conditions;
     DFI_TRY(dfi_exec_create(graph, &model->params, &options, &session->exec));
     session->labels = dfi_calloc(model->object.context, (size_t)config->batch, sizeof(*session->labels));
@@ -180,8 +184,10 @@ int dfi_session_new(struct diffc_model *model, const struct dfi_session_config *
 void dfi_session_refresh(struct diffc_session *session)
 {
     dfi_exec_refresh(session->exec);
-    if (session->prompts)
+    if (session->prompts) {
         dfi_exec_refresh(session->prompts->exec);
+        dfi_prompts_clear(session->prompts);
+    }
 }
 
 /* Runs with the text bound as an input: it is prepared first, in place of that of the run before. */

@@ -11,6 +11,7 @@
 
 #define TAG 180
 #define DEFAULT_TIMEOUT 600.0
+#define STRUCT_SIZE_MOST 4096 /* a larger one was never set */
 
 /* Messages go through memory of our own: after a failure MPI may still read and write there, whenever it gets
  * to it, so that it is never given back. */
@@ -83,7 +84,7 @@ static int exchange(void *opaque, int peer, const void *send, size_t send_bytes,
                          &requests[count++]);
     if (send_bytes && code == MPI_SUCCESS)
         code = MPI_Isend(mpi->send, (int)send_bytes, MPI_BYTE, peer, TAG, mpi->comm, &requests[count++]);
-    if (code == MPI_SUCCESS && await_all(mpi, requests, count, statuses, &code)) {
+    if (code == MPI_SUCCESS && await_all(mpi, requests, count, statuses, &code) && code == MPI_SUCCESS) {
         if (receive_bytes)
             code = MPI_Get_count(&statuses[0], MPI_BYTE, &got);
         if (code == MPI_SUCCESS && (size_t)got == receive_bytes) {
@@ -108,8 +109,12 @@ static int read_options(const diffc_mpi_options *options, double *timeout)
     *timeout = DEFAULT_TIMEOUT;
     if (!options)
         return DIFFC_OK;
-    if (options->struct_size < sizeof(*options))
+    if (options->struct_size < sizeof(*options) || options->struct_size > STRUCT_SIZE_MOST)
         return diffc_fail(DIFFC_ERR_ARG, "diffc_mpi_options.struct_size must be the size of the struct");
+    for (size_t i = sizeof(*options); i < options->struct_size; i++)
+        if (((const unsigned char *)options)[i])
+            return diffc_fail(DIFFC_ERR_VERSION,
+                              "diffc_mpi_options has fields that this version does not know");
     if (options->timeout != 0)
         *timeout = options->timeout;
     if (*timeout > 0 && isfinite(*timeout))
@@ -128,10 +133,25 @@ static int check_initialised(void)
     return DIFFC_OK;
 }
 
+/* Without the handler of `comm`, which by default ends the program. */
+static int dup_quietly(MPI_Comm comm, MPI_Comm *copy)
+{
+    MPI_Errhandler before;
+    int code = MPI_Comm_get_errhandler(comm, &before);
+    if (code != MPI_SUCCESS)
+        return code;
+    code = MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+    if (code == MPI_SUCCESS)
+        code = MPI_Comm_dup(comm, copy);
+    (void)MPI_Comm_set_errhandler(comm, before);
+    (void)MPI_Errhandler_free(&before);
+    return code;
+}
+
 /* A communicator of our own: nobody else's messages get into ours, and its errors come back. */
 static int duplicate(struct diffc_mpi *mpi, MPI_Comm comm)
 {
-    int code = MPI_Comm_dup(comm, &mpi->comm), rank = 0, size = 0;
+    int code = dup_quietly(comm, &mpi->comm), rank = 0, size = 0;
     if (code != MPI_SUCCESS)
         return fail(DIFFC_ERR_IO, "MPI_Comm_dup", code);
     code = MPI_Comm_set_errhandler(mpi->comm, MPI_ERRORS_RETURN);

@@ -269,10 +269,11 @@ static void refresh(struct dfi_exec *exec, int number)
     dfi_exec_conv(exec, number, &state->conv);
     state->conv.shares = !exec->options.backward;
     state->trains = exec->options.backward && dfi_wants_gradient(exec, dfi_node(exec, number)->input[0]);
-    state->group = 0;
     state->conv.streams = is_streamed(exec->graph, node, exec->options.stream, exec->options.backward);
     if (state->conv.streams) {
-        state->group = group_of(exec->graph, node, &state->conv, exec->element);
+        /* Once: memory is planned for it, and a trainer may have made floats of the weights since then. */
+        if (!state->group)
+            state->group = group_of(exec->graph, node, &state->conv, exec->element);
         return;
     }
     if (dfi_is_sliced(exec->graph, node))

@@ -36,7 +36,7 @@ static int linear_need(const struct dfi_graph *graph, const struct dfi_node *nod
                        const struct dfi_exec_sizes *sizes, struct dfi_need *out)
 {
     DFI_TRY(need(graph, node, sizes, out));
-    if (graph->params->list[node->param[0]].stored) {
+    if (graph->params->list[node->param[0]].stored && !sizes->backward) {
         const size_t rows = (size_t)sizes->samples * (size_t)(node->h * node->w);
         out->shared = dfi_wide_packed(graph->context->cpu_flags, rows,
                                       (size_t)graph->nodes[node->input[0]].c) *

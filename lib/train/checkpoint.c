@@ -288,6 +288,9 @@ static int match_settings(const struct diffc_trainer *trainer, const struct diff
         if (wanted)
             DFI_TRY(match_text(model_keys[i], dfi_archive_metadata(file, model_keys[i]), wanted));
     }
+    const char *config = dfi_archive_metadata(mine, "config"), *stored = dfi_archive_metadata(file, "config");
+    if (config && (!stored || strcmp(stored, config) != 0))
+        return dfi_fail(DIFFC_ERR_CONFIG, "the checkpoint was made with another config.json");
     for (int i = 0; dfi_train_setting(&trainer->config, i, &key, value); i++)
         DFI_TRY(match_text(key, get_text(file, key), value));
     return DIFFC_OK;
@@ -349,6 +352,7 @@ static int restore(struct diffc_trainer *trainer, const struct diffc_archive *fi
     trainer->loss = get_double(file, "loss_bits");
     trainer->learning_rate = get_double(file, "learning_rate_bits");
     trainer->gradient_norm = get_double(file, "gradient_norm_bits");
+    dfi_trainer_name_objective(trainer);
     trainer->has_gradients = trainer->has_statistics = 0;
     dfi_exec_refresh(trainer->exec);
     warn_of_other_kernels(trainer->object.context, file);
@@ -359,6 +363,7 @@ static int restore(struct diffc_trainer *trainer, const struct diffc_archive *fi
 static int open_newest(struct diffc_context *context, const char *directory, const int64_t *steps, int count,
                        struct diffc_archive **archive, int64_t *step)
 {
+    char reason[512] = "";
     int first = DIFFC_OK;
     for (int i = 0; i < count; i++) {
         char *path = dfi_checkpoint_path(context, directory, steps[i]);
@@ -368,10 +373,12 @@ static int open_newest(struct diffc_context *context, const char *directory, con
         dfi_free(context, path);
         if (status == DIFFC_OK || status == DIFFC_ERR_NOMEM)
             return status;
+        if (first == DIFFC_OK)
+            (void)snprintf(reason, sizeof(reason), "%s", dfi_message());
         first = first ? first : status;
         dfi_log(context, DIFFC_LOG_WARNING, "checkpoint passed over: %s", dfi_message());
     }
-    return dfi_fail_in(first, "none of %d checkpoints can be used, the last one", count);
+    return dfi_fail(first, "none of %d checkpoints can be used, the newest: %s", count, reason);
 }
 
 /* Tidies up where that is possible: a directory that is in use or read-only can be resumed from all the same.
@@ -407,10 +414,11 @@ static int read_checkpoint(struct diffc_trainer *trainer, const char *directory)
     return status;
 }
 
-int dfi_trainer_resume(struct diffc_trainer *trainer, const char *directory)
+/* Rank 0 reads: only its directory counts. */
+int dfi_trainer_resume(struct diffc_trainer *trainer, const char *directory, int before)
 {
     struct dfi_comm *comm = &trainer->config.comm;
-    const int status = comm->rank == 0 ? read_checkpoint(trainer, directory) : DIFFC_OK;
+    const int status = comm->rank != 0 ? DIFFC_OK : before < 0 ? before : read_checkpoint(trainer, directory);
     if (comm->size == 1)
         return status;
     DFI_TRY(dfi_comm_agree(comm, status));

@@ -72,6 +72,7 @@ int dfi_checkpoint_lock(struct diffc_context *context, const char *directory, in
 
 void dfi_checkpoint_unlock(int lock)
 {
+    (void)flock(lock, LOCK_UN); /* a child that was forked meanwhile may have it open, too */
     (void)dfi_file_calls()->close(lock);
 }
 

@@ -1,6 +1,7 @@
 /* Mean loss over a data set in evaluation mode. Every sample has its own draw and its own sum, and the sums
  * are added in the order of the set: the batch size leaves no trace. */
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -97,10 +98,13 @@ static int judge_all(struct diffc_trainer *trainer, const struct diffc_dataset *
         batch.count = left < trainer->config.batch ? (int)left : trainer->config.batch;
         DFI_TRY(dfi_comm_agree(&trainer->config.comm, dfi_batch_load(trainer, &batch)));
         DFI_TRY(judge_in_float_mode(trainer, batch.count));
+        struct dfi_float_mode mode;
+        dfi_float_enter(&mode, 0);
         for (int i = 0; i < batch.count; i++) {
             result->loss += trainer->losses[i];
             result->right += trainer->right[i] > 0;
         }
+        dfi_float_leave(&mode);
     }
     return DIFFC_OK;
 }
@@ -117,6 +121,21 @@ static void swap_weights(struct diffc_trainer *trainer)
     dfi_exec_refresh(trainer->exec);
 }
 
+/* All ranks go through the same number of batches. */
+static int compare_counts(struct dfi_comm *comm, const struct diffc_dataset *dataset)
+{
+    int64_t first = dataset->count;
+    if (comm->size == 1)
+        return DIFFC_OK;
+    DFI_TRY(dfi_comm_broadcast(comm, &first, sizeof(first)));
+    const int status = first == dataset->count
+                           ? DIFFC_OK
+                           : dfi_fail(DIFFC_ERR_CONFIG,
+                                      "rank %d evaluates %" PRId64 " samples, rank 0 %" PRId64, comm->rank,
+                                      dataset->count, first);
+    return dfi_comm_agree(comm, status);
+}
+
 int dfi_trainer_evaluate(struct diffc_trainer *trainer, const struct diffc_dataset *dataset, uint64_t seed,
                          int use_ema, double *loss, double *accuracy)
 {
@@ -125,6 +144,7 @@ int dfi_trainer_evaluate(struct diffc_trainer *trainer, const struct diffc_datas
         return dfi_fail(DIFFC_ERR_STATE, "the trainer has no EMA: ema_decay is 0");
     DFI_TRY(dfi_comm_agree(&trainer->config.comm,
                            dfi_train_data_fits(&trainer->config, trainer->model, dataset)));
+    DFI_TRY(compare_counts(&trainer->config.comm, dataset));
     if (use_ema)
         swap_weights(trainer);
     const int status = judge_all(trainer, dataset, seed, &result);

@@ -16,7 +16,9 @@ static struct fingerprint fingerprint_of(const struct diffc_trainer *trainer)
     struct fingerprint print;
     print.kernels = dfi_crc32(0, context->kernel_set, strlen(context->kernel_set));
     print.kernels = dfi_crc32(print.kernels, &context->cpu_flags, sizeof(context->cpu_flags));
-    print.weights = dfi_crc32(0, params->values, params->value_count * sizeof(float));
+    const char *config = trainer->model->json ? trainer->model->json : "";
+    print.weights = dfi_crc32(0, config, strlen(config));
+    print.weights = dfi_crc32(print.weights, params->values, params->value_count * sizeof(float));
     print.weights = dfi_crc32(print.weights, params->stats, params->stat_count * sizeof(float));
     return print;
 }
@@ -52,7 +54,8 @@ int dfi_ranks_compare(struct diffc_trainer *trainer)
         status = dfi_fail(DIFFC_ERR_CONFIG, "rank %d has kernels %s, not those of rank 0 (see cpu_mask)",
                           comm->rank, trainer->object.context->kernel_set);
     else if (first.weights != mine.weights)
-        status = dfi_fail(DIFFC_ERR_CONFIG, "rank %d has other weights than rank 0", comm->rank);
+        status = dfi_fail(DIFFC_ERR_CONFIG, "rank %d has other weights, or another config.json, than rank 0",
+                          comm->rank);
     return dfi_comm_agree(comm, status);
 }
 
@@ -82,6 +85,7 @@ int dfi_ranks_share_state(struct diffc_trainer *trainer)
     trainer->loss = at.loss;
     trainer->learning_rate = at.learning_rate;
     trainer->gradient_norm = at.gradient_norm;
+    dfi_trainer_name_objective(trainer);
     trainer->has_gradients = trainer->has_statistics = 0;
     dfi_exec_refresh(trainer->exec);
     return DIFFC_OK;

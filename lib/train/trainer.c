@@ -162,7 +162,11 @@ static int make_schedule(struct diffc_trainer *trainer, const struct diffc_sched
     } else {
         const diffc_schedule_options options = { .struct_size = sizeof(options),
                                                  .train_steps = trainer->model->config.train_steps };
-        DFI_TRY(dfi_schedule_new(trainer->object.context, "linear", &options, &trainer->schedule));
+        struct dfi_float_mode mode;
+        dfi_float_enter(&mode, 0);
+        const int status = dfi_schedule_new(trainer->object.context, "linear", &options, &trainer->schedule);
+        dfi_float_leave(&mode);
+        DFI_TRY(status);
     }
     config->schedule_name = trainer->schedule->rule->entry.name;
     config->schedule_steps = trainer->schedule->options.train_steps;
@@ -202,13 +206,15 @@ static void place_arrays(struct diffc_trainer *trainer, const struct dfi_train_l
 static int allocate(struct diffc_trainer *trainer)
 {
     struct plan plan;
+    if (trainer->model->config.without_weights)
+        return dfi_fail(DIFFC_ERR_STATE, "the model was opened without its weights");
+    DFI_TRY(dfi_model_gather(trainer->model)); /* first: the plan and the EMA start from its weights */
     DFI_TRY(fit_memory(trainer->model, trainer->dataset, &trainer->config, &plan));
     trainer->block = dfi_calloc(trainer->object.context, plan.layout.total, 1);
     if (!trainer->block)
         return DIFFC_ERR_NOMEM;
     trainer->config.tiles = plan.options.tiles;
     place_arrays(trainer, &plan.layout);
-    DFI_TRY(dfi_model_gather(trainer->model));
     DFI_TRY(
         dfi_exec_create(trainer->model->loss_graph, &trainer->model->params, &plan.options, &trainer->exec));
     if (trainer->config.comm.size > 1)
@@ -315,24 +321,28 @@ static int refuse_update(struct diffc_trainer *trainer, double norm)
     return DIFFC_OK;
 }
 
-/* One update with the gradients at hand, which are multiplied by `scale` first. Up to the norm nothing has
- * changed; from there on nothing can fail. */
-static int update(struct diffc_trainer *trainer, double scale)
+void dfi_trainer_name_objective(struct diffc_trainer *trainer)
+{
+    if (trainer->step > trainer->skipped)
+        trainer->model->config.objective = trainer->config.objective_name;
+}
+
+static int make_update(struct diffc_trainer *trainer, double scale, int before)
 {
     const double rate = dfi_learning_rate(&trainer->config, trainer->step, trainer->updates_per_epoch,
                                           trainer->steps);
     double norm = 0;
-    DFI_TRY(dfi_comm_agree(&trainer->config.comm, dfi_optimizer_norm(trainer, scale, &norm)));
+    const int status = before < 0 ? before : dfi_optimizer_norm(trainer, scale, &norm);
+    DFI_TRY(dfi_comm_agree(&trainer->config.comm, status));
     if (!isfinite(trainer->next_loss) || !isfinite(norm)) {
         DFI_TRY(refuse_update(trainer, norm));
     } else {
         commit_statistics(trainer);
-        trainer->model->config.objective = trainer->config
-                                               .objective_name; /* what its weights are now made for */
         dfi_optimizer_update(trainer, trainer->step + 1 - trainer->skipped, rate, norm);
         dfi_exec_refresh(trainer->exec);
     }
     trainer->step++;
+    dfi_trainer_name_objective(trainer);
     trainer->has_gradients = trainer->has_statistics = 0;
     trainer->loss = trainer->next_loss;
     trainer->learning_rate = rate;
@@ -340,7 +350,18 @@ static int update(struct diffc_trainer *trainer, double scale)
     return DIFFC_OK;
 }
 
-int dfi_trainer_step(struct diffc_trainer *trainer)
+/* One update with the gradients at hand, which are multiplied by `scale` first. Up to the norm nothing has
+ * changed; from there on nothing can fail. */
+static int update(struct diffc_trainer *trainer, double scale, int before)
+{
+    struct dfi_float_mode mode;
+    dfi_float_enter(&mode, 0);
+    const int status = make_update(trainer, scale, before);
+    dfi_float_leave(&mode);
+    return status;
+}
+
+int dfi_trainer_step(struct diffc_trainer *trainer, int before)
 {
     const struct dfi_train_config *config = &trainer->config;
     if (trainer->step >= trainer->steps)
@@ -360,13 +381,16 @@ int dfi_trainer_step(struct diffc_trainer *trainer)
             break;
         const int64_t left = trainer->dataset->count - batch.first;
         batch.count = left < config->batch ? (int)left : config->batch;
-        DFI_TRY(dfi_comm_agree(&trainer->config.comm, dfi_batch_load(trainer, &batch)));
+        DFI_TRY(dfi_comm_agree(&trainer->config.comm, before < 0 ? before : dfi_batch_load(trainer, &batch)));
         DFI_TRY(run_batch(trainer, batches > 0));
         loss += dfi_exec_loss(trainer->exec);
     }
     trainer->next_loss = loss / batches;
     trainer->has_statistics = 1;
-    return update(trainer, 1.0 / batches);
+    const int status = update(trainer, 1.0 / batches, DIFFC_OK);
+    if (status < 0)
+        trainer->has_statistics = 0; /* nothing has changed */
+    return status;
 }
 
 /* The caller's own samples, of which a rank has its part. */
@@ -398,13 +422,14 @@ static int share_batch(struct diffc_trainer *trainer, int whole, int part)
 }
 
 int dfi_trainer_gradients(struct diffc_trainer *trainer, const diffc_binding *inputs, int input_count,
-                          const struct diffc_tensor *target, struct diffc_tensor *output, double *loss)
+                          const struct diffc_tensor *target, struct diffc_tensor *output, double *loss,
+                          int before)
 {
     const struct dfi_model_values *values = &trainer->model->loss_values;
     struct dfi_comm *comm = &trainer->config.comm;
     struct diffc_tensor view, outside;
     double whole = 0;
-    int status = bind_batch(trainer, inputs, input_count, target, output, &whole);
+    int status = before < 0 ? before : bind_batch(trainer, inputs, input_count, target, output, &whole);
     const int part = (int)whole;
     if (comm->size > 1) {
         DFI_TRY(dfi_comm_sum(comm, &whole, 1, sizeof(whole), status));
@@ -426,11 +451,11 @@ int dfi_trainer_gradients(struct diffc_trainer *trainer, const diffc_binding *in
     return DIFFC_OK;
 }
 
-int dfi_trainer_apply(struct diffc_trainer *trainer)
+int dfi_trainer_apply(struct diffc_trainer *trainer, int before)
 {
     if (!trainer->has_gradients)
         return dfi_fail(DIFFC_ERR_STATE, "no gradients since the last update");
-    return update(trainer, 1);
+    return update(trainer, 1, before);
 }
 
 int dfi_trainer_keep_statistics(struct diffc_trainer *trainer)

@@ -86,10 +86,14 @@ int dfi_trainer_bytes(const struct diffc_model *model, const struct diffc_datase
                       const struct dfi_train_config *config, size_t *bytes);
 int dfi_trainer_new(struct diffc_model *model, const struct diffc_dataset *dataset,
                     const diffc_trainer_options *options, struct diffc_trainer **trainer);
-int dfi_trainer_step(struct diffc_trainer *trainer);
+/* What the model's weights are made for, once an update has changed them. */
+void dfi_trainer_name_objective(struct diffc_trainer *trainer);
+/* `before`: a failure of this rank's arguments, which the others learn of. */
+int dfi_trainer_step(struct diffc_trainer *trainer, int before);
 int dfi_trainer_gradients(struct diffc_trainer *trainer, const diffc_binding *inputs, int input_count,
-                          const struct diffc_tensor *target, struct diffc_tensor *output, double *loss);
-int dfi_trainer_apply(struct diffc_trainer *trainer);
+                          const struct diffc_tensor *target, struct diffc_tensor *output, double *loss,
+                          int before);
+int dfi_trainer_apply(struct diffc_trainer *trainer, int before);
 int dfi_trainer_keep_statistics(struct diffc_trainer *trainer);
 int dfi_trainer_ema_model(const struct diffc_trainer *trainer, struct diffc_model **model);
 
@@ -125,7 +129,7 @@ int dfi_trainer_evaluate(struct diffc_trainer *trainer, const struct diffc_datas
 
 /* checkpoint.c */
 int dfi_trainer_save(const struct diffc_trainer *trainer, const char *directory, int keep);
-int dfi_trainer_resume(struct diffc_trainer *trainer, const char *directory);
+int dfi_trainer_resume(struct diffc_trainer *trainer, const char *directory, int before);
 int dfi_checkpoint_verify(struct diffc_context *context, const char *path, int64_t *step);
 
 #endif

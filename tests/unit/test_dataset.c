@@ -133,7 +133,8 @@ static void from_function(void **state)
              "sample 3: the data set's function returned a positive status (1)");
     diffc_release(&dataset);
     tc_ok(diffc_dataset_from_function(context, 5, 1, 2, 3, lose_shard, NULL, &dataset));
-    tc_fails(diffc_dataset_sample(dataset, 2, image, &label), DIFFC_ERR_IO, "sample 2: the data set's function failed: shard 7: short read");
+    tc_fails(diffc_dataset_sample(dataset, 2, image, &label), DIFFC_ERR_IO,
+             "sample 2: the data set's function failed: shard 7: short read");
     diffc_release(&dataset);
     tc_fails(diffc_dataset_from_function(context, 0, 1, 2, 3, read_ramp, &fails, &dataset), DIFFC_ERR_ARG,
              NULL);

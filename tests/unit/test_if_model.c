@@ -178,6 +178,23 @@ static double loss_with_text(diffc_trainer *trainer, diffc_tensor *text, const c
     return loss;
 }
 
+/* Before the first update the average is the model. */
+static void check_average(diffc_trainer *trainer, diffc_model *model)
+{
+    diffc_model *average = NULL;
+    ok(diffc_trainer_ema_model(trainer, &average));
+    for (int i = 0; i < diffc_model_tensor_count(model); i++) {
+        diffc_tensor *a = NULL, *b = NULL;
+        ok(diffc_model_tensor(model, i, NULL, &a, NULL));
+        ok(diffc_model_tensor(average, i, NULL, &b, NULL));
+        assert_memory_equal(diffc_tensor_data(a), diffc_tensor_data(b),
+                            (size_t)diffc_tensor_count(a) * sizeof(float));
+        diffc_release(&a);
+        diffc_release(&b);
+    }
+    diffc_release(&average);
+}
+
 /* A trainer takes text with the caller's own batches; data sets have none. The model comes from a folder:
  * what was seen of its weights before stays. */
 static void test_training_with_text(void **unused)
@@ -202,7 +219,9 @@ static void test_training_with_text(void **unused)
     ok(diffc_dataset_create(images, labels, &data));
     options.objective = "flow";
     options.batch = 2;
+    options.ema_decay = 0.5; /* averages once began with what lies behind the few weights in float */
     ok(diffc_trainer_create(model, data, &options, &trainer));
+    check_average(trainer, model);
     diffc_tensor *seen = NULL;
     ok(diffc_tensor_convert(weights, DIFFC_F32, &seen));
     refused(diffc_trainer_step(trainer, NULL), DIFFC_ERR_UNSUPPORTED, "no text");
@@ -517,6 +536,15 @@ static void test_memory_limit(void **unused)
     refused(diffc_session_create(model, &session, &none), DIFFC_ERR_STATE, "without its weights");
     diffc_release(&model);
     diffc_release(&small);
+    limits.memory = 54241064 + 4000000; /* the weights, and less than a plan */
+    io_context = own;
+    small = io_context_new(&limits);
+    ok(diffc_model_open(small, io_folder, NULL, &model));
+    refused(diffc_session_create(model, &session, &none), DIFFC_ERR_LIMIT,
+            "limits.memory without the weights is");
+    assert_null(none);
+    diffc_release(&model);
+    diffc_release(&small);
     io_context = own;
 }
 
@@ -572,6 +600,8 @@ static void check_session(int little)
         diffc_release(&texts[i]);
     }
     assert_memory_not_equal(diffc_tensor_data(out[0]), diffc_tensor_data(out[1]), 6 * 64 * sizeof(float));
+    ok(diffc_session_refresh(session)); /* texts are of the weights that were */
+    refused(denoiser.predict(denoiser.opaque, &t, queries, 2), DIFFC_ERR_STATE, "condition 0 has no text");
     diffc_tensor *all[] = { x, image, whole, out[0], out[1], expected, times, class };
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         diffc_release(&all[i]);

@@ -16,6 +16,8 @@ struct job {
     int cancelled_rank;    /* is cancelled before each step, once */
     int other_rank;        /* has another learning rate */
     int refused_rank;      /* asks for an optimizer that there is not */
+    int careless_rank;     /* asks for a report of no size */
+    int short_rank;        /* evaluates fewer samples */
 };
 
 struct outcome {
@@ -40,6 +42,7 @@ static struct job small_job(const char *objective)
     job.options.ema_decay = 0.9;
     job.options.clip_norm = 0.5;
     job.broken_rank = job.cancelled_rank = job.other_rank = job.refused_rank = -1;
+    job.careless_rank = job.short_rank = -1;
     return job;
 }
 
@@ -81,6 +84,8 @@ static void train(const struct job *job, diffc_trainer *trainer, diffc_context *
                   struct outcome *outcome)
 {
     diffc_train_report report = DIFFC_TRAIN_REPORT;
+    if (rank == job->careless_rank)
+        report.struct_size = 0;
     for (int i = 0; i < job->steps && outcome->status == DIFFC_OK; i++) {
         if (job->cancelled_rank >= 0) {
             if (rank == job->cancelled_rank)
@@ -122,8 +127,11 @@ static void run_rank(const struct job *job, int threads, const diffc_communicato
         train(job, trainer, context, rank, outcome);
     snprintf(outcome->message, sizeof(outcome->message), "%s", diffc_message());
     if (outcome->status == DIFFC_OK) {
-        outcome->evaluated = diffc_trainer_evaluate(trainer, data, 5, 1, &outcome->evaluation,
+        diffc_dataset *judged = rank == job->short_rank ? tc_data(context, job->samples - 20)
+                                                        : diffc_retain(data);
+        outcome->evaluated = diffc_trainer_evaluate(trainer, judged, 5, 1, &outcome->evaluation,
                                                     &outcome->accuracy);
+        diffc_release(&judged);
         keep_weights(trainer, model, outcome);
         if (job->directory)
             tc_ok(diffc_trainer_save(trainer, job->directory, 2));
@@ -355,6 +363,27 @@ static void what_one_is_refused_ends_all(void **state)
     assert_non_null(strstr(outcomes[1].message, "known: adam, adamw"));
 }
 
+/* Nor does one wait for another that looked at its own arguments first. */
+static void what_one_asks_wrongly_ends_all(void **state)
+{
+    (void)state;
+    struct outcome outcomes[CC_RANKS];
+    struct job job = small_job("ddpm");
+    job.careless_rank = 1;
+    run(&job, 2, 1, outcomes);
+    for (int r = 0; r < 2; r++)
+        assert_int_equal(outcomes[r].status, DIFFC_ERR_ARG);
+    free_outcomes(outcomes);
+    job = small_job("ddpm");
+    job.short_rank = 0;
+    run(&job, 2, 1, outcomes);
+    for (int r = 0; r < 2; r++) {
+        assert_int_equal(outcomes[r].status, DIFFC_OK);
+        assert_int_equal(outcomes[r].evaluated, DIFFC_ERR_CONFIG);
+    }
+    free_outcomes(outcomes);
+}
+
 /* Whenever a rank is lost, the others end with an error, and the last checkpoint is good. */
 static void a_lost_rank_costs_no_checkpoint(void **state)
 {
@@ -528,6 +557,7 @@ int main(void)
         cmocka_unit_test(trouble_of_one_ends_the_step_of_all),
         cmocka_unit_test(ranks_must_be_alike),
         cmocka_unit_test(what_one_is_refused_ends_all),
+        cmocka_unit_test(what_one_asks_wrongly_ends_all),
         cmocka_unit_test(a_lost_rank_costs_no_checkpoint),
         cmocka_unit_test(own_batches_in_parts),
         cmocka_unit_test(memory_is_shared),
