@@ -184,7 +184,7 @@ static int read_all(const struct ex_program *program, const struct ex_option *li
         int got = getopt_long(argc, argv, ":h", table, NULL);
         if (got == -1)
             break;
-        if (got == HELP) {
+        if (got == HELP || got == 'h') {
             print_help(program, list, count);
             return ex_end(0, NULL);
         }

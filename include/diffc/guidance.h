@@ -98,8 +98,9 @@ DIFFC_API int diffc_view_create(diffc_context *context, const char *name, const 
  * F32 [N, C, H, W], contiguous, one shape, different memory. They are tried on random pictures before their
  * first use with a size: a map that is not linear and orthogonal, or whose inverse is not its inverse, is
  * refused. The variance channels follow a view that permutes pixels, with or without changes of sign, and
- * stay as they are with any other. They are given the picture's channels together, and what conditions or
- * varies in groups of as many: another number of those is refused when a guide predicts (ERR_CONFIG). */
+ * stay as they are with any other. They are given the picture's channels together, and what conditions, and
+ * variances that follow the view, in groups of as many: another number of those is refused when a guide
+ * predicts (ERR_CONFIG). */
 typedef struct diffc_view_functions {
     size_t struct_size;
     const char *name; /* for messages; default "own" */

@@ -165,10 +165,10 @@ DIFFC_API int diffc_trainer_save(const diffc_trainer *trainer, const char *direc
 /* Continues from the newest checkpoint of `directory` that verifies, older ones in turn (logged); the run
  * goes on as if it had not stopped, to the bit (a warning is logged where other kernels run than those it was
  * made with). The options must be those it was made with, and `memory` must allow the same tiles (0: all, 1:
- * small ones, 2: none); the number of ranks may differ; rank 0 reads and the others get it from there. On
- * failure nothing was changed. Removes what killed saves have left; needs memory for the whole file. ERR_ARG
- * when there is none, ERR_CONFIG (the message names the setting), ERR_CHECKSUM, ERR_FORMAT, ERR_TRUNCATED,
- * ERR_VERSION, ERR_IO, ERR_NOMEM. Since 0.1. */
+ * small ones, 2: none), config.json the same text; the number of ranks may differ; rank 0 reads and the
+ * others get it from there. On failure nothing was changed. Removes what killed saves have left; needs memory
+ * for the whole file. ERR_ARG when there is none, ERR_CONFIG (the message names the setting), ERR_CHECKSUM,
+ * ERR_FORMAT, ERR_TRUNCATED, ERR_VERSION, ERR_IO, ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_trainer_resume(diffc_trainer *trainer, const char *directory);
 
 /* Verifies one checkpoint file: format, checksums, version, and that a name of the form ckpt-STEP agrees.

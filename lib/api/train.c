@@ -173,7 +173,6 @@ int diffc_trainer_evaluate(diffc_trainer *trainer, const diffc_dataset *dataset,
                            double *loss, double *accuracy)
 {
     DFI_REQUIRE(trainer);
-    DFI_REQUIRE(dataset);
     return dfi_trainer_evaluate(trainer, dataset, seed, use_ema, loss, accuracy);
 }
 

@@ -82,17 +82,19 @@ static int fit_memory(const struct diffc_model *model, const struct dfi_graph *g
     DFI_TRY(save_memory(graph, config, most, text, options, bytes));
     if (*bytes <= most || !refuses)
         return DIFFC_OK;
+    struct dfi_session_config small = *config;
+    small.memory = small.memory ? small.memory : 1; /* a memory that is given allows smaller tiles */
     size_t least;
     do { /* with more memory larger tiles may be taken, which need more */
         least = *bytes;
         *options = wanted;
-        DFI_TRY(save_memory(graph, config, least, text, options, bytes));
+        DFI_TRY(save_memory(graph, &small, least, text, options, bytes));
     } while (*bytes > least);
-    return dfi_fail(DIFFC_ERR_LIMIT, "%s is %zu bytes, a session for batch %d takes at least %zu",
+    return dfi_fail(DIFFC_ERR_LIMIT, "%s is %zu bytes, a session for batch %d takes at least %zu%s",
                     !asked          ? "limits.memory without the weights"
                     : asked < limit ? "memory"
                                     : "limits.memory",
-                    most, wanted.batch, least);
+                    most, wanted.batch, least, asked ? "" : " with options.memory");
 }
 
 /* The model's settings with the sizes of a session. */

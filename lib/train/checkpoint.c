@@ -290,7 +290,8 @@ static int match_settings(const struct diffc_trainer *trainer, const struct diff
     }
     const char *config = dfi_archive_metadata(mine, "config"), *stored = dfi_archive_metadata(file, "config");
     if (config && (!stored || strcmp(stored, config) != 0))
-        return dfi_fail(DIFFC_ERR_CONFIG, "the checkpoint was made with another config.json");
+        return dfi_fail(DIFFC_ERR_CONFIG,
+                        "the checkpoint was made with another config (the text of config.json)");
     for (int i = 0; dfi_train_setting(&trainer->config, i, &key, value); i++)
         DFI_TRY(match_text(key, get_text(file, key), value));
     return DIFFC_OK;

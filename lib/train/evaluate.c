@@ -121,30 +121,38 @@ static void swap_weights(struct diffc_trainer *trainer)
     dfi_exec_refresh(trainer->exec);
 }
 
-/* All ranks go through the same number of batches. */
-static int compare_counts(struct dfi_comm *comm, const struct diffc_dataset *dataset)
+/* All ranks go through the same number of batches, with the same weights. */
+static int compare_jobs(struct dfi_comm *comm, const struct diffc_dataset *dataset, int use_ema)
 {
-    int64_t first = dataset->count;
+    const int64_t mine[2] = { dataset->count, use_ema != 0 };
+    int64_t first[2] = { mine[0], mine[1] };
     if (comm->size == 1)
         return DIFFC_OK;
-    DFI_TRY(dfi_comm_broadcast(comm, &first, sizeof(first)));
-    const int status = first == dataset->count
-                           ? DIFFC_OK
-                           : dfi_fail(DIFFC_ERR_CONFIG,
-                                      "rank %d evaluates %" PRId64 " samples, rank 0 %" PRId64, comm->rank,
-                                      dataset->count, first);
+    DFI_TRY(dfi_comm_broadcast(comm, first, sizeof(first)));
+    int status = DIFFC_OK;
+    if (first[0] != mine[0])
+        status = dfi_fail(DIFFC_ERR_CONFIG, "rank %d evaluates %" PRId64 " samples, rank 0 %" PRId64,
+                          comm->rank, mine[0], first[0]);
+    else if (first[1] != mine[1])
+        status = dfi_fail(DIFFC_ERR_CONFIG, "rank %d evaluates with use_ema %d, rank 0 with %d", comm->rank,
+                          (int)mine[1], (int)first[1]);
     return dfi_comm_agree(comm, status);
+}
+
+static int check_job(const struct diffc_trainer *trainer, const struct diffc_dataset *dataset, int use_ema)
+{
+    DFI_REQUIRE(dataset);
+    if (use_ema && !trainer->ema)
+        return dfi_fail(DIFFC_ERR_STATE, "the trainer has no EMA: ema_decay is 0");
+    return dfi_train_data_fits(&trainer->config, trainer->model, dataset);
 }
 
 int dfi_trainer_evaluate(struct diffc_trainer *trainer, const struct diffc_dataset *dataset, uint64_t seed,
                          int use_ema, double *loss, double *accuracy)
 {
     struct result result = { 0, 0 };
-    if (use_ema && !trainer->ema)
-        return dfi_fail(DIFFC_ERR_STATE, "the trainer has no EMA: ema_decay is 0");
-    DFI_TRY(dfi_comm_agree(&trainer->config.comm,
-                           dfi_train_data_fits(&trainer->config, trainer->model, dataset)));
-    DFI_TRY(compare_counts(&trainer->config.comm, dataset));
+    DFI_TRY(dfi_comm_agree(&trainer->config.comm, check_job(trainer, dataset, use_ema)));
+    DFI_TRY(compare_jobs(&trainer->config.comm, dataset, use_ema));
     if (use_ema)
         swap_weights(trainer);
     const int status = judge_all(trainer, dataset, seed, &result);
@@ -152,9 +160,12 @@ int dfi_trainer_evaluate(struct diffc_trainer *trainer, const struct diffc_datas
         swap_weights(trainer);
     if (status < 0)
         return status;
+    struct dfi_float_mode mode;
+    dfi_float_enter(&mode, 0);
     if (loss)
         *loss = result.loss / (double)dataset->count;
     if (accuracy && trainer->config.objective->classifies)
         *accuracy = (double)result.right / (double)dataset->count;
+    dfi_float_leave(&mode);
     return DIFFC_OK;
 }

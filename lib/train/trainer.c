@@ -208,8 +208,8 @@ static int allocate(struct diffc_trainer *trainer)
     struct plan plan;
     if (trainer->model->config.without_weights)
         return dfi_fail(DIFFC_ERR_STATE, "the model was opened without its weights");
-    DFI_TRY(dfi_model_gather(trainer->model)); /* first: the plan and the EMA start from its weights */
     DFI_TRY(fit_memory(trainer->model, trainer->dataset, &trainer->config, &plan));
+    DFI_TRY(dfi_model_gather(trainer->model)); /* what the averages start from */
     trainer->block = dfi_calloc(trainer->object.context, plan.layout.total, 1);
     if (!trainer->block)
         return DIFFC_ERR_NOMEM;
@@ -298,6 +298,7 @@ static int run_batch(struct diffc_trainer *trainer, int accumulate)
         dfi_exec_keep_statistics(trainer->exec, &shadow);
     if (status == DIFFC_OK)
         status = dfi_exec_backward(trainer->exec, accumulate);
+    trainer->next_loss = (accumulate ? trainer->next_loss : 0) + dfi_exec_loss(trainer->exec);
     dfi_float_leave(&saved);
     return status;
 }
@@ -327,11 +328,13 @@ void dfi_trainer_name_objective(struct diffc_trainer *trainer)
         trainer->model->config.objective = trainer->config.objective_name;
 }
 
-static int make_update(struct diffc_trainer *trainer, double scale, int before)
+static int make_update(struct diffc_trainer *trainer, int batches, int before)
 {
+    const double scale = 1.0 / batches;
     const double rate = dfi_learning_rate(&trainer->config, trainer->step, trainer->updates_per_epoch,
                                           trainer->steps);
     double norm = 0;
+    trainer->next_loss /= batches;
     const int status = before < 0 ? before : dfi_optimizer_norm(trainer, scale, &norm);
     DFI_TRY(dfi_comm_agree(&trainer->config.comm, status));
     if (!isfinite(trainer->next_loss) || !isfinite(norm)) {
@@ -350,13 +353,13 @@ static int make_update(struct diffc_trainer *trainer, double scale, int before)
     return DIFFC_OK;
 }
 
-/* One update with the gradients at hand, which are multiplied by `scale` first. Up to the norm nothing has
+/* One update with the gradients at hand, which are the sum of those of `batches`. Up to the norm nothing has
  * changed; from there on nothing can fail. */
-static int update(struct diffc_trainer *trainer, double scale, int before)
+static int update(struct diffc_trainer *trainer, int batches, int before)
 {
     struct dfi_float_mode mode;
     dfi_float_enter(&mode, 0);
-    const int status = make_update(trainer, scale, before);
+    const int status = make_update(trainer, batches, before);
     dfi_float_leave(&mode);
     return status;
 }
@@ -370,8 +373,8 @@ int dfi_trainer_step(struct diffc_trainer *trainer, int before)
         trainer->dataset, config->seed, 0, trainer->step / trainer->updates_per_epoch, 0, 0
     };
     const int64_t first = trainer->step % trainer->updates_per_epoch * config->accumulate * config->batch;
-    double loss = 0;
     int batches = 0;
+    DFI_TRY(dfi_comm_agree(&trainer->config.comm, before));
     begin_statistics(trainer);
     if (trainer->step % trainer->updates_per_epoch == 0)
         DFI_TRY(dfi_ranks_compare(trainer));
@@ -381,13 +384,11 @@ int dfi_trainer_step(struct diffc_trainer *trainer, int before)
             break;
         const int64_t left = trainer->dataset->count - batch.first;
         batch.count = left < config->batch ? (int)left : config->batch;
-        DFI_TRY(dfi_comm_agree(&trainer->config.comm, before < 0 ? before : dfi_batch_load(trainer, &batch)));
+        DFI_TRY(dfi_comm_agree(&trainer->config.comm, dfi_batch_load(trainer, &batch)));
         DFI_TRY(run_batch(trainer, batches > 0));
-        loss += dfi_exec_loss(trainer->exec);
     }
-    trainer->next_loss = loss / batches;
     trainer->has_statistics = 1;
-    const int status = update(trainer, 1.0 / batches, DIFFC_OK);
+    const int status = update(trainer, batches, DIFFC_OK);
     if (status < 0)
         trainer->has_statistics = 0; /* nothing has changed */
     return status;
@@ -439,7 +440,6 @@ int dfi_trainer_gradients(struct diffc_trainer *trainer, const diffc_binding *in
     begin_statistics(
         trainer); /* all ranks or none: what they have decides whether they exchange in an update */
     DFI_TRY(run_batch(trainer, 0));
-    trainer->next_loss = dfi_exec_loss(trainer->exec);
     trainer->has_gradients = trainer->has_statistics = 1;
     if (output) {
         outside = dfi_bind_view(output);

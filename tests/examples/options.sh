@@ -11,6 +11,8 @@ wrong() { # word, program, arguments
 }
 
 for program in mnist_denoise mnist_diffusion mnist_eval unet_check; do
+    expect 0 $program -h
+    grep -q '^usage: ' stdout
     expect 0 $program --help
     grep -q '^usage: ' stdout
     expect 0 $program --version
