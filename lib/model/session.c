@@ -85,6 +85,8 @@ static int fit_memory(const struct diffc_model *model, const struct dfi_graph *g
     struct dfi_session_config small = *config;
     small.memory = small.memory ? small.memory : 1; /* a memory that is given allows smaller tiles */
     size_t least;
+    *options = wanted;
+    DFI_TRY(save_memory(graph, &small, most, text, options, bytes));
     do { /* with more memory larger tiles may be taken, which need more */
         least = *bytes;
         *options = wanted;

@@ -121,11 +121,12 @@ static void swap_weights(struct diffc_trainer *trainer)
     dfi_exec_refresh(trainer->exec);
 }
 
-/* All ranks go through the same number of batches, with the same weights. */
-static int compare_jobs(struct dfi_comm *comm, const struct diffc_dataset *dataset, int use_ema)
+/* All ranks go through the same number of batches, with the same weights and draws. */
+static int compare_jobs(struct dfi_comm *comm, const struct diffc_dataset *dataset, uint64_t seed,
+                        int use_ema)
 {
-    const int64_t mine[2] = { dataset->count, use_ema != 0 };
-    int64_t first[2] = { mine[0], mine[1] };
+    const int64_t mine[3] = { dataset->count, use_ema != 0, (int64_t)seed };
+    int64_t first[3] = { mine[0], mine[1], mine[2] };
     if (comm->size == 1)
         return DIFFC_OK;
     DFI_TRY(dfi_comm_broadcast(comm, first, sizeof(first)));
@@ -136,6 +137,8 @@ static int compare_jobs(struct dfi_comm *comm, const struct diffc_dataset *datas
     else if (first[1] != mine[1])
         status = dfi_fail(DIFFC_ERR_CONFIG, "rank %d evaluates with use_ema %d, rank 0 with %d", comm->rank,
                           (int)mine[1], (int)first[1]);
+    else if (first[2] != mine[2])
+        status = dfi_fail(DIFFC_ERR_CONFIG, "rank %d evaluates with another seed than rank 0", comm->rank);
     return dfi_comm_agree(comm, status);
 }
 
@@ -152,7 +155,7 @@ int dfi_trainer_evaluate(struct diffc_trainer *trainer, const struct diffc_datas
 {
     struct result result = { 0, 0 };
     DFI_TRY(dfi_comm_agree(&trainer->config.comm, check_job(trainer, dataset, use_ema)));
-    DFI_TRY(compare_jobs(&trainer->config.comm, dataset, use_ema));
+    DFI_TRY(compare_jobs(&trainer->config.comm, dataset, seed, use_ema));
     if (use_ema)
         swap_weights(trainer);
     const int status = judge_all(trainer, dataset, seed, &result);

@@ -543,6 +543,10 @@ static void test_memory_limit(void **unused)
     refused(diffc_session_create(model, &session, &none), DIFFC_ERR_LIMIT,
             "limits.memory without the weights is");
     assert_null(none);
+    session.memory = strtoll(strstr(diffc_message(), "at least ") + 9, NULL, 10);
+    assert_true(session.memory > 100000 && session.memory < 5744512); /* with smaller tiles than by default */
+    ok(diffc_session_create(model, &session, &none));
+    diffc_release(&none);
     diffc_release(&model);
     diffc_release(&small);
     io_context = own;
