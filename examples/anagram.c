@@ -66,18 +66,12 @@ static int open_views(struct settings *s)
 }
 
 /* Some views cannot cut every size. */
-static int fits(void *opaque, int64_t height, int64_t width)
+static int fits(void *opaque, const diffc_tensor *picture, diffc_tensor *seen)
 {
     struct settings *s = opaque;
-    const int64_t shape[4] = { 1, 3, height, width };
-    diffc_tensor *picture = NULL, *seen = NULL;
-    int status = diffc_tensor_create(s->studio.context, DIFFC_F32, 4, shape, &picture);
-    if (!status)
-        status = diffc_tensor_create(s->studio.context, DIFFC_F32, 4, shape, &seen);
+    int status = 0;
     for (int v = 0; v < s->view_count && !status; v++)
         status = diffc_view_apply(s->view[v], picture, seen);
-    diffc_release(&seen);
-    diffc_release(&picture);
     return status ? ex_error(EX_USAGE, "--view", "%s", diffc_message()) : 0;
 }
 

@@ -62,18 +62,10 @@ static int open_factorization(struct settings *s)
 }
 
 /* Some kernels are too large for a picture. */
-static int fits(void *opaque, int64_t height, int64_t width)
+static int fits(void *opaque, const diffc_tensor *picture, diffc_tensor *part)
 {
     struct settings *s = opaque;
-    const int64_t shape[4] = { 1, 3, height, width };
-    diffc_tensor *picture = NULL, *part = NULL;
-    int status = diffc_tensor_create(s->studio.context, DIFFC_F32, 4, shape, &picture);
-    if (!status)
-        status = diffc_tensor_create(s->studio.context, DIFFC_F32, 4, shape, &part);
-    if (!status)
-        status = diffc_factorization_component(s->factorization, 0, picture, part);
-    diffc_release(&part);
-    diffc_release(&picture);
+    int status = diffc_factorization_component(s->factorization, 0, picture, part);
     return status ? ex_error(EX_USAGE, option_of(diffc_message()), "%s", diffc_message()) : 0;
 }
 

@@ -78,6 +78,19 @@ int ex_cascade_jobs(struct ex_cascade *cascade, int prompts_each, int count, int
     return 0;
 }
 
+static int check_size(const struct ex_cascade *cascade, int64_t height, int64_t width)
+{
+    const int64_t shape[4] = { 1, 3, height, width };
+    diffc_tensor *picture = NULL, *other = NULL;
+    int status = diffc_tensor_create(cascade->studio->context, DIFFC_F32, 4, shape, &picture);
+    if (!status)
+        status = diffc_tensor_create(cascade->studio->context, DIFFC_F32, 4, shape, &other);
+    int code = status ? ex_failed("picture", status) : cascade->fits(cascade->opaque, picture, other);
+    diffc_release(&other);
+    diffc_release(&picture);
+    return code;
+}
+
 /* What the configuration of a stage says, without its weights. */
 static int check_model(const struct ex_cascade *cascade, const char *folder)
 {
@@ -93,7 +106,7 @@ static int check_model(const struct ex_cascade *cascade, const char *folder)
     diffc_release(&model);
     if (status)
         return ex_failed(folder, status);
-    return cascade->fits ? cascade->fits(cascade->opaque, options.image_height, options.image_width) : 0;
+    return cascade->fits ? check_size(cascade, options.image_height, options.image_width) : 0;
 }
 
 static int check_start(const struct ex_cascade *cascade, const struct ex_job *job, int number)

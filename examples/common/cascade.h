@@ -28,8 +28,9 @@ struct ex_cascade {
     struct ex_studio *studio;
     void *opaque; /* the program's own, for its functions; each returns 0 or an exit code */
     int (*plan)(void *opaque, struct ex_cascade *cascade); /* makes the jobs: ex_cascade_jobs() */
-    /* Can pictures of this size be made? Asked for each stage before any work; may be NULL. */
-    int (*fits)(void *opaque, int64_t height, int64_t width);
+    /* Can pictures of this size be made? Asked for each stage before any work, with an empty picture
+     * [1, 3, H, W] and room for another; may be NULL. */
+    int (*fits)(void *opaque, const diffc_tensor *picture, diffc_tensor *other);
     /* Can a job start as it is to? Asked with ex_stage_try() before any work; may be NULL. */
     int (*starts)(void *opaque, const struct ex_stage *trial, const struct ex_job *job);
     ex_arrange_fn arrange;

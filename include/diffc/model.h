@@ -134,8 +134,8 @@ typedef struct diffc_session_options {
 
 /* Bytes a session would take (session may be NULL), and the session. Weights are packed when it is made: a
  * session need not see later changes of the model until diffc_session_refresh(), which forgets the texts that
- * were set: they were computed with the earlier weights. ERR_ARG, ERR_LIMIT (the
- * message says the smallest memory that works), ERR_NOMEM. Since 0.1. */
+ * were set: they were computed with the earlier weights. ERR_ARG, ERR_LIMIT (the message
+ * says the smallest memory that works), ERR_NOMEM. Since 0.1. */
 DIFFC_API int diffc_session_bytes(const diffc_model *model, const diffc_session_options *options,
                                   int64_t *bytes);
 DIFFC_API int diffc_session_create(diffc_model *model, const diffc_session_options *options,

@@ -46,11 +46,10 @@ typedef struct diffc_sampler_options {
     float clip_low, clip_high; /* clamp it to this range instead, low < high; both 0: not */
     float threshold_ratio; /* dynamic thresholding (Saharia et al. 2022) by this quantile in (0, 1); 0: not
                               (default); excludes clipping */
-    float
-        threshold_max; /* largest value the threshold may take, >= 1; default 1; with threshold_ratio only */
-    double lambda_min; /* dpmsolver++: spacings leave out timesteps of smaller half log-SNR; 0: none
-                          (default); squaredcos_cap_v2 needs about -5.1 */
-    int32_t steps_offset; /* leading: added to every timestep, 0 (default) .. T-1 */
+    float threshold_max;   /* with threshold_ratio: largest value the threshold may take, >= 1; default 1 */
+    double lambda_min;     /* dpmsolver++: spacings leave out timesteps of smaller half log-SNR; 0: none
+                              (default); squaredcos_cap_v2 needs about -5.1 */
+    int32_t steps_offset;  /* leading: added to every timestep, 0 (default) .. T-1 */
 } diffc_sampler_options;
 
 #define DIFFC_SAMPLER_OPTIONS DIFFC_OPTIONS_OF(diffc_sampler_options)

@@ -147,12 +147,6 @@ static int ask_all(struct diffc_guide *guide, const struct dfi_ask *ask, int cou
                           "combiner's combine", ask->step);
 }
 
-static int count_queries(const struct diffc_guide *guide, int step)
-{
-    dfi_forget_message();
-    return guide->combiner.query_count(guide->combiner.opaque, step);
-}
-
 int dfi_guide_predict(struct diffc_guide *guide, const struct dfi_ask *ask)
 {
     if (!guide) {
@@ -161,9 +155,12 @@ int dfi_guide_predict(struct diffc_guide *guide, const struct dfi_ask *ask)
         };
         return predict(ask, &query, 1);
     }
-    if (guide->in_turn && (!guide->together || count_queries(guide, ask->step) > DFI_MAX_QUERIES))
+    if (guide->in_turn && !guide->together)
         return guide->in_turn(guide->combiner.opaque, ask);
-    const int count = count_queries(guide, ask->step);
+    dfi_forget_message();
+    const int count = guide->combiner.query_count(guide->combiner.opaque, ask->step);
+    if (guide->in_turn && count > DFI_MAX_QUERIES)
+        return guide->in_turn(guide->combiner.opaque, ask);
     if (count < 0)
         return check_callback(count, "combiner's query_count", ask->step);
     if (count < 1 || count > DFI_MAX_QUERIES)

@@ -1,8 +1,8 @@
 #include <string.h>
 
-#include "base/utf8.h"
 #include "base/checked.h"
 #include "base/file.h"
+#include "base/utf8.h"
 
 #include "io/json.h"
 #include "io/png.h"

@@ -1,9 +1,8 @@
 #include <string.h>
 
+#include "base/file.h"
 #include "io/reader.h"
 #include "io/stream.h"
-
-#include "base/file.h"
 
 enum { PIECE = 8192 };
 

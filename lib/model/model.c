@@ -1,8 +1,8 @@
-#include "base/utf8.h"
 #include "model/model.h"
 
 #include <string.h>
 
+#include "base/utf8.h"
 #include "io/json.h"
 #include "io/reader.h"
 

@@ -182,10 +182,9 @@ static int check_tensors(const struct diffc_model *model, const struct diffc_arc
     return DIFFC_OK;
 }
 
-int dfi_model_read_tensors(struct diffc_model *model, const struct diffc_archive *archive)
+static int read_tensors(struct diffc_model *model, const struct diffc_archive *archive)
 {
     struct dfi_params *params = &model->params;
-    DFI_TRY(check_tensors(model, archive));
     DFI_TRY(note_unused(model, archive));
     for (int i = 0; i < params->count; i++)
         DFI_TRY(read_tensor(archive, &params->list[i], params->values));
@@ -278,7 +277,7 @@ int dfi_model_load(const struct diffc_archive *archive, const struct dfi_model_c
     if (status == DIFFC_OK && !without_weights)
         status = dfi_model_allocate(made, 0);
     if (status == DIFFC_OK && !without_weights)
-        status = dfi_model_read_tensors(made, archive);
+        status = read_tensors(made, archive);
     if (status == DIFFC_OK)
         status = copy_metadata(archive, made);
     if (status < 0) {

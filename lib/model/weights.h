@@ -24,7 +24,4 @@ typedef int (*dfi_archive_finder)(const struct diffc_archive *archive, const cha
 int dfi_check_missing(const struct dfi_params *params, const struct diffc_archive *archive,
                       dfi_archive_finder find);
 
-/* Fills the parameters and statistics of a model from an archive. */
-int dfi_model_read_tensors(struct diffc_model *model, const struct diffc_archive *archive);
-
 #endif

@@ -10,6 +10,7 @@
 
 #define QUERIES DFI_ATTEND_QUERIES
 #define KEYS 64 /* of a block whose exponentials stay in the first-level cache */
+
 struct work {
     const struct dfi_attend_args *args;
     int keys, vectors; /* of both parts; of queries */
