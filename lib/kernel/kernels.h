@@ -33,10 +33,12 @@ struct dfi_taps_args {
     int accumulate; /* 1: y += */
 };
 
-/* Its gradient by the weights: dw[t][i][o] += sum over p of x[base(p) + offset[t] + i] * dy[p][o]. */
+/* Its gradient by the weights: dw[t][i][o] += sum over p of x[base(p) + offset[t] + at(i)] * dy[p][o]. The
+ * channels of x lie in panels of P = DFI_TAPS_DW_PANEL: at(i) = i / P * x_panel + i % P. */
+#define DFI_TAPS_DW_PANEL 6
 struct dfi_taps_dw_args {
     const void *x;
-    ptrdiff_t x_pixel, x_row;
+    ptrdiff_t x_pixel, x_row, x_panel;
     int taps;
     const ptrdiff_t *offset;
     int cin, cout;

@@ -308,6 +308,7 @@ static void test_empty_taps(void **state)
                 struct dfi_taps_dw_args back = { .x = x.p,
                                                  .x_pixel = 1,
                                                  .x_row = 1,
+                                                 .x_panel = DFI_TAPS_DW_PANEL,
                                                  .taps = args.taps,
                                                  .offset = offset,
                                                  .cin = args.cin,
@@ -336,6 +337,65 @@ static void test_empty_taps(void **state)
                 for (int i = 0; i < 6; i++)
                     kc_free(all[i]);
             }
+}
+
+enum { PANEL_WIDTH = 5, PANEL_ROWS = 3, PANEL_CIN = 15, PANEL_COUT = 70, PANEL_LDW = 96 };
+#define PANEL_PIXELS (PANEL_WIDTH * (PANEL_ROWS + 1))
+
+/* Two taps, one above the other; x as it is, or the same in panels of channels. */
+static struct kc_array panel_gradient(const struct dfi_kernels *kernels, int dtype, const struct kc_array *x,
+                                      const struct kc_array *dy, int cin, int cout, int in_panels)
+{
+    enum { P = DFI_TAPS_DW_PANEL };
+    const ptrdiff_t panel = in_panels ? PANEL_PIXELS * P + 3 : P, pixel = in_panels ? P : PANEL_CIN;
+    const ptrdiff_t offset[2] = { 0, PANEL_WIDTH * pixel };
+    struct kc_array own = kc_make(dtype, (size_t)((PANEL_CIN + P - 1) / P * panel));
+    struct kc_array dw = kc_make(dtype, (size_t)(2 * cin) * PANEL_LDW);
+    for (int i = 0; in_panels && i < PANEL_PIXELS * cin; i++)
+        kc_set(&own, (size_t)(i % cin / P * panel + i / cin * P + i % cin % P),
+               kc_get(x, (size_t)(i / cin * PANEL_CIN + i % cin)));
+    for (size_t i = 0; i < dw.count; i++)
+        kc_set(&dw, i, 0);
+    const struct dfi_taps_dw_args args = { .x = in_panels ? own.p : x->p,
+                                           .x_pixel = pixel,
+                                           .x_row = PANEL_WIDTH * pixel,
+                                           .x_panel = panel,
+                                           .taps = 2,
+                                           .offset = offset,
+                                           .cin = cin,
+                                           .cout = cout,
+                                           .dy = dy->p,
+                                           .dy_pixel = PANEL_COUT,
+                                           .dy_row = PANEL_WIDTH * PANEL_COUT,
+                                           .width = PANEL_WIDTH,
+                                           .rows = PANEL_ROWS,
+                                           .dw = dw.p,
+                                           .ldw = PANEL_LDW };
+    kernels->taps_dw(&args);
+    kc_free(&own);
+    return dw;
+}
+
+/* taps_dw with the channels of its source in panels, very few output channels included. */
+static void test_panels(void **state)
+{
+    static const int couts[] = { 1, 4, 5, 16, 17, 32, 70 };
+    (void)state;
+    struct kc_array x = make_values(PANEL_PIXELS * PANEL_CIN, 1), x64 = kc_copy(&x, DIFFC_F64);
+    struct kc_array dy = make_values(PANEL_WIDTH * PANEL_ROWS * PANEL_COUT, 2),
+                    dy64 = kc_copy(&dy, DIFFC_F64);
+    for (int t = 0; t < table_count; t++)
+        for (int cin = 1; cin <= PANEL_CIN; cin++)
+            for (int c = 0; c < DFI_COUNT(couts); c++)
+                for (int in_panels = 0; in_panels < 2; in_panels++) {
+                    struct kc_array right = panel_gradient(oracle, DIFFC_F64, &x64, &dy64, cin, couts[c], 0);
+                    struct kc_array dw = panel_gradient(tables[t], DIFFC_F32, &x, &dy, cin, couts[c],
+                                                        in_panels);
+                    expect_array("taps_dw", t, &dw, &right, 16 * UNIT);
+                }
+    struct kc_array *all[] = { &x, &x64, &dy, &dy64 };
+    for (int i = 0; i < DFI_COUNT(all); i++)
+        kc_free(all[i]);
 }
 
 static int set_up(void **state)
@@ -372,6 +432,7 @@ int main(void)
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_flat),       cmocka_unit_test(test_adam),
                                         cmocka_unit_test(test_tree_sum),   cmocka_unit_test(test_rows),
                                         cmocka_unit_test(test_pools),      cmocka_unit_test(test_blur),
-                                        cmocka_unit_test(test_empty_taps), cmocka_unit_test(test_widen) };
+                                        cmocka_unit_test(test_empty_taps), cmocka_unit_test(test_panels),
+                                        cmocka_unit_test(test_widen) };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

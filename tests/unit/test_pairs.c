@@ -133,6 +133,7 @@ static void test_taps(void **unused)
             const struct dfi_taps_dw_args taps = { .x = pixels,
                                                    .x_pixel = CIN,
                                                    .x_row = (WIDTH + 2) * CIN,
+                                                   .x_panel = DFI_TAPS_DW_PANEL,
                                                    .taps = 3,
                                                    .offset = offset,
                                                    .cin = CIN,

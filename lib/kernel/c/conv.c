@@ -67,6 +67,11 @@ void KERNEL(taps_bf16)(const struct dfi_taps_args *args)
     run_taps(args, 2 * sizeof(uint16_t), run_pixel_bf16);
 }
 
+static ptrdiff_t dw_channel(const struct dfi_taps_dw_args *args, int i)
+{
+    return i / DFI_TAPS_DW_PANEL * args->x_panel + i % DFI_TAPS_DW_PANEL;
+}
+
 void KERNEL(taps_dw)(const struct dfi_taps_dw_args *args)
 {
     for (int row = 0; row < args->rows; row++)
@@ -76,7 +81,7 @@ void KERNEL(taps_dw)(const struct dfi_taps_dw_args *args)
             real *dw = args->dw;
             for (int t = 0; t < args->taps; t++)
                 for (int i = 0; i < args->cin; i++, dw += args->ldw) {
-                    const real value = x[args->offset[t] + i];
+                    const real value = x[args->offset[t] + dw_channel(args, i)];
                     for (int o = 0; o < args->cout; o++)
                         dw[o] += value * dy[o];
                 }
@@ -94,7 +99,7 @@ void KERNEL(taps_dw_bf16)(const struct dfi_taps_dw_args *args)
             for (int t = 0; t < args->taps; t++)
                 for (int i = 0; i < args->cin; i++, dw += args->ldw)
                     for (int o = 0; o < args->cout; o++)
-                        dw[o] += dot_pairs(x + 2 * (args->offset[t] + i), dy + 2 * o);
+                        dw[o] += dot_pairs(x + 2 * (args->offset[t] + dw_channel(args, i)), dy + 2 * o);
         }
 }
 

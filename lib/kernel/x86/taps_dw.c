@@ -4,7 +4,7 @@
 
 #include "kernel/x86/factor.h"
 
-#define ROWS 6 /* input channels of a tile */
+#define ROWS DFI_TAPS_DW_PANEL /* input channels of a tile */
 #if LANES == 16
 #define VECTORS 4 /* 24 accumulators, 4 dy, 1 broadcast of 32 registers */
 #else
@@ -59,16 +59,16 @@ DFI_INLINE void run_tile(const struct block *block, const float *x, float *dw, c
 DFI_INLINE void run_tap(const struct block *block, const float *x, float *dw, const int vectors,
                         const int masked)
 {
-    const ptrdiff_t ldw = block->args->ldw;
-    int i = 0;
-    for (; i + ROWS <= block->args->cin; i += ROWS)
-        run_tile(block, x + i, dw + i * ldw, ROWS, vectors, masked);
-    switch (block->args->cin - i) {
-    case 5: run_tile(block, x + i, dw + i * ldw, 5, vectors, masked); break;
-    case 4: run_tile(block, x + i, dw + i * ldw, 4, vectors, masked); break;
-    case 3: run_tile(block, x + i, dw + i * ldw, 3, vectors, masked); break;
-    case 2: run_tile(block, x + i, dw + i * ldw, 2, vectors, masked); break;
-    case 1: run_tile(block, x + i, dw + i * ldw, 1, vectors, masked); break;
+    const ptrdiff_t panel = block->args->x_panel, step = ROWS * block->args->ldw;
+    int left = block->args->cin;
+    for (; left >= ROWS; left -= ROWS, x += panel, dw += step)
+        run_tile(block, x, dw, ROWS, vectors, masked);
+    switch (left) {
+    case 5: run_tile(block, x, dw, 5, vectors, masked); break;
+    case 4: run_tile(block, x, dw, 4, vectors, masked); break;
+    case 3: run_tile(block, x, dw, 3, vectors, masked); break;
+    case 2: run_tile(block, x, dw, 2, vectors, masked); break;
+    case 1: run_tile(block, x, dw, 1, vectors, masked); break;
     default: break;
     }
 }
@@ -146,7 +146,7 @@ void PRODUCT_KERNEL(taps_dw)(const struct dfi_taps_dw_args *args)
     if (args->width < 1)
         return;
 #if !DFI_PAIRS
-    if (args->cout <= DFI_NARROW) {
+    if (args->cout <= DFI_NARROW && args->x_panel == ROWS) {
         run_narrow(args);
         return;
     }
