@@ -39,4 +39,9 @@ static inline int dfi_conv_filter(const struct dfi_conv *conv)
     return conv->stride == 2 ? 2 : 3;
 }
 
+static inline int dfi_divide_up(int a, int b)
+{
+    return (a + b - 1) / b;
+}
+
 #endif

@@ -9,7 +9,7 @@
 static int count_blocks(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
 {
     const int block = dfi_taps_block(conv->kernels, plan->dst_c);
-    return (plan->dst_c + block - 1) / block;
+    return dfi_divide_up(plan->dst_c, block);
 }
 
 /* Elements of the weights of `taps` taps for one block of channels. */

@@ -99,7 +99,7 @@ struct rows {
 
 static int count_panels(const struct dfi_conv_plan *plan)
 {
-    return (plan->src_c + DFI_TAPS_DW_PANEL - 1) / DFI_TAPS_DW_PANEL;
+    return dfi_divide_up(plan->src_c, DFI_TAPS_DW_PANEL);
 }
 
 static int block_rows(const struct dfi_conv_plan *plan)

@@ -83,7 +83,7 @@ static size_t packed_elements(const struct dfi_conv *conv, enum dfi_conv_pass pa
 
 static int count_blocks(const struct dfi_conv *conv, const struct dfi_conv_winograd_plan *w)
 {
-    return (w->plan.dst_c + conv->kernels->winograd_block - 1) / conv->kernels->winograd_block;
+    return dfi_divide_up(w->plan.dst_c, conv->kernels->winograd_block);
 }
 
 static int pack_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass)
@@ -165,11 +165,6 @@ static int piece_blocks(int blocks)
 {
     const int share = blocks / 64;
     return share < 1 ? 1 : share < 4 ? share : 4;
-}
-
-static int divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
 }
 
 static int count_groups(const struct dfi_conv_winograd_plan *w, int samples)
@@ -276,14 +271,15 @@ static int prepare_pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, 
 {
     const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
     const struct block b = size_block(conv, &w);
-    return are_few(conv, &w, &b, samples) ? count_groups(&w, samples) * divide_up(b.k, PREPARED_CHANNELS) : 0;
+    return are_few(conv, &w, &b, samples) ? count_groups(&w, samples) * dfi_divide_up(b.k, PREPARED_CHANNELS)
+                                          : 0;
 }
 
 /* Groups of a piece: as few as leave no more than fit. */
 static int piece_groups(const struct dfi_conv_winograd_plan *w, int samples)
 {
     const int groups = count_groups(w, samples);
-    return divide_up(groups, divide_up(groups, MOST_GROUPS));
+    return dfi_divide_up(groups, dfi_divide_up(groups, MOST_GROUPS));
 }
 
 static int pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samples)
@@ -293,8 +289,8 @@ static int pieces(const struct dfi_conv *conv, enum dfi_conv_pass pass, int samp
     if (are_few(conv, &w, &b, samples) && conv->streams)
         return count_blocks(conv, &w);
     if (are_few(conv, &w, &b, samples))
-        return count_blocks(conv, &w) * divide_up(count_groups(&w, samples), piece_groups(&w, samples));
-    return divide_up(samples * w.per_image, piece_tiles(&w, &b, samples));
+        return count_blocks(conv, &w) * dfi_divide_up(count_groups(&w, samples), piece_groups(&w, samples));
+    return dfi_divide_up(samples * w.per_image, piece_tiles(&w, &b, samples));
 }
 
 /* `channels` channels of each phase of the source. */
@@ -418,7 +414,7 @@ static void prepare(const struct dfi_conv_job *job, int piece)
 {
     const struct dfi_conv_winograd_plan w = plan_pass(job->conv, job->pass);
     const struct block b = size_block(job->conv, &w);
-    const int parts = divide_up(b.k, PREPARED_CHANNELS), group = piece / parts;
+    const int parts = dfi_divide_up(b.k, PREPARED_CHANNELS), group = piece / parts;
     const int channel = piece % parts * PREPARED_CHANNELS, left = b.k - channel;
     struct dfi_winograd_args args = tiles_of_groups(job, &w, group, 1);
     struct dfi_conv_job part = *job;
@@ -432,7 +428,7 @@ static void run_few(const struct dfi_conv_job *job, const struct dfi_conv_winogr
 {
     const struct dfi_prefetch nothing = { NULL, 0, 0, 0 };
     const int groups = count_groups(w, job->samples), share = piece_groups(w, job->samples);
-    const int shares = divide_up(groups, share), group = piece % shares * share;
+    const int shares = dfi_divide_up(groups, share), group = piece % shares * share;
     const int channel = piece / shares * job->conv->kernels->winograd_block;
     struct dfi_winograd_args args = tiles_of_groups(job, w, group, share);
     make_output(job, w, b, 0, &args, (const char *)job->shared + group * b->in_group * b->value, out,
@@ -516,7 +512,7 @@ static void written(const struct dfi_conv *conv, enum dfi_conv_pass pass, int sa
 {
     const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
     const struct block b = size_block(conv, &w);
-    const int share = piece_tiles(&w, &b, samples), after = divide_up((piece + 1) * share, w.per_image);
+    const int share = piece_tiles(&w, &b, samples), after = dfi_divide_up((piece + 1) * share, w.per_image);
     *first = piece * share / w.per_image;
     *end = after < samples ? after : samples;
 }

@@ -63,7 +63,9 @@ struct dfi_tiles {
 };
 
 /* Tiles first .. first + count - 1 between pixels and transformed values: value p of tile i, channel c lies
- * at values[(i / G) * group + (i % G) * tile + p * position + c] for groups of G = DFI_WINOGRAD_TILES. */
+ * at values[(i / G) * group + (i % G) * tile + p * position + c] for groups of G = DFI_WINOGRAD_TILES. With
+ * panels, c / panel * panel_step + c % panel takes the place of c: panel is 0 (none) or a multiple of
+ * winograd_grain. */
 #define DFI_WINOGRAD_TILES 6
 
 /* Values are stored as they are, in bfloat16, or in bfloat16 with those of tiles 2 i and 2 i + 1 side by side
@@ -76,12 +78,20 @@ struct dfi_winograd_args {
     int first, count, channels;
     void *values;
     ptrdiff_t position, tile, group;
-    enum dfi_winograd_store store; /* of the input and the gradient */
+    /* of the input and the gradient */
+    enum dfi_winograd_store store;
+    int panel;
+    ptrdiff_t panel_step;
     /* of the output: pixels = act((value + base) * scale + bias); scale and bias [channels] or NULL */
     const void *scale, *bias;
     enum dfi_act act;
     struct dfi_tiles base; /* may be the output itself; data NULL: nothing is added */
 };
+
+static inline ptrdiff_t dfi_winograd_channel(const struct dfi_winograd_args *args, int c)
+{
+    return args->panel ? c / args->panel * args->panel_step + c % args->panel : c;
+}
 
 /* Memory that will be wanted soon: `count` runs of `bytes`, `step` bytes apart. */
 struct dfi_prefetch {
@@ -131,13 +141,15 @@ static inline size_t dfi_attend_scratch(int keys, int c, int value_c)
     return DFI_ATTEND_QUERIES * ((size_t)keys + (size_t)c + 2 * (size_t)value_c);
 }
 
-/* c[position][rows][width] (+)= sum over tiles of a[position][tile][rows] times b[position][tile][width];
- * rows are taken six at a time: up to five more are read and written, without meaning. */
+/* c[position][rows][width] (+)= sum over tiles of a[position][panel][tile][a_width] times
+ * b[position][panel][tile][b_width]: row i is number i % a_width of panel i / a_width, and so are columns.
+ * a_width is a multiple of six, b_width of winograd_block if there are several panels. Rows are taken six at
+ * a time: up to five more are read and written, without meaning. */
 struct dfi_winograd_outer_args {
     const void *a;
-    ptrdiff_t a_position, lda;
+    ptrdiff_t a_position, a_panel, a_width;
     const void *b;
-    ptrdiff_t b_position, ldb;
+    ptrdiff_t b_position, b_panel, b_width;
     void *c;
     ptrdiff_t c_position, ldc;
     int positions, tiles, rows, width;
@@ -196,8 +208,8 @@ struct dfi_adam_args {
     K(winograd_outer, C_AVX2_AVX512, void, (const struct dfi_winograd_outer_args *args)) \
     /* The same products of bfloat16, summed in float. Values that a sum takes in follow each other in \
      * pairs: pair_rows makes y[r / 2][i][r % 2] = x[r][i] of `rows` rows of floats (a last odd one is \
-     * paired with zeros), pairs of rows ldy apart. b is [k / 2][width][2] at each position, k even; of the \
-     * outer product a and b are [tiles / 2][lda or ldb][2] (strides count pairs), tiles even. */ \
+     * paired with zeros), pairs of rows ldy apart. b is [k / 2][width][2] at each position, k even; panels \
+     * of the outer product are [tiles / 2][a_width or b_width][2] (strides count pairs), tiles even. */ \
     K(winograd_multiply_bf16, DOTS, void, (const struct dfi_winograd_multiply_args *args)) \
     K(winograd_outer_bf16, DOTS, void, (const struct dfi_winograd_outer_args *args)) \
     K(pair_rows, DOTS, void, (const void *x, ptrdiff_t ldx, int rows, size_t n, void *y, ptrdiff_t ldy)) \
@@ -300,8 +312,10 @@ struct dfi_kernels {
     const struct dfi_kernels *bf16;     /* of floats: the table for pixels in bfloat16 */
     int conv_block;                     /* output channels per block of packed convolution weights */
     int winograd_block, winograd_grain; /* width of a block of transformed weights: at most, a multiple of */
-    int dots;                           /* 1: has instructions for products of bfloat16 */
-    int narrow;                         /* 1: up to DFI_NARROW output channels make blocks of one channel */
+    int winograd_panel; /* channels side by side in the source of an outer product: a multiple of six and of
+                           winograd_grain */
+    int dots;           /* 1: has instructions for products of bfloat16 */
+    int narrow;         /* 1: up to DFI_NARROW output channels make blocks of one channel */
 #define DFI_KERNEL_MEMBER(name, isa, result, arguments) result(*name) arguments;
     DFI_KERNEL_LIST(DFI_KERNEL_MEMBER)
 #undef DFI_KERNEL_MEMBER

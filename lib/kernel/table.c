@@ -22,6 +22,7 @@ static const struct dfi_kernels kernels_double = { .name = "double",
                                                    .conv_block = 8,
                                                    .winograd_block = 8,
                                                    .winograd_grain = 1,
+                                                   .winograd_panel = 6,
                                                    DFI_KERNEL_LIST(MEMBER_DOUBLE) };
 
 /* A table of floats and its sibling for pixels in bfloat16. */
@@ -35,18 +36,19 @@ static const struct dfi_kernels kernels_double = { .name = "double",
 
 #define MEMBER_C(name, isa, result, arguments) .name = FIND_##isa(name, c, c, c, c, c, c),
 #define MEMBER_C_BF16(name, isa, result, arguments) .name = FIND_##isa(name, c, c, c_bf16, c_bf16, c, c_bf16),
-PAIR(c, MEMBER_C, .name = "c", .conv_block = 8, .winograd_block = 8, .winograd_grain = 1)
+PAIR(c, MEMBER_C, .name = "c", .conv_block = 8, .winograd_block = 8, .winograd_grain = 1, .winograd_panel = 6)
 
 #if DFI_HAVE_AVX2
 #define MEMBER_AVX2(name, isa, result, arguments) .name = FIND_##isa(name, c, avx2, c, avx2, c, c),
 #define MEMBER_AVX2_BF16(name, isa, result, arguments) \
     .name = FIND_##isa(name, c, avx2, c_bf16, avx2_bf16, c, c_bf16),
 PAIR(avx2, MEMBER_AVX2, .name = "avx2", .conv_block = 16, .winograd_block = 16, .winograd_grain = 8,
-     .narrow = 1)
+     .winograd_panel = 24, .narrow = 1)
 #endif
 
 #if DFI_HAVE_AVX512
-#define BLOCKS_AVX512 .conv_block = 32, .winograd_block = 64, .winograd_grain = 16, .narrow = 1
+#define BLOCKS_AVX512 \
+    .conv_block = 32, .winograd_block = 64, .winograd_grain = 16, .winograd_panel = 48, .narrow = 1
 #define MEMBER_AVX512(name, isa, result, arguments) .name = FIND_##isa(name, c, avx512, c, avx512, c, c),
 #define MEMBER_AVX512_BF16(name, isa, result, arguments) \
     .name = FIND_##isa(name, c, avx512, c_bf16, avx512_bf16, c, c_bf16),

@@ -47,10 +47,11 @@ static void test_products(void **unused)
             for (int t = 0; t < 2; t++) {
                 const struct dfi_winograd_outer_args outer = { .a = a,
                                                                .a_position = TILES / 2 * 18,
-                                                               .lda = 18,
+                                                               .a_panel = TILES / 2 * 6,
+                                                               .a_width = 6,
                                                                .b = b,
                                                                .b_position = TILES / 2 * WIDTH,
-                                                               .ldb = WIDTH,
+                                                               .b_width = WIDTH,
                                                                .c = found[t],
                                                                .c_position = 18 * WIDTH,
                                                                .ldc = WIDTH,

@@ -100,7 +100,7 @@ static void gather(const struct dfi_winograd_args *args, transform t, int size)
                 }
             transform_2d(args->scheme, t, size, n, x);
             for (int p = 0; p < n * n; p++)
-                store_value(args, index, p * args->position + c, x[p / n][p % n]);
+                store_value(args, index, p * args->position + dfi_winograd_channel(args, c), x[p / n][p % n]);
         }
 }
 

@@ -20,6 +20,12 @@ void KERNEL(winograd_multiply)(const struct dfi_winograd_multiply_args *args)
         }
 }
 
+/* Where row i or column i of the first tile lies. */
+static ptrdiff_t in_panels(ptrdiff_t i, ptrdiff_t width, ptrdiff_t panel)
+{
+    return i / width * panel + i % width;
+}
+
 void KERNEL(winograd_outer)(const struct dfi_winograd_outer_args *args)
 {
     for (int p = 0; p < args->positions; p++) {
@@ -31,7 +37,9 @@ void KERNEL(winograd_outer)(const struct dfi_winograd_outer_args *args)
         for (int t = 0; t < args->tiles; t++)
             for (int i = 0; i < args->rows; i++)
                 for (int j = 0; j < args->width; j++)
-                    c[i * args->ldc + j] += a[t * args->lda + i] * b[t * args->ldb + j];
+                    c[i * args->ldc + j] +=
+                        a[t * args->a_width + in_panels(i, args->a_width, args->a_panel)] *
+                        b[t * args->b_width + in_panels(j, args->b_width, args->b_panel)];
     }
 }
 
@@ -63,7 +71,9 @@ void KERNEL(winograd_outer_bf16)(const struct dfi_winograd_outer_args *args)
         for (int t = 0; t < args->tiles; t += 2)
             for (int i = 0; i < args->rows; i++)
                 for (int j = 0; j < args->width; j++)
-                    c[i * args->ldc + j] += dot_pairs(a + t * args->lda + 2 * i, b + t * args->ldb + 2 * j);
+                    c[i * args->ldc + j] += dot_pairs(
+                        a + t * args->a_width + 2 * in_panels(i, args->a_width, args->a_panel),
+                        b + t * args->b_width + 2 * in_panels(j, args->b_width, args->b_panel));
     }
 }
 

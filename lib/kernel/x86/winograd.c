@@ -183,7 +183,7 @@ DFI_INLINE void gather_vector(const struct dfi_winograd_args *args, const struct
             input_1d(c, has_zero, pairs, half[i], y);
         else
             gradient_1d(c, has_zero, pairs, m, half[i], y);
-        const ptrdiff_t at = values + i * n * position + channel;
+        const ptrdiff_t at = values + i * n * position;
 #pragma GCC unroll 9
         for (int j = 0; j < n; j++)
             if (kept)
@@ -216,10 +216,10 @@ DFI_INLINE void gather_pairs(const struct dfi_winograd_args *args, const struct 
                     gather_vector(args, c, &place, 0, kept[i], channel, direction, has_zero, pairs, m, size,
                                   0);
             }
+            const ptrdiff_t first = index / 2 * args->tile + dfi_winograd_channel(args, channel);
             for (int p = 0; p < n * n; p++)
-                store_pair((uint16_t *)args->values +
-                               2 * (index / 2 * args->tile + p * args->position + channel),
-                           full, load(kept[0] + p * LANES),
+                store_pair((uint16_t *)args->values + 2 * (first + p * args->position), full,
+                           load(kept[0] + p * LANES),
                            index + 1 < args->count ? load(kept[1] + p * LANES) : zero());
         }
 }
@@ -240,13 +240,13 @@ DFI_INLINE void gather(const struct dfi_winograd_args *args, const enum directio
         const struct place place = find_tile(args, &args->tiles, index, size);
         const int inside = is_inside(&place, size);
         const ptrdiff_t values = place_of(args, index);
-        for (int channel = 0; channel < args->channels; channel += LANES)
+        for (int channel = 0; channel < args->channels; channel += LANES) {
+            const ptrdiff_t first = values + dfi_winograd_channel(args, channel);
             if (inside && channel + LANES <= args->channels)
-                gather_vector(args, &c, &place, values, NULL, channel, direction, has_zero, pairs, m, size,
-                              1);
+                gather_vector(args, &c, &place, first, NULL, channel, direction, has_zero, pairs, m, size, 1);
             else
-                gather_vector(args, &c, &place, values, NULL, channel, direction, has_zero, pairs, m, size,
-                              0);
+                gather_vector(args, &c, &place, first, NULL, channel, direction, has_zero, pairs, m, size, 0);
+        }
     }
 }
 

@@ -34,8 +34,9 @@ static const float *factors(const void *values, ptrdiff_t at)
         for (int i = 0; i < args->rows; i += ROWS) { \
             fetch_part(&next[0], calls); \
             fetch_part(&next[1], calls); \
-            run_tile(a + i, 1, args->lda, b, args->ldb, c + i * args->ldc, args->ldc, \
-                     args->tiles / FACTOR_VALUES, args->accumulate, ROWS, vectors); \
+            run_tile(a + i / args->a_width * args->a_panel + i % args->a_width, 1, args->a_width, b, \
+                     args->b_width, c + i * args->ldc, args->ldc, args->tiles / FACTOR_VALUES, \
+                     args->accumulate, ROWS, vectors); \
         } \
     }
 
@@ -84,7 +85,8 @@ void PRODUCT_KERNEL(winograd_outer)(const struct dfi_winograd_outer_args *args)
             const int left = (args->width - j) / LANES;
             outer(args, left < TILE_VECTORS ? left : TILE_VECTORS,
                   (const float *)args->a + p * args->a_position,
-                  (const float *)args->b + p * args->b_position + j,
+                  (const float *)args->b + p * args->b_position + j / args->b_width * args->b_panel +
+                      j % args->b_width,
                   (float *)args->c + p * args->c_position + j, next, calls);
         }
 }
