@@ -14,6 +14,7 @@
 #define LEAST_GROUPS 3
 #define WIDE_GROUPS 8
 #define WIDE_BLOCKS 16
+#define BAND_CHANNELS 64 /* at least a block; their products are made from a position's values at once */
 #define PAD 16 /* elements between positions, so that they do not meet in the same sets of a cache */
 
 /* Sizes of a block, in elements: those of the input, and the weights, are bfloat16 where the products are. */
@@ -22,6 +23,7 @@ struct block {
     int k;           /* channels of the input values: of all source phases */
     ptrdiff_t in_position, in_group, out_position, out_group;
     int groups;
+    int band; /* blocks of channels whose products are made together */
 };
 
 static int block_width(const struct dfi_conv *conv, int channels)
@@ -43,6 +45,8 @@ static struct block size_block(const struct dfi_conv *conv, const struct dfi_con
     b.out_position = (ptrdiff_t)block_width(conv, w->plan.dst_c) * DFI_WINOGRAD_TILES + PAD;
     b.in_group = b.in_position * positions;
     b.out_group = b.out_position * positions;
+    const int channels = w->plan.dst_c < BAND_CHANNELS ? w->plan.dst_c : BAND_CHANNELS;
+    b.band = dfi_divide_up(channels, conv->kernels->winograd_block);
     const ptrdiff_t fit = BLOCK_BYTES / (b.in_group * b.value + b.out_group * (ptrdiff_t)sizeof(float));
     b.groups = fit < LEAST_GROUPS ? WIDE_GROUPS : fit < MOST_GROUPS ? (int)fit : MOST_GROUPS;
     return b;
@@ -241,7 +245,7 @@ static size_t scratch_bytes(const struct dfi_conv *conv, enum dfi_conv_pass pass
 {
     const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
     const struct block b = size_block(conv, &w);
-    const size_t running = (size_t)(b.in_group + b.out_group) * (size_t)b.groups;
+    const size_t running = (size_t)(b.in_group + b.band * b.out_group) * (size_t)b.groups;
     const size_t taps = (size_t)(w.scheme.r * w.scheme.r * w.plan.src_c);
     const size_t packing = (taps + pair_values(&w)) * (size_t)block_width(conv, w.plan.dst_c);
     size_t most = larger(running, packing);
@@ -348,13 +352,13 @@ static void multiply(const struct dfi_conv *conv, const struct dfi_conv_winograd
         conv->kernels->winograd_multiply(args);
 }
 
-/* Channels `first` to `end` - 1 of the destination, one block of weights after the other. */
+/* Channels `first` to `end` - 1 of the destination, a few blocks of weights after the other. */
 static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_winograd_plan *w,
                         const struct block *b, int dst_phase, struct dfi_winograd_args *args, const void *in,
                         float *out, const struct dfi_prefetch *next, int first, int end)
 {
     const struct dfi_conv *conv = job->conv;
-    const int positions = w->scheme.n * w->scheme.n;
+    const int positions = w->scheme.n * w->scheme.n, block = conv->kernels->winograd_block;
     const char *weights = (const char *)job->packed +
                           ((size_t)dst_phase * phase_elements(conv, w) + weights_at(conv, w, first)) *
                               (size_t)b->value;
@@ -369,19 +373,25 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
                                                   .k = b->k,
                                                   .next = { *next } };
     product.groups = (args->count + DFI_WINOGRAD_TILES - 1) / DFI_WINOGRAD_TILES;
-    for (; first < end; first += conv->kernels->winograd_block) {
-        const int left = w->plan.dst_c - first, width = block_width(conv, left);
+    product.c_block = b->out_group * product.groups;
+    for (; first < end; first += product.blocks * block) {
+        const int left = w->plan.dst_c - first, width = block_width(conv, left),
+                  whole = (end - first) / block;
+        product.blocks = whole < 1 ? 1 : whole < b->band ? whole : b->band;
         product.b = weights;
         product.b_position = weights_position(w, width);
+        product.b_block = positions * product.b_position;
         product.width = width;
+        const int channels = left < product.blocks * width ? left : product.blocks * width;
         product.next[1] = dfi_conv_winograd_pixels(w, w->plan.dst, &job->y, w->plan.dst_h, w->plan.dst_w,
-                                                   w->plan.dst_step, left < width ? left : width, args->first,
-                                                   args->count);
+                                                   w->plan.dst_step, channels, args->first, args->count);
         product.next[1].from = dfi_conv_pixel(w->plan.dst, product.next[1].from, first);
         multiply(conv, w, &product);
         product.next[0].count = 0;
-        weights += positions * product.b_position * b->value;
-        write_output(job, w, b, dst_phase, args, out, first, left);
+        weights += product.blocks * product.b_block * b->value;
+        for (int i = 0; i < product.blocks; i++)
+            write_output(job, w, b, dst_phase, args, out + i * product.c_block, first + i * block,
+                         left - i * block);
     }
 }
 
@@ -453,6 +463,7 @@ static void add_channels(const struct dfi_conv_job *job, const struct dfi_conv_w
                                                         .a_tile = b->k,
                                                         .b = transformed,
                                                         .b_position = stream_position(job->conv, w),
+                                                        .blocks = 1,
                                                         .c = out,
                                                         .c_group = b->out_group,
                                                         .c_position = b->out_position,

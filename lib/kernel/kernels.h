@@ -100,16 +100,16 @@ struct dfi_prefetch {
     int count, bytes;
 };
 
-/* c[group][position][6][width] (+)= a[group][position][6][k] * b[position][k][width]; width is a multiple of
- * winograd_grain, at most winograd_block. */
+/* c[block][group][position][6][width] (+)= a[group][position][6][k] * b[block][position][k][width]; width is
+ * a multiple of winograd_grain, at most winograd_block. */
 struct dfi_winograd_multiply_args {
     const void *a;
     ptrdiff_t a_group, a_position, a_tile;
     const void *b;
-    ptrdiff_t b_position;
+    ptrdiff_t b_block, b_position;
     void *c;
-    ptrdiff_t c_group, c_position;
-    int positions, groups, k, width;
+    ptrdiff_t c_block, c_group, c_position;
+    int positions, blocks, groups, k, width;
     int accumulate;              /* 0: c is only written */
     struct dfi_prefetch next[2]; /* fetched little by little beside the products */
 };

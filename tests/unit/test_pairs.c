@@ -36,6 +36,7 @@ static void test_products(void **unused)
                                                                  .c_group = DFI_WINOGRAD_TILES * width,
                                                                  .c_position = TILES * width,
                                                                  .positions = POSITIONS,
+                                                                 .blocks = 1,
                                                                  .groups = 2,
                                                                  .k = K,
                                                                  .width = width };

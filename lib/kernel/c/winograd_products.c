@@ -3,21 +3,28 @@
 #include "kernel/c/bf16.h"
 #include "kernel/c/real.h"
 
-void KERNEL(winograd_multiply)(const struct dfi_winograd_multiply_args *args)
+/* One block of weights. */
+static void multiply_block(const struct dfi_winograd_multiply_args *args, const real *b_, real *c_)
 {
     for (int p = 0; p < args->positions; p++)
         for (int row = 0; row < args->groups * DFI_WINOGRAD_TILES; row++) {
             const int group = row / DFI_WINOGRAD_TILES, tile = row % DFI_WINOGRAD_TILES;
             const real *a = (const real *)args->a + group * args->a_group + p * args->a_position +
                             tile * args->a_tile;
-            const real *b = (const real *)args->b + p * args->b_position;
-            real *c = (real *)args->c + group * args->c_group + p * args->c_position + tile * args->width;
+            const real *b = b_ + p * args->b_position;
+            real *c = c_ + group * args->c_group + p * args->c_position + tile * args->width;
             if (!args->accumulate)
                 memset(c, 0, (size_t)args->width * sizeof(real));
             for (int k = 0; k < args->k; k++)
                 for (int j = 0; j < args->width; j++)
                     c[j] += a[k] * b[k * args->width + j];
         }
+}
+
+void KERNEL(winograd_multiply)(const struct dfi_winograd_multiply_args *args)
+{
+    for (int i = 0; i < args->blocks; i++)
+        multiply_block(args, (const real *)args->b + i * args->b_block, (real *)args->c + i * args->c_block);
 }
 
 /* Where row i or column i of the first tile lies. */
@@ -43,21 +50,28 @@ void KERNEL(winograd_outer)(const struct dfi_winograd_outer_args *args)
     }
 }
 
-void KERNEL(winograd_multiply_bf16)(const struct dfi_winograd_multiply_args *args)
+static void multiply_block_bf16(const struct dfi_winograd_multiply_args *args, const uint16_t *b_, real *c_)
 {
     for (int p = 0; p < args->positions; p++)
         for (int row = 0; row < args->groups * DFI_WINOGRAD_TILES; row++) {
             const int group = row / DFI_WINOGRAD_TILES, tile = row % DFI_WINOGRAD_TILES;
             const uint16_t *a = (const uint16_t *)args->a + group * args->a_group + p * args->a_position +
                                 tile * args->a_tile;
-            const uint16_t *b = (const uint16_t *)args->b + p * args->b_position;
-            real *c = (real *)args->c + group * args->c_group + p * args->c_position + tile * args->width;
+            const uint16_t *b = b_ + p * args->b_position;
+            real *c = c_ + group * args->c_group + p * args->c_position + tile * args->width;
             if (!args->accumulate)
                 memset(c, 0, (size_t)args->width * sizeof(real));
             for (int k = 0; k < args->k; k += 2)
                 for (int j = 0; j < args->width; j++)
                     c[j] += dot_pairs(a + k, b + (ptrdiff_t)k * args->width + 2 * j);
         }
+}
+
+void KERNEL(winograd_multiply_bf16)(const struct dfi_winograd_multiply_args *args)
+{
+    for (int i = 0; i < args->blocks; i++)
+        multiply_block_bf16(args, (const uint16_t *)args->b + i * args->b_block,
+                            (real *)args->c + i * args->c_block);
 }
 
 void KERNEL(winograd_outer_bf16)(const struct dfi_winograd_outer_args *args)

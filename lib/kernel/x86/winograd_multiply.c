@@ -11,19 +11,23 @@ static const float *factors(const void *values, ptrdiff_t at)
     return (const float *)values + at / FACTOR_VALUES;
 }
 
+/* The values at a position stay in the first-level cache for all blocks of weights. */
 #define MULTIPLY(vectors) \
     static DFI_NOINLINE void multiply_##vectors(const struct dfi_winograd_multiply_args *args) \
     { \
-        const int calls = args->positions * args->groups; \
+        const int calls = args->positions * args->blocks * args->groups; \
         struct fetch next[2] = { fetch_begin(&args->next[0]), fetch_begin(&args->next[1]) }; \
         for (int p = 0; p < args->positions; p++) \
-            for (int g = 0; g < args->groups; g++) { \
-                fetch_part(&next[0], calls); \
-                fetch_part(&next[1], calls); \
-                run_tile(factors(args->a, g * args->a_group + p * args->a_position), \
-                         args->a_tile / FACTOR_VALUES, 1, factors(args->b, p * args->b_position), \
-                         vectors * LANES, (float *)args->c + g * args->c_group + p * args->c_position, \
-                         vectors * LANES, args->k / FACTOR_VALUES, args->accumulate, ROWS, vectors); \
+            for (int block = 0; block < args->blocks; block++) { \
+                const float *b = factors(args->b, block * args->b_block + p * args->b_position); \
+                float *c = (float *)args->c + block * args->c_block + p * args->c_position; \
+                for (int g = 0; g < args->groups; g++) { \
+                    fetch_part(&next[0], calls); \
+                    fetch_part(&next[1], calls); \
+                    run_tile(factors(args->a, g * args->a_group + p * args->a_position), \
+                             args->a_tile / FACTOR_VALUES, 1, b, vectors * LANES, c + g * args->c_group, \
+                             vectors * LANES, args->k / FACTOR_VALUES, args->accumulate, ROWS, vectors); \
+                } \
             } \
     }
 
