@@ -15,6 +15,7 @@ struct bench_row {
     double gigabytes;      /* moved by one run; 0: not counted */
     double images;         /* of one run; 0: none */
     double predicted_bytes, measured_bytes; /* memory rows */
+    int dots;                               /* 1: the roof is that of products of bfloat16 */
 };
 
 struct bench {
@@ -23,8 +24,9 @@ struct bench {
     const char *filter;
     const char *precision; /* of full-size networks and plans; NULL: fp32 */
     int threads, list_only;
+    int batch;      /* of a convolution; 0: 64 */
     double seconds; /* time for a row */
-    double roof;    /* best seen so far */
+    double roof[2]; /* best seen so far: of float, of products of bfloat16 */
     struct json_t *rows;
 };
 
@@ -42,19 +44,17 @@ void bench_cancel(struct bench *bench, const struct bench_row *row, int (*work)(
 /* A row without a run of its own. */
 void bench_report(struct bench *bench, const struct bench_row *row, double seconds, double roof);
 
-/* GFLOP/s of multiply-adds on registers alone, all threads of the context at once, in the instruction set of
- * the row. */
-double bench_roof(const struct bench *bench);
-
-/* Measures it some times for bench->roof. */
-void bench_see_roof(struct bench *bench, int times);
+/* Measures some times, for bench->roof, the GFLOP/s of multiply-adds on registers alone, all threads of the
+ * context at once, in the instruction set of the row; `dots`: of pairs of bfloat16. */
+void bench_see_roof(struct bench *bench, int dots, int times);
 
 double bench_now(void);
 void bench_check(int status);     /* ends the program with the library's message if status is negative */
 void bench_reset_peak(void);      /* makes the peak resident set what is resident now */
 double bench_peak_memory(void);   /* peak resident set, bytes */
-void *bench_memory(size_t bytes); /* touched, filled with small numbers; never freed */
+void *bench_memory(size_t bytes); /* touched, filled with small numbers; for free() */
 
+void bench_convolutions(struct bench *bench);
 void bench_kernels(struct bench *bench);
 void bench_steps(struct bench *bench);
 

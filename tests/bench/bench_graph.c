@@ -80,7 +80,7 @@ void bench_profile(struct bench *bench, struct dfi_exec *exec, const char *title
     int lines = 0;
     if (!best || !sums)
         exit(1);
-    bench_see_roof(bench, 5);
+    bench_see_roof(bench, 0, 5);
     for (int run = 0; run < RUNS; run++)
         for (int i = 0; i < count; i++) {
             const double start = bench_now();
@@ -101,13 +101,13 @@ void bench_profile(struct bench *bench, struct dfi_exec *exec, const char *title
     }
     qsort(sums, (size_t)lines, sizeof(*sums), by_seconds);
     printf("%s, numerics %s, %s, %d threads, roof %.1f GFLOP/s, plan %.1f MB\n", title,
-           dfi_numerics_name(exec->options.numerics), bench->isa, bench->threads, bench->roof,
+           dfi_numerics_name(exec->options.numerics), bench->isa, bench->threads, bench->roof[0],
            1e-6 * (double)exec->plan.bytes);
     printf("%-55s %5s %8s %8s %7s\n", "kind, algorithm, output, channels", "nodes", "GFLOP", "ms", "roof");
     for (int i = -1; i < lines; i++) {
         const struct sum *sum = i < 0 ? &all : &sums[i];
         printf("%-55s %5d %8.1f %8.2f %7.2f\n", sum->what, sum->nodes, sum->gflop, sum->seconds * 1e3,
-               sum->gflop / sum->seconds / bench->roof);
+               sum->gflop / sum->seconds / bench->roof[0]);
     }
     free(best);
     free(sums);

@@ -1,162 +1,15 @@
-/* Kernels: convolutions through kernel/conv.h (packing of the image included), matrix products, passes over
- * pixels. */
+/* Kernels: matrix products, passes over pixels. */
 
 #include <diffc/tensor.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "bench.h"
-#include "kernel/conv.h"
 #include "kernel/gemm.h"
 #include "kernel/gemm_wide.h"
+#include "kernel/kernels.h"
 
 #define BATCH 64
-#define LANES 8
-
-struct conv_case {
-    const char *name;
-    int transposed, size, cin, cout, kernel, stride, padding;
-};
-
-struct conv_run {
-    struct diffc_context *context;
-    struct dfi_conv conv;
-    enum dfi_conv_pass pass;
-    const float *packed, *bias;
-    float *in, *out, *lanes, *gradient;
-    char *scratch;
-    size_t scratch_bytes, lane_size;
-    ptrdiff_t in_image, out_image;
-};
-
-static struct dfi_images images(float *data, int channels, ptrdiff_t stride)
-{
-    return (struct dfi_images) { data, channels, stride, BATCH };
-}
-
-static void conv_piece(void *work, int index, int worker)
-{
-    const struct conv_run *run = work;
-    const struct dfi_conv *conv = &run->conv;
-    const struct dfi_images in = images(run->in, conv->cin, run->in_image);
-    const struct dfi_images out = images(run->out, conv->cout, run->out_image);
-    const int forward = run->pass == DFI_CONV_FORWARD;
-    const struct dfi_conv_job job = { .conv = conv,
-                                      .pass = run->pass,
-                                      .packed = run->packed,
-                                      .x = forward ? in : out,
-                                      .y = forward ? out : in,
-                                      .samples = BATCH,
-                                      .threads = run->context->threads };
-    dfi_conv_run(&job, index, run->scratch + (size_t)worker * run->scratch_bytes);
-}
-
-static void run_conv(void *argument)
-{
-    struct conv_run *run = argument;
-    dfi_parallel(run->context, conv_piece, run, dfi_conv_pieces(&run->conv, run->pass, BATCH));
-}
-
-static void weights_piece(void *work, int index, int worker)
-{
-    const struct conv_run *run = work;
-    const struct dfi_images in = images(run->in, run->conv.cin, run->in_image);
-    const struct dfi_images out = images(run->out, run->conv.cout, run->out_image);
-    const int parts = dfi_conv_dw_parts(&run->conv), lane = index / parts;
-    dfi_conv_dw(&run->conv, &in, &out, lane * BATCH / LANES, (lane + 1) * BATCH / LANES,
-                run->lanes + (size_t)lane * run->lane_size, index % parts,
-                run->scratch + (size_t)worker * run->scratch_bytes);
-}
-
-static void run_weights(void *argument)
-{
-    struct conv_run *run = argument;
-    memset(run->lanes, 0, LANES * run->lane_size * sizeof(float));
-    dfi_parallel(run->context, weights_piece, run, LANES * dfi_conv_dw_parts(&run->conv));
-    dfi_conv_dw_reduce(&run->conv, run->lanes, run->lane_size, LANES, run->gradient, 0);
-}
-
-static void pack_weights(struct conv_run *run, float *weights)
-{
-    float *packed = bench_memory(dfi_conv_packed(&run->conv, run->pass) * sizeof(float));
-    for (int piece = 0; piece < dfi_conv_pack_pieces(&run->conv, run->pass); piece++)
-        dfi_conv_pack(&run->conv, run->pass, weights, packed, piece, run->scratch);
-    run->packed = packed;
-}
-
-static void bench_algorithm(struct bench *bench, const struct conv_case *c, const char *name,
-                            const struct conv_run *what)
-{
-    struct conv_run run = *what;
-    const struct dfi_conv *conv = &run.conv;
-    const size_t weights = (size_t)c->cin * (size_t)c->cout * (size_t)(c->kernel * c->kernel);
-    struct bench_row row = { .name = name, .algorithm = dfi_conv_algorithm_name(conv, run.pass) };
-    run.in_image = (ptrdiff_t)conv->in_h * conv->in_w * conv->cin;
-    run.out_image = (ptrdiff_t)conv->out_h * conv->out_w * conv->cout;
-    run.in = bench_memory((size_t)run.in_image * BATCH * sizeof(float));
-    run.out = bench_memory((size_t)run.out_image * BATCH * sizeof(float));
-    run.scratch_bytes = (dfi_conv_scratch(conv, run.pass) + 63) / 64 * 64;
-    run.scratch = bench_memory(run.scratch_bytes * (size_t)bench->threads + 64);
-    row.gflop = 2e-9 * BATCH * dfi_conv_work(conv, run.pass);
-    snprintf(row.shape, sizeof(row.shape), "%dx%d %d->%d batch %d", c->size, c->size, c->cin, c->cout, BATCH);
-    if (run.pass == DFI_CONV_BACKWARD_WEIGHTS) {
-        run.lane_size = dfi_conv_dw_size(conv);
-        run.lanes = bench_memory(LANES * run.lane_size * sizeof(float));
-        run.gradient = bench_memory(weights * sizeof(float));
-        bench_measure(bench, &row, run_weights, &run);
-    } else {
-        pack_weights(&run, bench_memory(weights * sizeof(float)));
-        bench_measure(bench, &row, run_conv, &run);
-    }
-}
-
-/* Direct, and every other algorithm that some numerics choose. */
-static void bench_conv(struct bench *bench, const struct conv_case *c, enum dfi_conv_pass pass)
-{
-    static const char *const suffix[] = { "forward", "backward_data", "backward_weights" };
-    char name[64];
-    unsigned seen = 0;
-    snprintf(name, sizeof(name), "%s_%s", c->name, suffix[pass]);
-    if (!bench_wants(bench, name))
-        return;
-    for (int numerics = -1; numerics <= DFI_NUMERICS_FAST; numerics++) {
-        struct conv_run run = { .context = bench->context,
-                                .pass = pass,
-                                .conv = {
-                                    .transposed = c->transposed,
-                                    .cin = c->cin,
-                                    .cout = c->cout,
-                                    .kernel = c->kernel,
-                                    .stride = c->stride,
-                                    .padding = c->padding,
-                                    .in_h = c->size,
-                                    .in_w = c->size,
-                                    .dtype = DIFFC_F32,
-                                    .numerics = numerics < 0 ? 0 : (enum dfi_numerics)numerics,
-                                    .kernels = dfi_kernels_get(bench->context->cpu_flags, DIFFC_F32) } };
-        dfi_conv_init(&run.conv);
-        if (numerics < 0)
-            run.conv.tile[pass] = 0;
-        if (!(seen >> run.conv.tile[pass] & 1))
-            bench_algorithm(bench, c, name, &run);
-        seen |= 1u << run.conv.tile[pass];
-    }
-}
-
-static void bench_convolutions(struct bench *bench)
-{
-    static const struct conv_case cases[] = {
-        { "conv3x3", 0, 28, 64, 64, 3, 1, 1 },           { "conv3x3", 0, 28, 128, 64, 3, 1, 1 },
-        { "conv3x3", 0, 14, 64, 64, 3, 1, 1 },           { "conv3x3", 0, 14, 128, 128, 3, 1, 1 },
-        { "conv3x3", 0, 7, 128, 128, 3, 1, 1 },          { "conv3x3_stride2", 0, 28, 64, 64, 3, 2, 1 },
-        { "conv3x3_stride2", 0, 14, 64, 128, 3, 2, 1 },  { "conv1x1", 0, 14, 128, 128, 1, 1, 0 },
-        { "conv3x3_one_in", 0, 28, 1, 64, 3, 1, 1 },     { "conv3x3_one_out", 0, 28, 64, 1, 3, 1, 1 },
-        { "conv_transpose4x4", 1, 7, 256, 64, 4, 2, 1 }, { "conv_transpose4x4", 1, 14, 128, 64, 4, 2, 1 },
-    };
-    for (int i = 0; i < DFI_COUNT(cases); i++)
-        for (int pass = DFI_CONV_FORWARD; pass <= DFI_CONV_BACKWARD_WEIGHTS; pass++)
-            bench_conv(bench, &cases[i], (enum dfi_conv_pass)pass);
-}
 
 struct gemm_run {
     struct diffc_context *context;
@@ -318,7 +171,6 @@ static void bench_passes(struct bench *bench)
 
 void bench_kernels(struct bench *bench)
 {
-    bench_convolutions(bench);
     bench_gemm(bench);
     bench_wide(bench);
     bench_passes(bench);

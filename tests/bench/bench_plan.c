@@ -62,7 +62,7 @@ static void print_node(const struct bench *bench, const struct dfi_exec *exec, i
                  dfi_conv_algorithm_name(&conv, DFI_CONV_FORWARD),
                  dfi_conv_algorithm_name(&conv, DFI_CONV_BACKWARD_DATA),
                  dfi_conv_algorithm_name(&conv, DFI_CONV_BACKWARD_WEIGHTS), direct, done,
-                 done / bench->roof * 1e3);
+                 done / bench->roof[0] * 1e3);
     }
     printf("%-22s %-17s %-14s %7.1f %-67s %8.2f %8.2f\n", node->name, node->kind->name, shape, megabytes,
            work, times->forward * 1e3, times->backward * 1e3);
@@ -76,7 +76,7 @@ void bench_plan(struct bench *bench, int width, int batch, const char *numerics)
     bench_check(dfi_numerics_find(numerics, &how.numerics));
     bench_check(dfi_precision_find(bench->precision, &how.precision));
     bench_check(dfi_exec_create(model->loss_graph, &model->params, &how, &exec));
-    bench_see_roof(bench, 5);
+    bench_see_roof(bench, 0, 5);
     struct times *times = calloc((size_t)model->loss_graph->count, sizeof(*times));
     double forward = 0, backward = 0;
     if (!times)
@@ -84,7 +84,7 @@ void bench_plan(struct bench *bench, int width, int batch, const char *numerics)
     for (int step = 0; step < STEPS; step++)
         run_step(exec, times);
     printf("width %d, batch %d, numerics %s, %s, %d threads, roof %.1f GFLOP/s, plan %.1f MB\n", width, batch,
-           dfi_numerics_name(how.numerics), bench->isa, bench->threads, bench->roof,
+           dfi_numerics_name(how.numerics), bench->isa, bench->threads, bench->roof[0],
            1e-6 * (double)exec->plan.bytes);
     printf("%-22s %-17s %-14s %7s %-13s %-13s %-13s %7s %7s %8s %8s %8s\n", "node", "kind", "output", "MB",
            "forward", "data", "weights", "GFLOP", "done", "roof ms", "fwd ms", "bwd ms");

@@ -72,27 +72,37 @@ int bench_wants(const struct bench *bench, const char *name)
 
 #define ROOF_ROUNDS 200000
 
+struct roof {
+    double (*run)(int rounds);
+    double operations[64]; /* of each thread */
+};
+
 static void roof_piece(void *work, int index, int worker)
 {
-    const char *isa = work;
-    (void)index;
+    struct roof *roof = work;
     (void)worker;
-#if defined(__x86_64__)
-    if (strcmp(isa, "avx512") == 0)
-        bench_roof_avx512(ROOF_ROUNDS);
-    else if (strcmp(isa, "avx2") == 0)
-        bench_roof_avx2(ROOF_ROUNDS);
-    else
-#endif
-        bench_roof_c(ROOF_ROUNDS);
+    roof->operations[index] = roof->run(ROOF_ROUNDS);
 }
 
-double bench_roof(const struct bench *bench)
+static double measure_roof(const struct bench *bench, int dots)
 {
-    const double width = strcmp(bench->isa, "avx512") == 0 ? 16 : strcmp(bench->isa, "avx2") == 0 ? 8 : 4;
+    struct roof roof = { .run = bench_roof_c };
+    double operations = 0;
+#if defined(__x86_64__)
+    if (dots)
+        roof.run = bench_roof_dots;
+    else if (strcmp(bench->isa, "avx512") == 0)
+        roof.run = bench_roof_avx512;
+    else if (strcmp(bench->isa, "avx2") == 0)
+        roof.run = bench_roof_avx2;
+#else
+    (void)dots;
+#endif
     const double start = bench_now();
-    dfi_parallel(bench->context, roof_piece, (void *)(uintptr_t)bench->isa, bench->threads);
-    return 2.0 * 12 * width * ROOF_ROUNDS * bench->threads / (bench_now() - start) * 1e-9;
+    dfi_parallel(bench->context, roof_piece, &roof, bench->threads);
+    for (int i = 0; i < bench->threads; i++)
+        operations += roof.operations[i];
+    return operations / (bench_now() - start) * 1e-9;
 }
 
 void bench_report(struct bench *bench, const struct bench_row *row, double seconds, double roof)
@@ -102,11 +112,11 @@ void bench_report(struct bench *bench, const struct bench_row *row, double secon
                                "dtype", row->dtype ? row->dtype : "f32", "isa", bench->isa, "threads",
                                bench->threads, "algorithm", row->algorithm ? row->algorithm : "", "seconds",
                                seconds);
-    printf("%-28s %-26s %-12s %-7s x%d %10.3f ms", row->name, row->shape,
+    printf("%-28s %-26s %-12s %-4s %-7s x%d %10.3f ms", row->name, row->shape,
            row->numerics    ? row->numerics
            : row->algorithm ? row->algorithm
                             : "",
-           bench->isa, bench->threads, seconds * 1e3);
+           row->dtype ? row->dtype : "f32", bench->isa, bench->threads, seconds * 1e3);
     if (row->gflop > 0) {
         json_object_set_new(object, "gflops", json_real(rate));
         json_object_set_new(object, "roof_gflops", json_real(roof));
@@ -136,11 +146,11 @@ void bench_report(struct bench *bench, const struct bench_row *row, double secon
     json_array_append_new(bench->rows, object);
 }
 
-void bench_see_roof(struct bench *bench, int times)
+void bench_see_roof(struct bench *bench, int dots, int times)
 {
     for (int i = 0; i < times; i++) {
-        const double roof = bench_roof(bench);
-        bench->roof = roof > bench->roof ? roof : bench->roof;
+        const double roof = measure_roof(bench, dots);
+        bench->roof[dots] = roof > bench->roof[dots] ? roof : bench->roof[dots];
     }
 }
 
@@ -150,38 +160,34 @@ void bench_measure(struct bench *bench, const struct bench_row *row, void (*work
     const double start = bench_now();
     work(argument);
     if (row->gflop > 0)
-        bench_see_roof(bench, 5); /* the first ones wake the threads */
+        bench_see_roof(bench, row->dots, 5); /* the first ones wake the threads */
     for (int run = 0; run < 3 || bench_now() - start < bench->seconds; run++) {
         const double begin = bench_now();
         work(argument);
         const double seconds = bench_now() - begin;
         best = seconds < best ? seconds : best;
         if (row->gflop > 0)
-            bench_see_roof(bench, 1);
+            bench_see_roof(bench, row->dots, 1);
     }
-    bench_report(bench, row, best, bench->roof);
+    bench_report(bench, row, best, bench->roof[row->dots]);
 }
 
 static void usage(FILE *stream)
 {
-    fputs("usage: diffc-bench [--json FILE] [--filter NAME] [--threads N] [--isa avx2|avx512|c] [--seconds "
-          "S] [--list]\n"
-          "       diffc-bench --plan [--sampling] [--width D] [--batch N] [--numerics exact|default|fast]\n"
-          "           [--precision fp32|bf16] [...]\n"
-          "       diffc-bench [--plan] --models DIR [--precision fp32|bf16] [...]\n"
-          "Runs every kernel and whole steps, best of many runs, beside the machine's register-only roof "
-          "measured in\n"
-          "between. --filter takes the rows whose name contains NAME; --threads 0, the default, measures "
-          "with one thread\n"
-          "and with all; --seconds is the time for a row, default 0.6. --plan prints what training the "
-          "course's UNet\n"
-          "(width 64, batch 128) does node by node, and the time that each took; with "
-          "--sampling\n"
-          "instead what a guided prediction does (batch 40, at most 256), like nodes together.\n"
-          "--models takes instead the networks whose folders lie in DIR: I-M, I-L, I-XL, II-M, II-L, T5-XXL, "
-          "as\n"
-          "make_model writes them.\n",
-          stream);
+    fputs(
+        "usage: diffc-bench [--json FILE] [--filter NAME] [--threads N] [--isa avx2|avx512|c]\n"
+        "           [--seconds S] [--batch N] [--list]\n"
+        "       diffc-bench --plan [--sampling] [--width D] [--batch N] [--numerics exact|default|fast]\n"
+        "           [--precision fp32|bf16] [...]\n"
+        "       diffc-bench [--plan] --models DIR [--precision fp32|bf16] [...]\n"
+        "Runs every kernel and whole steps, best of many runs, beside the machine's register-only roof\n"
+        "measured in between. --filter takes the rows whose name contains NAME; --threads 0, the default,\n"
+        "measures with one thread and with all; --seconds is the time for a row, default 0.6; --batch is\n"
+        "that of the convolutions, default 64. --plan prints what training the course's UNet (width 64,\n"
+        "batch 128) does node by node, and the time that each took; with --sampling instead what a guided\n"
+        "prediction does (batch 40, at most 256), like nodes together. --models takes instead the networks\n"
+        "whose folders lie in DIR: I-M, I-L, I-XL, II-M, II-L, T5-XXL, as make_model writes them.\n",
+        stream);
 }
 
 struct settings {
@@ -233,7 +239,7 @@ static void read_arguments(int argc, char **argv, struct settings *settings)
         }
     }
     if (optind < argc || settings->threads < 0 || settings->threads > 64 || settings->seconds < 0 ||
-        (settings->sampling && (!settings->plan || settings->batch > 256))) {
+        settings->batch < 0 || (settings->sampling && (!settings->plan || settings->batch > 256))) {
         usage(stderr);
         exit(2);
     }
@@ -248,6 +254,7 @@ static void run_all(const struct settings *settings, const char *isa, uint32_t m
                            .filter = settings->filter,
                            .precision = settings->precision,
                            .threads = threads,
+                           .batch = settings->batch,
                            .list_only = settings->list_only,
                            .seconds = settings->seconds,
                            .rows = rows };
@@ -270,6 +277,7 @@ static void run_all(const struct settings *settings, const char *isa, uint32_t m
     } else if (have && settings->plan) {
         bench_plan(&bench, settings->width, settings->batch ? settings->batch : 128, settings->numerics);
     } else if (have) {
+        bench_convolutions(&bench);
         bench_kernels(&bench);
         bench_steps(&bench);
     }

@@ -3,7 +3,11 @@
 
 #include "roof.h"
 
-#if defined(__AVX512F__)
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#define ROOF bench_roof_dots
+#define WIDTH 16
+#elif defined(__AVX512F__)
 #define ROOF bench_roof_avx512
 #define WIDTH 16
 #elif defined(__AVX2__)
@@ -18,6 +22,20 @@
 
 typedef float vec __attribute__((vector_size(4 * WIDTH)));
 
+#if defined(__AVX512BF16__)
+#define MULTIPLY_ADDS (2 * WIDTH)
+static vec step(vec chain, vec factor, vec term)
+{
+    return _mm512_dpbf16_ps(chain, (__m512bh)factor, (__m512bh)term);
+}
+#else
+#define MULTIPLY_ADDS WIDTH
+static vec step(vec chain, vec factor, vec term)
+{
+    return chain * factor + term;
+}
+#endif
+
 double ROOF(int rounds)
 {
     vec chain[CHAINS];
@@ -28,7 +46,7 @@ double ROOF(int rounds)
     for (int n = 0; n < rounds; n++) {
 #pragma GCC unroll 12
         for (int i = 0; i < CHAINS; i++)
-            chain[i] = chain[i] * factor + term;
+            chain[i] = step(chain[i], factor, term);
         __asm__ volatile("" : "+x"(factor), "+x"(term));
     }
     vec sum = chain[0];
@@ -36,5 +54,5 @@ double ROOF(int rounds)
         sum += chain[i];
     volatile float sink = sum[0];
     (void)sink;
-    return 2.0 * CHAINS * WIDTH * rounds;
+    return 2.0 * CHAINS * MULTIPLY_ADDS * rounds;
 }

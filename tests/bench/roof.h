@@ -5,5 +5,6 @@
 double bench_roof_c(int rounds);
 double bench_roof_avx2(int rounds);
 double bench_roof_avx512(int rounds);
+double bench_roof_dots(int rounds); /* of pairs of bfloat16, summed in float */
 
 #endif

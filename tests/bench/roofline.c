@@ -68,7 +68,8 @@ static int draw(const json_t *rows, const char *isa, const char *path)
     const json_t *row;
     size_t i;
     json_array_foreach (rows, i, row) {
-        if (number_of(row, "threads") != 1 || strcmp(text_of(row, "isa"), isa) != 0)
+        if (number_of(row, "threads") != 1 || strcmp(text_of(row, "isa"), isa) != 0 ||
+            strcmp(text_of(row, "dtype"), "f32") != 0)
             continue;
         if (strcmp(text_of(row, "name"), "moments") == 0)
             bandwidth = number_of(row, "gigabytes_per_second");
