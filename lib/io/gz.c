@@ -117,12 +117,19 @@ static int inflate_some(struct dfi_gz *gz, unsigned char *data, size_t size, siz
     return DIFFC_OK;
 }
 
-/* Goes on to another member right behind the one that ended: 1 if there is one. */
-static int next_member(struct dfi_gz *gz)
+/* Whether another member stands right behind the one that ended. */
+static int finds_member(struct dfi_gz *gz)
 {
     DFI_TRY(fill_input(gz));
-    if (gz->stream.avail_in == 0 || gz->stream.next_in[0] != 0x1F)
-        return 0;
+    return gz->stream.avail_in > 0 && gz->stream.next_in[0] == 0x1F;
+}
+
+/* Goes on to it: 1 if there is one. */
+static int next_member(struct dfi_gz *gz)
+{
+    const int found = finds_member(gz);
+    if (found <= 0)
+        return found;
     if (inflateReset(&gz->stream) != Z_OK)
         return dfi_fail(DIFFC_ERR_FORMAT, "%s: gzip: bad stream", gz->reader->name);
     gz->header.done = 0;
@@ -163,9 +170,10 @@ int dfi_gz_finish(struct dfi_gz *gz)
     DFI_TRY(inflate_some(gz, &extra, 1, &got));
     if (got > 0)
         return dfi_fail(DIFFC_ERR_FORMAT, "%s: more unpacked data than its header says", gz->reader->name);
-    DFI_TRY(fill_input(gz));
+    const int found = finds_member(gz);
+    DFI_TRY(found);
     const size_t tail = gz->reader->size - byte_position(gz);
-    if (gz->stream.avail_in >= 2 && gz->stream.next_in[0] == 0x1F && gz->stream.next_in[1] == 0x8B)
+    if (found)
         return dfi_fail(DIFFC_ERR_FORMAT, "%s: byte %zu: another gzip member behind complete data",
                         gz->reader->name, byte_position(gz));
     if (!is_zero(gz->stream.next_in, gz->stream.avail_in))

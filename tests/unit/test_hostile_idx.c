@@ -37,6 +37,26 @@ static void test_i2_i3_gzip(void **state)
     bytes_free(&packed);
 }
 
+/* A second member was taken for garbage where only its first byte was read together with the first one. */
+static void test_i3_member_at_the_end_of_a_buffer(void **state)
+{
+    (void)state;
+    const uint32_t dims[3] = { 10, 5, 4 };
+    struct bytes plain = make_idx(8, 3, dims, 200), packed = deflate_bytes(&plain, 31);
+    packed.data[3] |= 8; /* a name follows the ten bytes of the header */
+    for (size_t end = 32766; end <= 32769; end++) {
+        struct bytes file = { 0 };
+        bytes_put(&file, packed.data, 10);
+        bytes_fill(&file, 'n', end - packed.size - 1);
+        bytes_fill(&file, 0, 1);
+        bytes_put(&file, packed.data + 10, packed.size - 10);
+        bytes_put(&file, "\x1f\x8b\x08\0\0\0\0\0\0\3\3\0\0\0\0\0\0\0\0\0", 20);
+        hostile("I3 member", IDX, file, DIFFC_ERR_FORMAT, "another gzip member");
+    }
+    bytes_free(&plain);
+    bytes_free(&packed);
+}
+
 static void test_i4_i5_sizes(void **state)
 {
     (void)state;
@@ -117,9 +137,8 @@ static void test_i8_gzip_header(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_i2_i3_gzip),
-        cmocka_unit_test(test_i4_i5_sizes),
-        cmocka_unit_test(test_i6_magic),
+        cmocka_unit_test(test_i2_i3_gzip),     cmocka_unit_test(test_i3_member_at_the_end_of_a_buffer),
+        cmocka_unit_test(test_i4_i5_sizes),    cmocka_unit_test(test_i6_magic),
         cmocka_unit_test(test_i8_gzip_header),
     };
     return cmocka_run_group_tests(tests, hostile_setup, hostile_teardown);
