@@ -55,15 +55,40 @@ static void moments_piece(struct dfi_exec *exec, int number, int index, int work
     x.kernels->moments(dfi_sample(&x, index), x.ld, (size_t)x.h * (size_t)x.w, x.c, row, row + x.c);
 }
 
+/* g = dy * act'(...), in place of dy, and its sums. */
+static void inner_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    (void)worker;
+    const struct dfi_node *node = dfi_node(exec, number);
+    const struct state state = state_of(exec, number);
+    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
+    double *row = (double *)dfi_shared(exec) + (size_t)index * 2 * (size_t)x.c;
+    void *g = dfi_sample(&dy, index);
+    memset(row, 0, 2 * (size_t)x.c * sizeof(*row));
+    x.kernels->affine_act_backward(dfi_sample(&x, index), x.ld, g, dy.ld, g, dy.ld, (size_t)x.h * (size_t)x.w,
+                                   x.c, state.scale, state.shift, node->act, row, row + x.c);
+}
+
 atomic_int *dfi_batch_norm_writers(const struct dfi_exec *exec, int number)
 {
     return state_of(exec, number).writers;
 }
 
+static int is_whole(const struct dfi_exec *exec, int number, int sample)
+{
+    return atomic_fetch_sub(&state_of(exec, number).writers[sample], 1) == 1;
+}
+
 void dfi_batch_norm_written(struct dfi_exec *exec, int number, int sample)
 {
-    if (atomic_fetch_sub(&state_of(exec, number).writers[sample], 1) == 1)
+    if (is_whole(exec, number, sample))
         moments_piece(exec, number, sample, 0);
+}
+
+void dfi_batch_norm_gradient_written(struct dfi_exec *exec, int number, int sample)
+{
+    if (is_whole(exec, number, sample))
+        inner_piece(exec, number, sample, 0);
 }
 
 /* Adds up the two rows of sums that every sample left in shared memory; returns [2][c]. */
@@ -146,20 +171,6 @@ void dfi_batch_norm_affine(struct dfi_exec *exec, int number, const void *input_
     *shift = state.shift;
 }
 
-/* g = dy * act'(...), in place of dy, and its sums. */
-static void inner_piece(struct dfi_exec *exec, int number, int index, int worker)
-{
-    (void)worker;
-    const struct dfi_node *node = dfi_node(exec, number);
-    const struct state state = state_of(exec, number);
-    const struct dfi_block x = dfi_exec_value(exec, node->input[0]), dy = dfi_exec_gradient_of(exec, number);
-    double *row = (double *)dfi_shared(exec) + (size_t)index * 2 * (size_t)x.c;
-    void *g = dfi_sample(&dy, index);
-    memset(row, 0, 2 * (size_t)x.c * sizeof(*row));
-    x.kernels->affine_act_backward(dfi_sample(&x, index), x.ld, g, dy.ld, g, dy.ld, (size_t)x.h * (size_t)x.w,
-                                   x.c, state.scale, state.shift, node->act, row, row + x.c);
-}
-
 static void outer_piece(struct dfi_exec *exec, int number, int index, int worker)
 {
     (void)worker;
@@ -183,7 +194,9 @@ static void backward(struct dfi_exec *exec, int number)
          *bias_gradient = dfi_param_gradient(exec, node, 1);
     const void *weight = dfi_param_value(exec, node, 0);
 
-    dfi_node_parallel(exec, number, inner_piece, x.samples);
+    const int behind = exec->plan.finished[number];
+    if (behind < 0 || !exec->written[behind])
+        dfi_node_parallel(exec, number, inner_piece, x.samples);
     const double *sums = sum_rows(exec, number), count = pixel_count(exec, number);
     for (int i = 0; i < x.c; i++) {
         const size_t at = (size_t)i;

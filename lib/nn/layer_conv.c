@@ -346,7 +346,23 @@ static void forward_piece(struct dfi_exec *exec, int number, int index, int work
     dfi_conv_run(&job, index, dfi_worker(exec, worker));
 }
 
-/* The same, and the statistics of the samples that are whole with it. */
+/* How many pieces of a pass write to each sample that a batch norm waits for. */
+static void count_writers(struct dfi_exec *exec, int number, enum dfi_conv_pass pass, int norm)
+{
+    const struct state *state = dfi_state(exec, number);
+    const int samples = dfi_samples(exec, number), pieces = dfi_conv_pieces(&state->conv, pass, samples);
+    atomic_int *writers = dfi_batch_norm_writers(exec, norm);
+    for (int sample = 0; sample < samples; sample++)
+        atomic_init(&writers[sample], 0);
+    for (int piece = 0; piece < pieces; piece++) {
+        int first, end;
+        dfi_conv_written(&state->conv, pass, samples, piece, &first, &end);
+        for (int sample = first; sample < end; sample++)
+            atomic_fetch_add(&writers[sample], 1);
+    }
+}
+
+/* A piece of the forward pass, and the statistics of the samples that are whole with it. */
 static void gathering_piece(struct dfi_exec *exec, int number, int index, int worker)
 {
     const struct state *state = dfi_state(exec, number);
@@ -355,21 +371,6 @@ static void gathering_piece(struct dfi_exec *exec, int number, int index, int wo
     dfi_conv_written(&state->conv, DFI_CONV_FORWARD, dfi_samples(exec, number), index, &first, &end);
     for (int sample = first; sample < end; sample++)
         dfi_batch_norm_written(exec, exec->plan.gathered[number], sample);
-}
-
-static void forward_gathering(struct dfi_exec *exec, int number, const struct dfi_conv *conv)
-{
-    const int samples = dfi_samples(exec, number), pieces = dfi_conv_pieces(conv, DFI_CONV_FORWARD, samples);
-    atomic_int *writers = dfi_batch_norm_writers(exec, exec->plan.gathered[number]);
-    for (int sample = 0; sample < samples; sample++)
-        atomic_init(&writers[sample], 0);
-    for (int piece = 0; piece < pieces; piece++) {
-        int first, end;
-        dfi_conv_written(conv, DFI_CONV_FORWARD, samples, piece, &first, &end);
-        for (int sample = first; sample < end; sample++)
-            atomic_fetch_add(&writers[sample], 1);
-    }
-    dfi_node_parallel(exec, number, gathering_piece, pieces);
 }
 
 /* One group of output channels after another. */
@@ -431,7 +432,9 @@ static void forward(struct dfi_exec *exec, int number)
     const int prepare = dfi_conv_prepare_pieces(&state->conv, DFI_CONV_FORWARD, samples);
     find_epilogue(exec, number, state);
     if (exec->batch_statistics && exec->plan.gathered[number] >= 0) {
-        forward_gathering(exec, number, &state->conv);
+        count_writers(exec, number, DFI_CONV_FORWARD, exec->plan.gathered[number]);
+        dfi_node_parallel(exec, number, gathering_piece,
+                          dfi_conv_pieces(&state->conv, DFI_CONV_FORWARD, samples));
         return;
     }
     state->whole = state->group && prepare;
@@ -461,6 +464,31 @@ static void data_piece(struct dfi_exec *exec, int number, int index, int worker)
                                       .samples = dy.samples,
                                       .threads = exec->graph->context->threads };
     dfi_conv_run(&job, index, dfi_worker(exec, worker));
+}
+
+/* The same, and what the batch norm before does first with the samples whose gradient is whole with it. */
+static void finishing_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    const struct state *state = dfi_state(exec, number);
+    int first, end;
+    data_piece(exec, number, index, worker);
+    dfi_conv_written(&state->conv, DFI_CONV_BACKWARD_DATA, dfi_samples(exec, number), index, &first, &end);
+    for (int sample = first; sample < end; sample++)
+        dfi_batch_norm_gradient_written(exec, exec->plan.finished[number], sample);
+}
+
+static void backward_data(struct dfi_exec *exec, int number)
+{
+    const struct state *state = dfi_state(exec, number);
+    const int norm = exec->plan.finished[number];
+    const int pieces = dfi_conv_pieces(&state->conv, DFI_CONV_BACKWARD_DATA, dfi_samples(exec, number));
+    if (repacks(exec))
+        dfi_node_parallel(exec, number, pack_backward_piece,
+                          dfi_conv_pack_pieces(&state->conv, DFI_CONV_BACKWARD_DATA));
+    dfi_gradient_begin(exec, dfi_node(exec, number)->input[0]);
+    if (norm >= 0)
+        count_writers(exec, number, DFI_CONV_BACKWARD_DATA, norm);
+    dfi_node_parallel(exec, number, norm >= 0 ? finishing_piece : data_piece, pieces);
 }
 
 static void clear_piece(struct dfi_exec *exec, int number, int index, int worker)
@@ -561,14 +589,8 @@ static void backward(struct dfi_exec *exec, int number)
     dfi_conv_dw_reduce(&state->conv, dfi_shared(exec), lane, 1, dfi_param_gradient(exec, node, 0),
                        exec->accumulate);
     backward_bias(exec, number);
-    if (state->trains) {
-        if (repacks(exec))
-            dfi_node_parallel(exec, number, pack_backward_piece,
-                              dfi_conv_pack_pieces(&state->conv, DFI_CONV_BACKWARD_DATA));
-        dfi_gradient_begin(exec, node->input[0]);
-        dfi_node_parallel(exec, number, data_piece,
-                          dfi_conv_pieces(&state->conv, DFI_CONV_BACKWARD_DATA, dfi_samples(exec, number)));
-    }
+    if (state->trains)
+        backward_data(exec, number);
 }
 
 #define FLAGS (DFI_SAVES_INPUT | DFI_STRIDED_IN | DFI_STRIDED_OUT | DFI_BF16_IN | DFI_BF16_OUT)

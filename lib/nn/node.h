@@ -75,11 +75,13 @@ int dfi_conv_describe(const struct dfi_graph *graph, const struct dfi_node *node
 void dfi_batch_norm_affine(struct dfi_exec *exec, int number, const void *input_bias, const void **scale,
                            const void **shift);
 
-/* For the convolution before a batch norm in training, which sums up samples for it as soon as they are
- * whole, while they are in the cache: how many pieces will write to each sample, to be filled in before they
- * run; and a piece's word that it has. */
+/* For the convolutions before and behind a batch norm in training, whose forward and backward passes go on
+ * with its samples as soon as they are whole, while they are in the cache: how many pieces will write to each
+ * sample, to be filled in before they run; and a piece's word that it has written to its input, or to its
+ * gradient. */
 atomic_int *dfi_batch_norm_writers(const struct dfi_exec *exec, int number);
 void dfi_batch_norm_written(struct dfi_exec *exec, int number, int sample);
+void dfi_batch_norm_gradient_written(struct dfi_exec *exec, int number, int sample);
 
 /* Where a value or a gradient lies: elements from the start of a buffer of the plan. */
 struct dfi_place {
@@ -95,6 +97,8 @@ struct dfi_plan {
     int *fused;    /* of a convolution: the batch norm that it does as well; of that one: the convolution; -1:
                       neither */
     int *gathered; /* the same of one whose statistics the convolution gathers */
+    int *finished; /* of a convolution: the batch norm before it whose gradient its backward pass ends; of
+                      that one: the convolution; -1: neither */
     unsigned char *narrow; /* values that, with their gradients, are stored in bfloat16 */
     size_t *state_offset;
     size_t shared_offset, worker_offset, worker_size, gradients_offset, ones_offset;

@@ -88,6 +88,11 @@ static int is_frozen(const struct dfi_exec_options *options)
     return options->frozen && !options->backward;
 }
 
+static int is_convolution(const struct dfi_node *node)
+{
+    return node->kind == &dfi_kind_conv2d || node->kind == &dfi_kind_conv_transpose2d;
+}
+
 /* A frozen batch norm is a scale and a shift, done while its convolution writes, into its own place. */
 static void fuse_norms(const struct dfi_graph *graph, const struct dfi_exec_options *options,
                        struct dfi_plan *plan)
@@ -99,9 +104,7 @@ static void fuse_norms(const struct dfi_graph *graph, const struct dfi_exec_opti
         if (node->kind != &dfi_kind_batch_norm)
             continue;
         const int conv = node->input[0];
-        const struct dfi_node_kind *kind = graph->nodes[conv].kind;
-        if ((kind == &dfi_kind_conv2d || kind == &dfi_kind_conv_transpose2d) && !graph->nodes[conv].keep &&
-            users_of(graph, conv) == 1) {
+        if (is_convolution(&graph->nodes[conv]) && !graph->nodes[conv].keep && users_of(graph, conv) == 1) {
             plan->fused[conv] = i;
             plan->fused[i] = conv;
             plan->value[conv] = plan->value[i];
@@ -109,21 +112,40 @@ static void fuse_norms(const struct dfi_graph *graph, const struct dfi_exec_opti
     }
 }
 
-/* In training the convolution right before a batch norm gathers its statistics, in the scratch that both
- * share; unless it packs its weights there. */
-static void gather_statistics(const struct dfi_graph *graph, const struct dfi_exec_options *options,
-                              struct dfi_plan *plan)
+/* The batch norm whose gradient the backward pass of a convolution ends: right before it, or before a
+ * concatenation in between whose gradient its own is part of; or -1. Whoever else takes in what a batch norm
+ * gives has a higher number, and has added its gradient before. */
+static int norm_before(const struct dfi_graph *graph, const struct dfi_plan *plan, int conv)
 {
-    for (int i = 0; i < graph->count; i++) {
-        const int input = i - 1;
-        plan->gathered[i] = -1;
-        if (!options->backward || options->stream || graph->nodes[i].kind != &dfi_kind_batch_norm ||
-            graph->nodes[i].input[0] != input)
-            continue;
-        const struct dfi_node_kind *kind = graph->nodes[input].kind;
-        if (kind == &dfi_kind_conv2d || kind == &dfi_kind_conv_transpose2d) {
-            plan->gathered[input] = i;
-            plan->gathered[i] = input;
+    const int input = graph->nodes[conv].input[0];
+    int norm = input;
+    if (input != conv - 1)
+        return -1;
+    if (graph->nodes[input].kind == &dfi_kind_concat) {
+        norm = input - 1;
+        if (plan->gradient[norm].root != plan->gradient[input].root || users_of(graph, norm) != 1)
+            return -1;
+    }
+    return graph->nodes[norm].kind == &dfi_kind_batch_norm ? norm : -1;
+}
+
+/* In training the convolutions right before and right behind a batch norm go on with its samples, in the
+ * scratch that they share; unless they pack their weights there. */
+static void join_norms(const struct dfi_graph *graph, const struct dfi_exec_options *options,
+                       struct dfi_plan *plan)
+{
+    for (int i = 0; i < graph->count; i++)
+        plan->gathered[i] = plan->finished[i] = -1;
+    for (int i = 1; options->backward && !options->stream && i < graph->count; i++) {
+        const struct dfi_node *node = &graph->nodes[i];
+        if (node->kind == &dfi_kind_batch_norm && node->input[0] == i - 1 && is_convolution(node - 1)) {
+            plan->gathered[i - 1] = i;
+            plan->gathered[i] = i - 1;
+        }
+        const int norm = is_convolution(node) ? norm_before(graph, plan, i) : -1;
+        if (norm >= 0) {
+            plan->finished[norm] = i;
+            plan->finished[i] = norm;
         }
     }
 }
@@ -362,10 +384,11 @@ int dfi_plan_make(const struct dfi_graph *whole, int dtype, const struct dfi_exe
     plan->gradient = dfi_calloc(context, n, sizeof(*plan->gradient));
     plan->fused = dfi_calloc(context, n, sizeof(*plan->fused));
     plan->gathered = dfi_calloc(context, n, sizeof(*plan->gathered));
+    plan->finished = dfi_calloc(context, n, sizeof(*plan->finished));
     plan->narrow = dfi_calloc(context, n, sizeof(*plan->narrow));
     plan->state_offset = dfi_calloc(context, n, sizeof(*plan->state_offset));
-    int status = plan->value && plan->gradient && plan->fused && plan->gathered && plan->narrow &&
-                         plan->state_offset
+    int status = plan->value && plan->gradient && plan->fused && plan->gathered && plan->finished &&
+                         plan->narrow && plan->state_offset
                      ? DIFFC_OK
                      : DIFFC_ERR_NOMEM;
     if (status == DIFFC_OK)
@@ -373,7 +396,7 @@ int dfi_plan_make(const struct dfi_graph *whole, int dtype, const struct dfi_exe
     if (status == DIFFC_OK) {
         choose_types(graph, options, plan->narrow);
         choose_roots(graph, options, plan);
-        gather_statistics(graph, options, plan);
+        join_norms(graph, options, plan);
         status = place_values(graph, element, options, plan, &bytes);
     }
     if (status == DIFFC_OK)
@@ -390,6 +413,7 @@ void dfi_plan_clear(struct diffc_context *context, struct dfi_plan *plan)
     dfi_free(context, plan->gradient);
     dfi_free(context, plan->fused);
     dfi_free(context, plan->gathered);
+    dfi_free(context, plan->finished);
     dfi_free(context, plan->narrow);
     dfi_free(context, plan->state_offset);
     memset(plan, 0, sizeof(*plan));
