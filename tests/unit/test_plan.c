@@ -8,7 +8,8 @@
 
 static struct diffc_context *context;
 
-/* Gives every value and gradient bytes of its own behind the plan; concatenations copy. */
+/* Gives every value and gradient bytes of its own behind the plan; concatenations copy, and batch norms in
+ * training do all of their work themselves. */
 static void give_own_bytes(struct dfi_exec *exec)
 {
     struct dfi_plan *plan = &exec->plan;
@@ -25,9 +26,11 @@ static void give_own_bytes(struct dfi_exec *exec)
         plan->gradient[i] = (struct dfi_place) { i, 0, at };
         at += (bytes + 63) / 64 * 64;
     }
-    for (int i = 0; i < exec->graph->count; i++)
+    for (int i = 0; i < exec->graph->count; i++) {
+        plan->gathered[i] = plan->finished[i] = -1;
         if (plan->fused[i] > i)
             plan->value[i] = plan->value[plan->fused[i]];
+    }
     char *block = dfi_calloc(exec->context, at, 1);
     assert_non_null(block);
     memcpy(block, exec->block, plan->bytes);
@@ -81,6 +84,20 @@ static void compare_runs(const struct net *a, const struct net *b, uint64_t seed
     }
 }
 
+/* Two nets of one graph. */
+static void check_nets(struct net *shared, struct net *apart, const struct dfi_exec_options *options,
+                       uint64_t seed)
+{
+    net_plan(shared, options);
+    net_plan(apart, options);
+    give_own_bytes(apart->exec);
+    for (int batch = options->batch; batch > 0; batch -= 2) { /* fewer samples than planned, too */
+        run_poisoned(shared, batch, options->conditions);
+        run_poisoned(apart, batch, options->conditions);
+        compare_runs(shared, apart, seed);
+    }
+}
+
 static void check_graph(uint64_t seed, int dtype, const struct dfi_exec_options *options)
 {
     struct net shared, apart;
@@ -88,14 +105,7 @@ static void check_graph(uint64_t seed, int dtype, const struct dfi_exec_options 
     net_open(&apart, context, dtype);
     build_random(&shared, seed, options->backward);
     build_random(&apart, seed, options->backward);
-    net_plan(&shared, options);
-    net_plan(&apart, options);
-    give_own_bytes(apart.exec);
-    for (int batch = options->batch; batch > 0; batch -= 2) { /* fewer samples than planned, too */
-        run_poisoned(&shared, batch, options->conditions);
-        run_poisoned(&apart, batch, options->conditions);
-        compare_runs(&shared, &apart, seed);
-    }
+    check_nets(&shared, &apart, options, seed);
     net_close(&shared);
     net_close(&apart);
 }
@@ -108,6 +118,42 @@ static void test_training(void **unused)
         check_graph(seed, DIFFC_F64, &options);
     for (uint64_t seed = 1000; seed < 1050; seed++)
         check_graph(seed, DIFFC_F32, &options);
+}
+
+/* A batch norm with two users, and one before a concatenation: its only user, one of two, or twice its user.
+ * Returns the last one. */
+static int build_norms(struct net *net, int users)
+{
+    struct dfi_graph *graph = net->graph;
+    const int x = dfi_graph_input(graph, "x", 3, 8, 8, 0);
+    const int a = dfi_batch_norm(graph, dfi_conv2d(graph, x, "a", 20, 3, 1, 1), "an", DFI_ACT_GELU);
+    const int b = dfi_batch_norm(graph, dfi_conv2d(graph, a, "b", 20, 3, 1, 1), "bn", DFI_ACT_GELU);
+    int sum = dfi_conv2d(graph, dfi_concat(graph, b, users == 2 ? b : a), "c", 18, 3, 1, 1);
+    if (users == 1)
+        sum = dfi_add(graph, sum, dfi_conv2d(graph, b, "d", 18, 1, 1, 0));
+    sum = dfi_avg_pool(graph, sum, 8, 8);
+    dfi_mse_loss(graph, sum, dfi_graph_input(graph, "target", 18, 1, 1, 0));
+    return b;
+}
+
+/* The convolutions before and behind batch norms do some of their work, sample by sample. */
+static void test_joined_norms(void **unused)
+{
+    (void)unused;
+    for (int users = 0; users < 3; users++)
+        for (int precision = 0; precision < 2; precision++) {
+            const struct dfi_exec_options options = { 5, 1, 1, .precision = (enum dfi_precision)precision };
+            struct net shared, apart;
+            net_open(&shared, context, DIFFC_F32);
+            net_open(&apart, context, DIFFC_F32);
+            const int norm = build_norms(&shared, users);
+            build_norms(&apart, users);
+            check_nets(&shared, &apart, &options, (uint64_t)users);
+            assert_int_equal(shared.exec->plan.finished[norm], users == 0 ? norm + 2 : -1);
+            assert_int_equal(shared.exec->plan.finished[2], 3); /* a's, which b's convolution ends */
+            net_close(&shared);
+            net_close(&apart);
+        }
 }
 
 static void test_inference(void **unused)
@@ -341,6 +387,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_config_is_complete),
         cmocka_unit_test(test_training),
+        cmocka_unit_test(test_joined_norms),
         cmocka_unit_test(test_inference),
         cmocka_unit_test(test_frozen),
         cmocka_unit_test(test_skips_with_little_memory),
