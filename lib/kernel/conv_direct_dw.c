@@ -8,7 +8,7 @@
 
 #define PART_BYTES \
     (320 * 1024)         /* of accumulator: shares the second-level cache with the rows it is made from */
-#define BLOCK_PIXELS 224 /* whose gradients for one block of channels stay in the first-level cache */
+#define BLOCK_PIXELS 224 /* copied at a time; the kernel takes half as many at once */
 
 static int count_parts(const struct dfi_conv *conv)
 {
@@ -104,20 +104,22 @@ static int count_panels(const struct dfi_conv_plan *plan)
 
 static int block_rows(const struct dfi_conv_plan *plan)
 {
-    return plan->dst_w < BLOCK_PIXELS ? BLOCK_PIXELS / plan->dst_w : 1;
+    const int rows = plan->dst_w < BLOCK_PIXELS ? BLOCK_PIXELS / plan->dst_w : 1;
+    return rows < plan->dst_h ? rows : plan->dst_h;
 }
 
 static size_t panels_bytes(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
 {
     const int wanted = dfi_conv_packed_rows(plan, block_rows(plan));
     const int rows = wanted < plan->src_h ? wanted : plan->src_h;
-    return (size_t)(rows * plan->src_w) * (size_t)count_panels(plan) * DFI_TAPS_DW_PANEL *
+    return (size_t)rows * (size_t)plan->src_w * (size_t)count_panels(plan) * DFI_TAPS_DW_PANEL *
            dfi_conv_element(conv);
 }
 
 static size_t gradient_rows_bytes(const struct dfi_conv *conv, const struct dfi_conv_plan *plan)
 {
-    return (size_t)(block_rows(plan) * plan->dst_w * conv->kernels->conv_block) * dfi_conv_element(conv);
+    return (size_t)block_rows(plan) * (size_t)plan->dst_w * (size_t)conv->kernels->conv_block *
+           dfi_conv_element(conv);
 }
 
 static size_t scratch_bytes(const struct dfi_conv *conv)
@@ -128,12 +130,13 @@ static size_t scratch_bytes(const struct dfi_conv *conv)
                                : images + panels_bytes(conv, &plan) + gradient_rows_bytes(conv, &plan);
 }
 
-DFI_INLINE void copy_panels(const char *from, const size_t size, int channels, char *to, ptrdiff_t panel)
+DFI_INLINE void copy_pixel(const char *from, const size_t size, int channels, char *to, ptrdiff_t panel)
 {
     const size_t whole = DFI_TAPS_DW_PANEL * size;
     for (; channels >= DFI_TAPS_DW_PANEL; channels -= DFI_TAPS_DW_PANEL, from += whole, to += panel)
         memcpy(to, from, whole);
-    memcpy(to, from, (size_t)channels * size);
+    for (; channels > 0; channels--, from += size, to += size)
+        memcpy(to, from, size);
 }
 
 static struct rows copy_source(const struct dfi_conv *conv, const struct dfi_conv_plan *plan, const char *x,
@@ -142,12 +145,12 @@ static struct rows copy_source(const struct dfi_conv *conv, const struct dfi_con
     const ptrdiff_t size = (ptrdiff_t)dfi_conv_element(conv);
     const int pixels = (range.end - range.first) * plan->src_w;
     const struct rows rows = { to, range, DFI_TAPS_DW_PANEL, (ptrdiff_t)pixels * DFI_TAPS_DW_PANEL };
-    x += range.first * plan->src_w * ld * size;
+    x += (ptrdiff_t)range.first * plan->src_w * ld * size;
     for (int p = 0; p < pixels; p++, x += ld * size, to += DFI_TAPS_DW_PANEL * size)
         if (size == sizeof(float))
-            copy_panels(x, sizeof(float), plan->src_c, to, rows.panel * size);
+            copy_pixel(x, sizeof(float), plan->src_c, to, rows.panel * size);
         else
-            copy_panels(x, sizeof(double), plan->src_c, to, rows.panel * size);
+            copy_pixel(x, sizeof(double), plan->src_c, to, rows.panel * size);
     return rows;
 }
 
@@ -155,10 +158,9 @@ static struct rows copy_gradient(const struct dfi_conv *conv, const struct dfi_c
                                  const char *dy, ptrdiff_t ld, struct range range, int channels, char *to)
 {
     const ptrdiff_t size = (ptrdiff_t)dfi_conv_element(conv), pixel = conv->kernels->conv_block;
-    const int pixels = (range.end - range.first) * plan->dst_w;
-    dy += range.first * plan->dst_w * ld * size;
-    for (int p = 0; p < pixels; p++)
-        memcpy(to + p * pixel * size, dy + p * ld * size, (size_t)(channels * size));
+    const size_t pixels = (size_t)(range.end - range.first) * (size_t)plan->dst_w;
+    dy += (ptrdiff_t)range.first * plan->dst_w * ld * size;
+    conv->kernels->load_pixels(dy, ld, to, pixel, pixels, channels);
     return (struct rows) { to, range, pixel, 0 };
 }
 
@@ -179,7 +181,8 @@ static void run_tap(const struct dfi_conv *conv, const struct dfi_conv_plan *pla
     args->x_pixel = x->pixel * plan->src_step;
     args->x_row = x->pixel * plan->src_w * plan->src_step;
     args->x_panel = x->panel;
-    args->dy = dy->data + ((rows.first - dy->range.first) * plan->dst_w + columns.first) * dy->pixel * size;
+    args->dy = dy->data +
+               ((ptrdiff_t)(rows.first - dy->range.first) * plan->dst_w + columns.first) * dy->pixel * size;
     args->dy_pixel = dy->pixel;
     args->dy_row = dy->pixel * plan->dst_w;
     args->taps = 1;
@@ -219,7 +222,7 @@ static void run_rows(const struct dfi_conv *conv, const struct dfi_conv_plan *pl
             const struct rows g = copy_gradient(conv, plan, (const char *)dy->data + c * size, dy->ld, range,
                                                 args.cout, scratch + panels_bytes(conv, plan));
             for (int t = 0; t < taps.count; t++) {
-                args.dw = dw + (t * plan->src_c * ldw + c) * size;
+                args.dw = dw + ((ptrdiff_t)t * plan->src_c * ldw + c) * size;
                 run_tap(conv, plan, &source, &g, taps.shift_y[t], taps.shift_x[t], &args);
             }
         }

@@ -6,15 +6,16 @@
 #include <diffc/tensor.h>
 
 #define BLOCK_BYTES \
-    (512 * 1024) /* of a block's values, which share a second-level cache of 1 MB with the weights; with one \
-                    of 512 KB smaller blocks are no faster */
+    (512 * 1024)      /* of a block's values, those of one block of channels of the output, which share a \
+                         second-level cache of 1 MB with the weights; with one of 512 KB smaller blocks are no \
+                         faster, nor are they if all joined ones are counted */
 #define MOST_GROUPS 4 /* of tiles in a block */
 /* Where fewer than so many groups fit, the weights, read anew for every block, would cost more than values
  * that leave that cache: then a block has so many, if there are enough blocks to share among threads. */
 #define LEAST_GROUPS 3
 #define WIDE_GROUPS 8
 #define WIDE_BLOCKS 16
-#define BAND_CHANNELS 64 /* at least a block; their products are made from a position's values at once */
+#define JOINED_CHANNELS 64 /* whose products are made together; or one block, if that is wider */
 #define PAD 16 /* elements between positions, so that they do not meet in the same sets of a cache */
 
 /* Sizes of a block, in elements: those of the input, and the weights, are bfloat16 where the products are. */
@@ -23,7 +24,7 @@ struct block {
     int k;           /* channels of the input values: of all source phases */
     ptrdiff_t in_position, in_group, out_position, out_group;
     int groups;
-    int band; /* blocks of channels whose products are made together */
+    int joined; /* blocks of channels whose products are made together */
 };
 
 static int block_width(const struct dfi_conv *conv, int channels)
@@ -45,8 +46,8 @@ static struct block size_block(const struct dfi_conv *conv, const struct dfi_con
     b.out_position = (ptrdiff_t)block_width(conv, w->plan.dst_c) * DFI_WINOGRAD_TILES + PAD;
     b.in_group = b.in_position * positions;
     b.out_group = b.out_position * positions;
-    const int channels = w->plan.dst_c < BAND_CHANNELS ? w->plan.dst_c : BAND_CHANNELS;
-    b.band = dfi_divide_up(channels, conv->kernels->winograd_block);
+    const int channels = w->plan.dst_c < JOINED_CHANNELS ? w->plan.dst_c : JOINED_CHANNELS;
+    b.joined = dfi_divide_up(channels, conv->kernels->winograd_block);
     const ptrdiff_t fit = BLOCK_BYTES / (b.in_group * b.value + b.out_group * (ptrdiff_t)sizeof(float));
     b.groups = fit < LEAST_GROUPS ? WIDE_GROUPS : fit < MOST_GROUPS ? (int)fit : MOST_GROUPS;
     return b;
@@ -245,7 +246,7 @@ static size_t scratch_bytes(const struct dfi_conv *conv, enum dfi_conv_pass pass
 {
     const struct dfi_conv_winograd_plan w = plan_pass(conv, pass);
     const struct block b = size_block(conv, &w);
-    const size_t running = (size_t)(b.in_group + b.band * b.out_group) * (size_t)b.groups;
+    const size_t running = (size_t)(b.in_group + b.joined * b.out_group) * (size_t)b.groups;
     const size_t taps = (size_t)(w.scheme.r * w.scheme.r * w.plan.src_c);
     const size_t packing = (taps + pair_values(&w)) * (size_t)block_width(conv, w.plan.dst_c);
     size_t most = larger(running, packing);
@@ -372,12 +373,12 @@ static void make_output(const struct dfi_conv_job *job, const struct dfi_conv_wi
                                                   .positions = positions,
                                                   .k = b->k,
                                                   .next = { *next } };
-    product.groups = (args->count + DFI_WINOGRAD_TILES - 1) / DFI_WINOGRAD_TILES;
+    product.groups = dfi_divide_up(args->count, DFI_WINOGRAD_TILES);
     product.c_block = b->out_group * product.groups;
     for (; first < end; first += product.blocks * block) {
         const int left = w->plan.dst_c - first, width = block_width(conv, left),
                   whole = (end - first) / block;
-        product.blocks = whole < 1 ? 1 : whole < b->band ? whole : b->band;
+        product.blocks = whole < 1 ? 1 : whole < b->joined ? whole : b->joined;
         product.b = weights;
         product.b_position = weights_position(w, width);
         product.b_block = positions * product.b_position;

@@ -34,7 +34,8 @@ struct dfi_taps_args {
 };
 
 /* Its gradient by the weights: dw[t][i][o] += sum over p of x[base(p) + offset[t] + at(i)] * dy[p][o]. The
- * channels of x lie in panels of P = DFI_TAPS_DW_PANEL: at(i) = i / P * x_panel + i % P. */
+ * channels of x lie in panels of P = DFI_TAPS_DW_PANEL: at(i) = i / P * x_panel + i % P; with x_panel = P
+ * they follow each other. */
 #define DFI_TAPS_DW_PANEL 6
 struct dfi_taps_dw_args {
     const void *x;
@@ -64,8 +65,8 @@ struct dfi_tiles {
 
 /* Tiles first .. first + count - 1 between pixels and transformed values: value p of tile i, channel c lies
  * at values[(i / G) * group + (i % G) * tile + p * position + c] for groups of G = DFI_WINOGRAD_TILES. With
- * panels, c / panel * panel_step + c % panel takes the place of c: panel is 0 (none) or a multiple of
- * winograd_grain. */
+ * panels, c / panel * panel_step + c % panel takes the place of c: panel is 0 (none), a multiple of
+ * winograd_grain, or at least `channels`. */
 #define DFI_WINOGRAD_TILES 6
 
 /* Values are stored as they are, in bfloat16, or in bfloat16 with those of tiles 2 i and 2 i + 1 side by side
@@ -88,9 +89,15 @@ struct dfi_winograd_args {
     struct dfi_tiles base; /* may be the output itself; data NULL: nothing is added */
 };
 
+/* Where number i lies, `width` side by side in a panel, panels `step` apart. */
+static inline ptrdiff_t dfi_in_panels(ptrdiff_t i, ptrdiff_t width, ptrdiff_t step)
+{
+    return i / width * step + i % width;
+}
+
 static inline ptrdiff_t dfi_winograd_channel(const struct dfi_winograd_args *args, int c)
 {
-    return args->panel ? c / args->panel * args->panel_step + c % args->panel : c;
+    return args->panel ? dfi_in_panels(c, args->panel, args->panel_step) : c;
 }
 
 /* Memory that will be wanted soon: `count` runs of `bytes`, `step` bytes apart. */

@@ -71,10 +71,12 @@ int bench_wants(const struct bench *bench, const char *name)
 }
 
 #define ROOF_ROUNDS 200000
+#define MOST_THREADS 64
+#define MOST_BATCH 4096
 
 struct roof {
     double (*run)(int rounds);
-    double operations[64]; /* of each thread */
+    double operations[MOST_THREADS];
 };
 
 static void roof_piece(void *work, int index, int worker)
@@ -89,12 +91,14 @@ static double measure_roof(const struct bench *bench, int dots)
     struct roof roof = { .run = bench_roof_c };
     double operations = 0;
 #if defined(__x86_64__)
-    if (dots)
-        roof.run = bench_roof_dots;
-    else if (strcmp(bench->isa, "avx512") == 0)
+    if (strcmp(bench->isa, "avx512") == 0)
         roof.run = bench_roof_avx512;
     else if (strcmp(bench->isa, "avx2") == 0)
         roof.run = bench_roof_avx2;
+#endif
+#if BENCH_HAVE_DOTS
+    if (dots)
+        roof.run = bench_roof_dots;
 #else
     (void)dots;
 #endif
@@ -238,8 +242,9 @@ static void read_arguments(int argc, char **argv, struct settings *settings)
         default: usage(stderr); exit(2);
         }
     }
-    if (optind < argc || settings->threads < 0 || settings->threads > 64 || settings->seconds < 0 ||
-        settings->batch < 0 || (settings->sampling && (!settings->plan || settings->batch > 256))) {
+    if (optind < argc || settings->threads < 0 || settings->threads > MOST_THREADS || settings->seconds < 0 ||
+        settings->batch < 0 || settings->batch > MOST_BATCH ||
+        (settings->sampling && (!settings->plan || settings->batch > 256))) {
         usage(stderr);
         exit(2);
     }

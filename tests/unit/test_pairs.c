@@ -10,6 +10,7 @@ static struct twin x, dy;
 static void test_products(void **unused)
 {
     enum { TILES = 2 * DFI_WINOGRAD_TILES, K = 10, WIDTH = 48, POSITIONS = 3 };
+    enum { PANEL = 64, WIDE = 2 * PANEL }; /* of the outer product */
     static uint16_t a[POSITIONS * TILES * 64], b[POSITIONS * 64 * WIDTH];
     static float values[TILES * 64], found[2][POSITIONS * TILES * 64 + POSITIONS * 64 * WIDTH];
     const struct dfi_kernels *tables[KC_TABLES];
@@ -44,6 +45,14 @@ static void test_products(void **unused)
         }
         for (int i = 0; i < POSITIONS * TILES * width; i++)
             assert_true(fabs((double)found[0][i] - (double)found[1][i]) < 1e-5);
+        for (int rows = 1; rows < 6; rows++) {
+            uint16_t pairs[2][6 * 64] = { 0 };
+            tables[0]->pair_rows(values, 64, rows, (size_t)(width + rows), pairs[0], 64);
+            tables[last]->pair_rows(values, 64, rows, (size_t)(width + rows), pairs[1], 64);
+            assert_memory_equal(pairs[0], pairs[1], sizeof(pairs[0]));
+        }
+    }
+    for (int width = 16; width <= WIDE; width += 16)
         for (int accumulate = 0; accumulate < 2; accumulate++) {
             for (int t = 0; t < 2; t++) {
                 const struct dfi_winograd_outer_args outer = { .a = a,
@@ -51,11 +60,12 @@ static void test_products(void **unused)
                                                                .a_panel = TILES / 2 * 6,
                                                                .a_width = 6,
                                                                .b = b,
-                                                               .b_position = TILES / 2 * WIDTH,
-                                                               .b_width = WIDTH,
+                                                               .b_position = TILES / 2 * WIDE,
+                                                               .b_panel = TILES / 2 * PANEL,
+                                                               .b_width = PANEL,
                                                                .c = found[t],
-                                                               .c_position = 18 * WIDTH,
-                                                               .ldc = WIDTH,
+                                                               .c_position = 18 * WIDE,
+                                                               .ldc = WIDE,
                                                                .positions = POSITIONS,
                                                                .tiles = TILES,
                                                                .rows = 18,
@@ -65,16 +75,8 @@ static void test_products(void **unused)
             }
             for (int p = 0; p < POSITIONS * 18; p++)
                 for (int i = 0; i < width; i++)
-                    assert_true(fabs((double)found[0][p * WIDTH + i] - (double)found[1][p * WIDTH + i]) <
-                                1e-5);
+                    assert_true(fabs((double)found[0][p * WIDE + i] - (double)found[1][p * WIDE + i]) < 1e-5);
         }
-        for (int rows = 1; rows < 6; rows++) {
-            uint16_t pairs[2][6 * 64] = { 0 };
-            tables[0]->pair_rows(values, 64, rows, (size_t)(width + rows), pairs[0], 64);
-            tables[last]->pair_rows(values, 64, rows, (size_t)(width + rows), pairs[1], 64);
-            assert_memory_equal(pairs[0], pairs[1], sizeof(pairs[0]));
-        }
-    }
 }
 
 /* The same of taps: rows of pixels that overlap, channels that end within a vector. */

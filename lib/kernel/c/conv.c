@@ -67,9 +67,10 @@ void KERNEL(taps_bf16)(const struct dfi_taps_args *args)
     run_taps(args, 2 * sizeof(uint16_t), run_pixel_bf16);
 }
 
-static ptrdiff_t dw_channel(const struct dfi_taps_dw_args *args, int i)
+/* Channels of a panel, of which `left` are left. */
+static int panel_channels(int left)
 {
-    return i / DFI_TAPS_DW_PANEL * args->x_panel + i % DFI_TAPS_DW_PANEL;
+    return left < DFI_TAPS_DW_PANEL ? left : DFI_TAPS_DW_PANEL;
 }
 
 void KERNEL(taps_dw)(const struct dfi_taps_dw_args *args)
@@ -79,12 +80,15 @@ void KERNEL(taps_dw)(const struct dfi_taps_dw_args *args)
             const real *x = (const real *)args->x + row * args->x_row + column * args->x_pixel;
             const real *dy = (const real *)args->dy + row * args->dy_row + column * args->dy_pixel;
             real *dw = args->dw;
-            for (int t = 0; t < args->taps; t++)
-                for (int i = 0; i < args->cin; i++, dw += args->ldw) {
-                    const real value = x[args->offset[t] + dw_channel(args, i)];
-                    for (int o = 0; o < args->cout; o++)
-                        dw[o] += value * dy[o];
-                }
+            for (int t = 0; t < args->taps; t++) {
+                const real *panel = x + args->offset[t];
+                for (int left = args->cin; left > 0; left -= DFI_TAPS_DW_PANEL, panel += args->x_panel)
+                    for (int i = 0; i < panel_channels(left); i++, dw += args->ldw) {
+                        const real value = panel[i];
+                        for (int o = 0; o < args->cout; o++)
+                            dw[o] += value * dy[o];
+                    }
+            }
         }
 }
 
@@ -96,10 +100,13 @@ void KERNEL(taps_dw_bf16)(const struct dfi_taps_dw_args *args)
             const uint16_t *dy = (const uint16_t *)args->dy +
                                  2 * (row * args->dy_row + column * args->dy_pixel);
             real *dw = args->dw;
-            for (int t = 0; t < args->taps; t++)
-                for (int i = 0; i < args->cin; i++, dw += args->ldw)
-                    for (int o = 0; o < args->cout; o++)
-                        dw[o] += dot_pairs(x + 2 * (args->offset[t] + dw_channel(args, i)), dy + 2 * o);
+            for (int t = 0; t < args->taps; t++) {
+                const uint16_t *panel = x + 2 * args->offset[t];
+                for (int left = args->cin; left > 0; left -= DFI_TAPS_DW_PANEL, panel += 2 * args->x_panel)
+                    for (int i = 0; i < panel_channels(left); i++, dw += args->ldw)
+                        for (int o = 0; o < args->cout; o++)
+                            dw[o] += dot_pairs(panel + 2 * i, dy + 2 * o);
+            }
         }
 }
 

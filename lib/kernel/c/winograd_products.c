@@ -27,14 +27,9 @@ void KERNEL(winograd_multiply)(const struct dfi_winograd_multiply_args *args)
         multiply_block(args, (const real *)args->b + i * args->b_block, (real *)args->c + i * args->c_block);
 }
 
-/* Where row i or column i of the first tile lies. */
-static ptrdiff_t in_panels(ptrdiff_t i, ptrdiff_t width, ptrdiff_t panel)
-{
-    return i / width * panel + i % width;
-}
-
 void KERNEL(winograd_outer)(const struct dfi_winograd_outer_args *args)
 {
+    const int width = (int)args->b_width;
     for (int p = 0; p < args->positions; p++) {
         const real *a = (const real *)args->a + p * args->a_position;
         const real *b = (const real *)args->b + p * args->b_position;
@@ -42,11 +37,13 @@ void KERNEL(winograd_outer)(const struct dfi_winograd_outer_args *args)
         for (int i = 0; !args->accumulate && i < args->rows; i++)
             memset(c + i * args->ldc, 0, (size_t)args->width * sizeof(real));
         for (int t = 0; t < args->tiles; t++)
-            for (int i = 0; i < args->rows; i++)
-                for (int j = 0; j < args->width; j++)
-                    c[i * args->ldc + j] +=
-                        a[t * args->a_width + in_panels(i, args->a_width, args->a_panel)] *
-                        b[t * args->b_width + in_panels(j, args->b_width, args->b_panel)];
+            for (int i = 0; i < args->rows; i++) {
+                const real value = a[t * args->a_width + dfi_in_panels(i, args->a_width, args->a_panel)];
+                const real *row = b + t * args->b_width;
+                for (int first = 0; first < args->width; first += width, row += args->b_panel)
+                    for (int j = 0; j < width && first + j < args->width; j++)
+                        c[i * args->ldc + first + j] += value * row[j];
+            }
     }
 }
 
@@ -76,6 +73,7 @@ void KERNEL(winograd_multiply_bf16)(const struct dfi_winograd_multiply_args *arg
 
 void KERNEL(winograd_outer_bf16)(const struct dfi_winograd_outer_args *args)
 {
+    const int width = (int)args->b_width;
     for (int p = 0; p < args->positions; p++) {
         const uint16_t *a = (const uint16_t *)args->a + 2 * p * args->a_position;
         const uint16_t *b = (const uint16_t *)args->b + 2 * p * args->b_position;
@@ -83,11 +81,14 @@ void KERNEL(winograd_outer_bf16)(const struct dfi_winograd_outer_args *args)
         for (int i = 0; !args->accumulate && i < args->rows; i++)
             memset(c + i * args->ldc, 0, (size_t)args->width * sizeof(real));
         for (int t = 0; t < args->tiles; t += 2)
-            for (int i = 0; i < args->rows; i++)
-                for (int j = 0; j < args->width; j++)
-                    c[i * args->ldc + j] += dot_pairs(
-                        a + t * args->a_width + 2 * in_panels(i, args->a_width, args->a_panel),
-                        b + t * args->b_width + 2 * in_panels(j, args->b_width, args->b_panel));
+            for (int i = 0; i < args->rows; i++) {
+                const uint16_t *value = a + t * args->a_width +
+                                        2 * dfi_in_panels(i, args->a_width, args->a_panel);
+                const uint16_t *row = b + t * args->b_width;
+                for (int first = 0; first < args->width; first += width, row += 2 * args->b_panel)
+                    for (int j = 0; j < width && first + j < args->width; j++)
+                        c[i * args->ldc + first + j] += dot_pairs(value, row + 2 * j);
+            }
     }
 }
 

@@ -146,7 +146,7 @@ void PRODUCT_KERNEL(taps_dw)(const struct dfi_taps_dw_args *args)
     if (args->width < 1)
         return;
 #if !DFI_PAIRS
-    if (args->cout <= DFI_NARROW && args->x_panel == ROWS) {
+    if (args->cout <= DFI_NARROW && args->x_panel == ROWS) { /* the channels follow each other */
         run_narrow(args);
         return;
     }

@@ -11,7 +11,8 @@ static const float *factors(const void *values, ptrdiff_t at)
     return (const float *)values + at / FACTOR_VALUES;
 }
 
-/* The values at a position stay in the first-level cache for all blocks of weights. */
+/* The values at a position, if the layer is not too wide, stay in the first-level cache for all blocks of
+ * weights. */
 #define MULTIPLY(vectors) \
     static DFI_NOINLINE void multiply_##vectors(const struct dfi_winograd_multiply_args *args) \
     { \
