@@ -362,15 +362,22 @@ static void count_writers(struct dfi_exec *exec, int number, enum dfi_conv_pass 
     }
 }
 
-/* A piece of the forward pass, and the statistics of the samples that are whole with it. */
-static void gathering_piece(struct dfi_exec *exec, int number, int index, int worker)
+/* Tells it the samples that a piece has written to. */
+static void tell_norm(struct dfi_exec *exec, int number, enum dfi_conv_pass pass, int piece, int norm,
+                      void (*written)(struct dfi_exec *exec, int norm, int sample))
 {
     const struct state *state = dfi_state(exec, number);
     int first, end;
-    forward_piece(exec, number, index, worker);
-    dfi_conv_written(&state->conv, DFI_CONV_FORWARD, dfi_samples(exec, number), index, &first, &end);
+    dfi_conv_written(&state->conv, pass, dfi_samples(exec, number), piece, &first, &end);
     for (int sample = first; sample < end; sample++)
-        dfi_batch_norm_written(exec, exec->plan.gathered[number], sample);
+        written(exec, norm, sample);
+}
+
+/* A piece of the forward pass, and the statistics of the samples that are whole with it. */
+static void gathering_piece(struct dfi_exec *exec, int number, int index, int worker)
+{
+    forward_piece(exec, number, index, worker);
+    tell_norm(exec, number, DFI_CONV_FORWARD, index, exec->plan.gathered[number], dfi_batch_norm_written);
 }
 
 /* One group of output channels after another. */
@@ -469,12 +476,9 @@ static void data_piece(struct dfi_exec *exec, int number, int index, int worker)
 /* The same, and what the batch norm before does first with the samples whose gradient is whole with it. */
 static void finishing_piece(struct dfi_exec *exec, int number, int index, int worker)
 {
-    const struct state *state = dfi_state(exec, number);
-    int first, end;
     data_piece(exec, number, index, worker);
-    dfi_conv_written(&state->conv, DFI_CONV_BACKWARD_DATA, dfi_samples(exec, number), index, &first, &end);
-    for (int sample = first; sample < end; sample++)
-        dfi_batch_norm_gradient_written(exec, exec->plan.finished[number], sample);
+    tell_norm(exec, number, DFI_CONV_BACKWARD_DATA, index, exec->plan.finished[number],
+              dfi_batch_norm_gradient_written);
 }
 
 static void backward_data(struct dfi_exec *exec, int number)
